@@ -1,0 +1,218 @@
+"""Every setting of every stage as a frozen dataclass. A profile (configs/*.yaml) fills the same classes.
+
+Each docstring gives the paper's value where the paper prints one ("paper: ...") and says where.
+Durations are steps or epochs, learning rates are peaks, lengths are tokens unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Prompts and demonstrations (sec. 3.2, App. A).
+
+    prompts, demonstrations, comparisons: the user's own files; None takes the tiny world's.
+    n_sft/n_rm/n_ppo: training prompts of each set (paper, Table 6: 12,725 / 33,207 / 31,144).
+    n_valid, n_test: prompts for choices / for final figures only.
+    cap_per_user: paper 200 (A.2). dedup_prefix_chars: a common prefix this long makes two prompts duplicates; the
+    paper says "long" and gives no number. pii_filter: drop training prompts with personal data (paper: yes).
+    max_prompt_tokens: longer prompts are dropped (paper: 1,000 of 2,048, App. C).
+    max_response_tokens: responses are cut here (paper: 1,000).
+    """
+
+    prompts: str | None = None
+    demonstrations: str | None = None
+    comparisons: str | None = None
+    n_sft: int = 1500
+    n_rm: int = 4000
+    n_ppo: int = 4000
+    n_valid: int = 400
+    n_test: int = 900
+    cap_per_user: int = 200
+    dedup_prefix_chars: int = 64
+    pii_filter: bool = True
+    max_prompt_tokens: int = 28
+    max_response_tokens: int = 28
+    prompt_suffix: str = "\n"
+    completion_prefix: str = " "
+
+
+@dataclass(frozen=True)
+class LabelerConfig:
+    """Simulated labelers (sec. 3.4, B.1).
+
+    n_hired: paper about 40. n_candidates: size of the pool that is screened (not in the paper). n_heldout: labelers
+    that never make training data. agreement_train / agreement_heldout: targets that noise is calibrated to (paper:
+    0.726 / 0.773). screen_*: soft cuts of B.1 (0.75 / 0.75 / 6 of 7; topics). careless_share: candidates who
+    answer at random part of the time and whom screening should catch. flaw: chance that a demonstration has a slip.
+    """
+
+    n_candidates: int = 90
+    n_hired: int = 40
+    n_heldout: int = 10
+    agreement_train: float = 0.726
+    agreement_heldout: float = 0.773
+    screen_flagging: float = 0.75
+    screen_ranking: float = 0.75
+    screen_demonstration: float = 6.0
+    careless_share: float = 0.25
+    weight_spread: float = 0.25
+    tie_below: float = 0.3
+    flaw: float = 0.35
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """Supervised fine-tuning (sec. 3.5, C.1; PPO init: C.3).
+
+    epochs: paper 16 (init: 2). learning_rate: paper 9.65e-6 (1.3B); cosine to `final_lr_fraction` 0.1, no warmup.
+    batch_size: paper 32. dropout: paper 0.2, residual. pretrain_fraction: share of rows that are pretraining text
+    (paper: 0 for SFT, 0.1 for the PPO init). checkpoints: epochs after which a checkpoint is kept; the final one is
+    chosen by reward-model score on validation prompts. backend: "own" or "trl".
+    """
+
+    epochs: int = 16
+    learning_rate: float = 1e-3
+    final_lr_fraction: float = 0.1
+    batch_size: int = 32
+    dropout: float = 0.2
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.95
+    max_grad_norm: float = 1.0
+    pretrain_fraction: float = 0.0
+    checkpoints: tuple[int, ...] = (1, 2, 4, 8, 16)
+    backend: str = "own"
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """K outputs per prompt for the labelers to rank (sec. 3.5).
+
+    k_min, k_max: paper 4 and 9. mix: policy name -> share of the K outputs; names: sft, sft_hot, init, base,
+    prompted, other_same_task, other_any_task (answers to another prompt), repeated (an answer that repeats itself).
+    """
+
+    k_min: int = 9
+    k_max: int = 9
+    mix: dict[str, float] = field(
+        default_factory=lambda: {
+            "sft": 3.0,
+            "init": 2.0,
+            "sft_hot": 1.0,
+            "base": 0.5,
+            "prompted": 0.5,
+            "other_same_task": 1.0,
+            "other_any_task": 0.7,
+            "repeated": 0.3,
+        }
+    )
+    hot_temperature: float = 1.3
+    batch_size: int = 512
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Reward model (Eq. 1, C.2).
+
+    epochs: paper 1. learning_rate: paper 9e-6 (6B), cosine to 0.1. prompts_per_step: paper 64 distinct prompts.
+    read: where the reward is read; "end" = the last token of the response, as in the paper. cv_groups, cv_prompts:
+    cross-validation over groups of labelers (paper: 5 groups, 4.1); cv_prompts training prompts a fold.
+    """
+
+    epochs: int = 1
+    learning_rate: float = 1e-3
+    final_lr_fraction: float = 0.1
+    prompts_per_step: int = 8
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.95
+    max_grad_norm: float = 1.0
+    read: str = "end"
+    cv_groups: int = 5
+    cv_prompts: int = 800
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """PPO and PPO-ptx (Eq. 2, C.3-C.4, E.6-E.11).
+
+    episodes_per_round: paper 512. minibatch_size: paper 64. inner_epochs: paper 1. rounds: paper 256k / 512 = 500.
+    learning_rate: the paper's final value is not printed (swept 2.55e-6 .. 2.55e-5, E.9); value_learning_rate: paper
+    9e-6. warmup_rounds: paper 10, linearly from `warmup_from` = 0.1 of the peak, then constant. beta: KL reward
+    coefficient, paper 0.02. clip: paper 0.2. gae_gamma: paper 1. gae_lambda: not reported. temperature: paper 1.
+    ema_decay: paper 0.992 per policy step. gamma_ptx: paper 27.8, multiplies the pretraining gradient; here it
+    multiplies the mean loss per pretraining token, beside a policy loss that is a mean per response token.
+    ptx_rows_per_episode: paper 8 pretraining examples per episode. value_warmup_rounds: rounds in which only the
+    value model is trained (not in the paper).
+    """
+
+    rounds: int = 40
+    episodes_per_round: int = 256
+    minibatch_size: int = 64
+    inner_epochs: int = 1
+    learning_rate: float = 1.5e-4
+    value_learning_rate: float = 7e-4
+    warmup_rounds: int = 10
+    warmup_from: float = 0.1
+    value_warmup_rounds: int = 3
+    value_warmup_epochs: int = 3
+    beta: float = 0.05
+    clip: float = 0.2
+    value_clip: float = 0.2
+    gae_gamma: float = 1.0
+    gae_lambda: float = 0.95
+    whiten_advantages: bool = True
+    temperature: float = 1.0
+    ema_decay: float = 0.992
+    gamma_ptx: float = 0.0
+    ptx_rows_per_episode: float = 0.125
+    ptx_length: int = 96
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.95
+    max_grad_norm: float = 1.0
+    eval_every_rounds: int = 10
+    eval_prompts: int = 128
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Final evaluation on test prompts (sec. 3.6, 4.1): every policy at temperature 1 and greedy.
+
+    best_of: values of n for best-of-n against gold on validation prompts. confidence: of all intervals.
+    """
+
+    temperature: float = 1.0
+    best_of: tuple[int, ...] = (1, 2, 4, 8, 16)
+    best_of_prompts: int = 200
+    confidence: float = 0.95
+    batch_size: int = 512
+    web_documents: int = 400
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run. `model`: directory of the base causal LM. `largest_model`: the largest base, compared when prompted."""
+
+    profile: str = "tiny"
+    seed: int = 1
+    out: str = "runs/tiny"
+    model: str = "data/models/small"
+    reward_init: str | None = None
+    largest_model: str | None = "data/models/large"
+    world: bool = True
+    device: str = "auto"
+    data: DataConfig = field(default_factory=DataConfig)
+    labelers: LabelerConfig = field(default_factory=LabelerConfig)
+    sft: SFTConfig = field(default_factory=SFTConfig)
+    init: SFTConfig = field(
+        default_factory=lambda: SFTConfig(epochs=2, dropout=0.0, pretrain_fraction=0.1, checkpoints=(2,))
+    )
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    ppo_ptx: PPOConfig = field(default_factory=lambda: PPOConfig(gamma_ptx=1.0))
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -1,0 +1,71 @@
+"""Rows that flow from stage to stage. Each is one line of a JSONL file; `to_dict`/`from_dict` are in utils.io."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+USE_CASES = (
+    "generation",
+    "open_qa",
+    "brainstorming",
+    "chat",
+    "rewrite",
+    "summarization",
+    "classification",
+    "closed_qa",
+    "extract",
+    "other",
+)
+SPLITS = ("train", "valid", "test")
+SOURCES = ("labeler_plain", "labeler_few_shot", "labeler_user_based", "customer")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt (sec. 3.2, A.1-A.2).
+
+    `meta` holds what the tiny world's gold rubric needs to judge an answer; it is empty for the user's own prompts,
+    and no model or training stage ever reads it.
+    """
+
+    prompt_id: str
+    prompt: str
+    use_case: str = "other"
+    source: str = "customer"
+    user_id: str = ""
+    split: str = "train"
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A prompt and the completion a labeler wrote for it. `completion` has no leading space and no end token."""
+
+    prompt_id: str
+    prompt: str
+    completion: str
+    labeler_id: str = ""
+    use_case: str = "other"
+    split: str = "train"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """K completions of one prompt, ranked by one labeler (sec. 3.5, B.5).
+
+    `ranks[i]` is the rank of `completions[i]`: 1 is best, equal ranks are ties. `ended[i]` says that the completion
+    ended itself (False: cut off at the length limit). `ratings` (Likert 1-7) and `flags` (Table 3) may be empty.
+    """
+
+    prompt_id: str
+    prompt: str
+    completions: tuple[str, ...]
+    ranks: tuple[int, ...]
+    ended: tuple[bool, ...] = ()
+    policies: tuple[str, ...] = ()
+    ratings: tuple[int, ...] = ()
+    flags: tuple[dict[str, bool], ...] = ()
+    labeler_id: str = ""
+    use_case: str = "other"
+    split: str = "train"
