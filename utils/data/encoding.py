@@ -1,0 +1,88 @@
+"""Text to token ids and back, and padding. The only place that knows how a prompt and a completion meet.
+
+A prompt and a completion are encoded apart and their ids joined, so the border between them never merges into one
+token and the same prompt has the same ids in every stage. A response is a completion's ids with the end token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from utils.config import DataConfig
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of plain text. Special tokens that someone wrote into the text are encoded as ordinary characters."""
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, data_cfg: DataConfig) -> list[int]:
+    """Ids of `prompt + data_cfg.prompt_suffix`. Length is not limited here: long prompts are dropped, not cut (C)."""
+    return encode_text(tokenizer, prompt + data_cfg.prompt_suffix)
+
+
+def encode_completion(
+    tokenizer: PreTrainedTokenizerBase, completion: str, ended: bool, data_cfg: DataConfig
+) -> list[int]:
+    """Response ids: `completion_prefix + completion`, then the end token if the completion ended itself.
+
+    At most `data_cfg.max_response_tokens` ids, as in sampling; a longer completion is cut and so loses its end token.
+    An empty completion is the end token alone.
+    """
+    ids = encode_text(tokenizer, data_cfg.completion_prefix + completion) if completion else []
+    if ended:
+        ids = [*ids, tokenizer.eos_token_id]
+    return ids[: data_cfg.max_response_tokens]
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Ids that end a sampled response: the end token and the document separator."""
+    return tuple(dict.fromkeys(i for i in (tokenizer.eos_token_id, tokenizer.bos_token_id) if i is not None))
+
+
+def decode_response(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str, bool]:
+    """(text, ended) of response ids without padding. Text has no special tokens and no surrounding blanks.
+
+    `ended` is True if a stop token is among the ids; what follows the first one is ignored.
+    """
+    stops = set(stop_ids(tokenizer))
+    end = next((i for i, token in enumerate(ids) if int(token) in stops), None)
+    body = list(ids) if end is None else list(ids[:end])
+    text = tokenizer.decode(body, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text.strip(), end is not None
+
+
+def reward_input(prompt: Sequence[int], response: Sequence[int], stops: Sequence[int], eos_id: int) -> list[int]:
+    """The sequence that a reward model reads: prompt, response, and the end token in place of any other stop token."""
+    response = list(response)
+    if response and response[-1] in stops:
+        response[-1] = eos_id
+    return [*prompt, *response]
+
+
+def _pad(sequences: Sequence[Sequence[int]], pad_id: int, left: bool) -> tuple[Tensor, Tensor]:
+    width = max((len(s) for s in sequences), default=0)
+    ids = torch.full((len(sequences), width), pad_id, dtype=torch.long)
+    mask = torch.zeros(len(sequences), width, dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        part = slice(width - len(sequence), width) if left else slice(0, len(sequence))
+        ids[row, part] = torch.as_tensor(list(sequence), dtype=torch.long)
+        mask[row, part] = True
+    return ids, mask
+
+
+def pad_right(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """ids (B, T) long and mask (B, T) bool, T the longest length; padding after the sequence (scoring, training)."""
+    return _pad(sequences, pad_id, left=False)
+
+
+def pad_left(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """ids (B, T) long and mask (B, T) bool, T the longest length; padding before the sequence (sampling)."""
+    return _pad(sequences, pad_id, left=True)
