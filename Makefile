@@ -1,0 +1,68 @@
+# make tutorial [SEED=7] [OUT=runs/x]   install into .venv, run the tiny pipeline, say where the report is
+# make test                             install what the tests need, run them all
+# make notebooks | lab | lint | coverage | clean
+#
+# Every target installs what it needs once (the stamp files .venv/.installed-*). Plain lines: README.
+#   PYTHON=python3.12                another interpreter (3.11 or newer)
+#   TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"   another build of torch
+
+SEED ?= 1
+OUT ?= runs/tiny
+WORKERS ?= 2
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --disable-pip-version-check -c constraints.txt
+NEW_ENOUGH := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	"$$p" -c "$(NEW_ENOUGH)" >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
+
+.PHONY: help tutorial test coverage lint notebooks lab clean
+
+help:
+	@sed -n '1,8s/^# \{0,1\}//p' Makefile
+
+tutorial: $(VENV)/.installed-run
+	$(PY) scripts/pipeline.py --profile tiny --seed $(SEED) --out $(OUT)
+
+# Two workers of one thread each beat one process of two threads on models this small.
+test: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not hub"
+
+coverage: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not hub" \
+		--cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+
+lint: $(VENV)/.installed-dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+# One edits notebooks/src/NN_name.py; the notebook beside it is built, executed top to bottom, and committed.
+notebooks: $(patsubst notebooks/src/%.py,notebooks/%.ipynb,$(wildcard notebooks/src/*.py))
+
+notebooks/%.ipynb: notebooks/src/%.py | $(VENV)/.installed-dev
+	$(PY) -m jupytext --to notebook --set-kernel python3 --run-path notebooks --execute --output $@ $<
+
+lab: $(VENV)/.installed-dev
+	$(PIP) "jupyterlab>=4"
+	$(PY) -m jupyterlab notebooks
+
+# Torch alone and first, so that nothing else can pull in another build of it.
+$(VENV)/.installed-run: pyproject.toml constraints.txt
+	@test -x $(PY) || "$(PYTHON)" -c "$(NEW_ENOUGH)" 2>/dev/null || { \
+		echo "No Python 3.11 to 3.14 with the venv module was found: install one (Debian, Ubuntu: apt install python3-venv) or name it with PYTHON=..." >&2; exit 2; }
+	@$(PY) -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
+	$(PIP) $(TORCH)
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-run
+	$(PIP) -e ".[trl,notebooks,dev]"
+	@touch $@
+
+# Caches only: runs/ and .venv stay.
+clean:
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage htmlcov build dist *.egg-info
+	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

@@ -1,0 +1,107 @@
+"""The project's own files: dependency lists in step, licences, what the Makefile promises."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import utils
+
+ROOT = Path(__file__).resolve().parents[1]
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+
+
+def _requirement(line: str) -> tuple[str, frozenset[str]]:
+    """`"Torch>=2.6,<3"` -> `("torch", {">=2.6", "<3"})`."""
+    match = re.fullmatch(r"([A-Za-z0-9_.-]+?)\s*((?:[<>=!~]=?[^,]+,?)*)", line.strip())
+    assert match, f"not a requirement: {line!r}"
+    name = re.sub(r"[-_.]+", "-", match[1]).lower()
+    return CONDA_NAMES.get(name, name), frozenset(part.strip() for part in match[2].split(",") if part)
+
+
+@pytest.fixture(scope="module")
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def conda() -> list:
+    return yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+
+
+def test_environment_yml_has_the_dependencies_and_bounds_of_pyproject(project: dict, conda: list) -> None:
+    listed = [_requirement(item) for item in conda if isinstance(item, str) and item != "pip"]
+    assert len(listed) == len({name for name, _ in listed}), "a dependency is listed twice"
+    ranges = dict(listed)
+    assert ranges.pop("python") == _requirement("python" + project["requires-python"])[1]
+    assert ranges == dict(map(_requirement, project["dependencies"]))
+
+
+def test_environment_yml_installs_extras_that_exist(project: dict, conda: list) -> None:
+    (pip_lines,) = [item["pip"] for item in conda if isinstance(item, dict)]
+    extras = re.fullmatch(r'-e "\.\[(.+)\]"', pip_lines[0].strip())
+    assert extras and set(extras[1].split(",")) <= set(project["optional-dependencies"])
+
+
+def test_constraints_pin_every_direct_dependency_inside_its_range(project: dict) -> None:
+    pinned = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, version = line.split("==")
+            pinned[name] = tuple(int(part) for part in version.split("."))
+    extras = project["optional-dependencies"]
+    lines = project["dependencies"] + [line for extra in extras for line in extras[extra]]
+    for line in lines:
+        name, bounds = _requirement(line)
+        assert name in pinned, f"{name} is not in constraints.txt"
+        for bound in bounds:
+            relation, limit = re.fullmatch(r"(>=|<|==)(.+)", bound).groups()
+            limit = tuple(int(part) for part in limit.split("."))
+            ok = {">=": pinned[name] >= limit, "<": pinned[name] < limit, "==": pinned[name] == limit}[relation]
+            assert ok, f"{name}: {pinned[name]} is not {bound}"
+    assert set(pinned) == {_requirement(line)[0] for line in lines}, "constraints.txt pins something not asked for"
+
+
+def test_versions_agree(project: dict) -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert utils.__version__ == project["version"] == citation["version"]
+    assert citation["title"] == project["name"] == "instruct-gpt2"
+
+
+def test_utils_is_the_one_of_this_checkout() -> None:
+    assert Path(utils.__file__).resolve() == ROOT / "utils" / "__init__.py"
+
+
+def test_licences() -> None:
+    assert "Apache License" in (ROOT / "LICENSE").read_text() and "END OF TERMS" in (ROOT / "LICENSE").read_text()
+    assert "SPDX-License-Identifier: CC-BY-4.0" in (ROOT / "LICENSE-TEXT").read_text()
+
+
+def _dry_run(*arguments: str) -> str:
+    plain = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+    }
+    command = ["make", "-n", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=plain, capture_output=True, text=True, check=True).stdout
+
+
+def test_make_tutorial_is_the_plain_command() -> None:
+    lines = _dry_run("tutorial", "SEED=7", "OUT=runs/x").splitlines()
+    assert lines[-1] == ".venv/bin/python scripts/pipeline.py --profile tiny --seed 7 --out runs/x"
+
+
+def test_make_installs_torch_first_alone_and_pinned(tmp_path: Path) -> None:
+    stamp = tmp_path / "venv"
+    installs = [line for line in _dry_run("tutorial", f"VENV={stamp}").splitlines() if " pip install " in line]
+    assert installs[0].endswith(" -c constraints.txt torch==2.13.0") and installs[1].endswith(" -e .")
+
+
+def test_ci_calls_make_test() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111 and script.read_text().splitlines()[-1] == "make test"
