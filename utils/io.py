@@ -1,0 +1,484 @@
+"""Files in and out: tables, rows, JSON, JSONL and tensors, with one clear sentence for each thing that can be wrong.
+
+Every write goes to a temporary file beside the target, is flushed to the disk and renamed, so a reader (and a run that
+was killed) sees the old file or the new one and never a half. Nothing is ever pickled.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import errno
+import gzip
+import hashlib
+import io
+import json
+import math
+import os
+import sqlite3
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from utils.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+Row = dict[str, Any]
+RowClass = TypeVar("RowClass")
+PathLike = str | os.PathLike[str]
+
+JSON_LINES = (".jsonl", ".json", ".ndjson")
+CSV_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+SQLITE = (".sqlite", ".sqlite3", ".db")
+READABLE = ".jsonl, .json, .csv, .tsv (each also with .gz), .parquet, .sqlite or .db"
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def disk_errors(path: PathLike, needed: int | None = None) -> Iterator[None]:
+    """Turn a full disk, a forbidden or an impossible place into a UserError that names `path` and the remedy.
+
+    `needed`: size in bytes of what is being written, for the message.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _disk_error(error.errno, error.strerror or str(error), path, needed) from error
+
+
+def _disk_error(code: int | None, reason: str, path: PathLike, needed: int | None) -> UserError:
+    """The sentence for the operating system's error `code` while writing `path`."""
+    if code in DISK_FULL:
+        size = f" needs about {max(needed / 1e6, 0.1):.1f} MB more than is free" if needed else " did not fit"
+        return UserError(
+            f"The disk is full: {path}{size}; delete what you do not need (old folders in runs/ are the first to "
+            "look at) and run the same command again."
+        )
+    return UserError(f"Cannot write {path} ({reason.lower()}): choose another place or change the permissions.")
+
+
+@contextmanager
+def atomic_path(path: PathLike, needed: int | None = None) -> Iterator[Path]:
+    """Give a temporary path beside `path`; at the end flush it to the disk and rename it to `path`.
+
+    On any error the temporary file is removed and `path` stays as it was. Raises UserError when the disk is full or
+    the place cannot be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with disk_errors(target, needed):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: PathLike, content: bytes) -> None:
+    """Write `content` atomically; a name that ends in .gz is compressed (same content, same bytes)."""
+    if str(path).endswith(".gz"):
+        content = gzip.compress(content, mtime=0)
+    with atomic_path(path, len(content)) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: PathLike, value: Any) -> None:
+    """Write one JSON value atomically, indented. Dataclasses, tuples, paths, numpy and torch scalars are converted;
+    NaN and infinities become null, because JSON has none."""
+    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: PathLike, rows: Iterable[Any]) -> None:
+    """Write one JSON object a line, atomically (values as in `write_json`)."""
+    write_text(path, "".join(_line(row) for row in rows))
+
+
+def append_jsonl(path: PathLike, rows: Iterable[Any]) -> None:
+    """Append one JSON object a line in a single write; half a line that a killed process left behind is cut off."""
+    content = "".join(_line(row) for row in rows).encode()
+    with disk_errors(path, len(content)):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with Path(path).open("ab+") as handle:
+            _drop_partial_line(handle)
+            handle.write(content)
+
+
+def _drop_partial_line(handle: typing.BinaryIO) -> None:
+    """Cut `handle` after its last newline and leave the position at the end."""
+    size = handle.seek(0, os.SEEK_END)
+    if size == 0:
+        return
+    handle.seek(size - 1)
+    if handle.read(1) != b"\n":
+        handle.seek(0)
+        handle.truncate(handle.read().rfind(b"\n") + 1)
+    handle.seek(0, os.SEEK_END)
+
+
+def _line(row: Any) -> str:
+    """One row as a line of JSON."""
+    return json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON knows it: dict, list, str, int, float, bool or None."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    raise TypeError(f"JSON cannot hold a {type(value).__name__}")
+
+
+def write_rows(path: PathLike, rows: Iterable[Any]) -> None:
+    """Write dataclass rows (`utils.data.schemas`) as JSONL; `read_rows` reads them back equal."""
+    write_jsonl(path, rows)
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def read_bytes(path: PathLike) -> bytes:
+    """Content of a file, uncompressed if its name ends in .gz.
+
+    Raises UserError if the file is missing, is a folder, cannot be read, or is truncated gzip.
+    """
+    try:
+        content = Path(path).read_bytes()
+        return gzip.decompress(content) if str(path).endswith(".gz") else content
+    except FileNotFoundError:
+        raise UserError(f"The file {path} does not exist: check the path.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, but a file was expected: give the path of a file in it.") from None
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} is not a whole gzip file ({error}): copy or download it again.") from None
+    except OSError as error:
+        raise UserError(f"Cannot read {path} ({(error.strerror or str(error)).lower()}).") from None
+
+
+def read_text(path: PathLike) -> str:
+    """Content of a UTF-8 text file without a byte order mark. Raises UserError (see `read_bytes`, and other
+    encodings)."""
+    content = read_bytes(path)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, row {row}: the text is not UTF-8; save the file as UTF-8.") from None
+
+
+def read_json(path: PathLike) -> Any:
+    """The JSON value in a file. Raises UserError with row and column if it is broken or empty."""
+    text = read_text(path)
+    if not text.strip():
+        raise UserError(f"{path} is empty: expected one JSON value.")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, row {error.lineno}, column {error.colno}: broken JSON ({error.msg}).") from None
+
+
+def read_jsonl(path: PathLike) -> list[Row]:
+    """Objects of a JSONL file, one a line; blank lines are skipped.
+
+    Raises UserError naming the row if a line is broken JSON or not an object, or if there is no row at all.
+    """
+    return _filled(list(_json_lines(path, read_text(path))), path)
+
+
+def _json_lines(path: PathLike, text: str) -> Iterator[Row]:
+    """Objects of JSONL text; `path` is for messages."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{path}, row {number}, column {error.colno}: broken JSON ({error.msg}); mend or delete this row."
+            ) from None
+        if not isinstance(row, dict):
+            raise UserError(
+                f'{path}, row {number}: expected an object such as {{"prompt": "..."}}, '
+                f"found {_kind(row)}; put one object on each line."
+            )
+        yield row
+
+
+def _filled(rows: list[Row], path: PathLike) -> list[Row]:
+    """`rows`, or a UserError if there are none."""
+    if not rows:
+        raise UserError(f"{path} is empty: expected at least one row.")
+    return rows
+
+
+def read_table(path: PathLike) -> list[Row]:
+    """Rows of a table as dicts: .jsonl, .ndjson, .json (lines or one list), .csv, .tsv (all also .gz), .parquet,
+    .sqlite/.db (`file.db::table`; the name may be left out if there is one table).
+
+    CSV cells are text; `read_rows` converts them. Raises UserError naming file and row for everything unreadable.
+    """
+    name = str(path)
+    base, _, table = name.partition("::")
+    suffix = Path(base.removesuffix(".gz")).suffix.lower()
+    if suffix in SQLITE:
+        return _filled(_read_sqlite(base, table), path)
+    if table:
+        raise UserError(f"{path}: only an SQLite file has tables; leave out ::{table}.")
+    if suffix == ".json":
+        return _filled(_read_json_table(path), path)
+    if suffix in JSON_LINES:
+        return read_jsonl(path)
+    if suffix in CSV_SEPARATORS:
+        return _filled(list(_read_csv(path, CSV_SEPARATORS[suffix])), path)
+    if suffix == ".parquet":
+        return _filled(_read_parquet(path), path)
+    raise UserError(f"{path}: unknown kind of file; use {READABLE}.")
+
+
+def _read_json_table(path: PathLike) -> list[Row]:
+    """Rows of a .json file: a list of objects, or one object a line."""
+    text = read_text(path)
+    if not text.lstrip().startswith("["):
+        return list(_json_lines(path, text))
+    rows = read_json(path)
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, row {number}: expected an object, found {_kind(row)}.")
+    return rows
+
+
+def _read_csv(path: PathLike, separator: str) -> Iterator[Row]:
+    """Rows of a CSV file with a header; row 1 is the first one below the header."""
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=separator, strict=True)
+    number = 0
+    try:
+        for number, row in enumerate(reader, 1):
+            if None in row or None in row.values():
+                cells = sum(value is not None for key, value in row.items() if key is not None)
+                cells += len(row.get(None) or [])
+                raise UserError(
+                    f"{path}, row {number}: {cells} cells under a header of {len(reader.fieldnames or [])}; "
+                    "put text that contains the separator in double quotes."
+                )
+            yield row
+    except csv.Error as error:
+        raise UserError(f"{path}, row {number + 1}: broken CSV ({error}).") from None
+
+
+def _read_parquet(path: PathLike) -> list[Row]:
+    """Rows of a parquet file."""
+    import pyarrow
+    import pyarrow.parquet
+
+    content = read_bytes(path)
+    try:
+        return pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"{path} is not a whole parquet file ({reason}): copy or download it again.") from None
+
+
+def _read_sqlite(base: str, table: str) -> list[Row]:
+    """Rows of one table of an SQLite file, which is opened read-only."""
+    if not Path(base).is_file():
+        raise UserError(f"The file {base} does not exist: check the path.")
+    connection = sqlite3.connect(f"{Path(base).resolve().as_uri()}?mode=ro", uri=True)
+    try:
+        names = [row[0] for row in connection.execute("select name from sqlite_master where type in ('table', 'view')")]
+        if not table and len(names) == 1:
+            table = names[0]
+        if table not in names:
+            problem = f"has no table {table}" if table else "needs the name of a table"
+            raise UserError(f"{base} {problem}: write {base}::NAME with one of {', '.join(names) or 'no tables'}.")
+        connection.row_factory = sqlite3.Row
+        quoted = table.replace('"', '""')
+        return [dict(row) for row in connection.execute(f'select * from "{quoted}"')]
+    except sqlite3.Error as error:
+        raise UserError(f"{base} cannot be read as SQLite ({error}): check the file.") from None
+    finally:
+        connection.close()
+
+
+# --- typed rows ----------------------------------------------------------------------------------------------------
+
+
+def read_rows(path: PathLike, cls: type[RowClass]) -> list[RowClass]:
+    """Rows of a table (any kind of `read_table`) as objects of the dataclass `cls`; other columns are left out.
+
+    Raises UserError naming file, row and field if a field is missing or has the wrong type.
+    """
+    return [row_from_dict(row, cls, f"{path}, row {number}") for number, row in enumerate(read_table(path), 1)]
+
+
+def row_from_dict(row: Mapping[str, Any], cls: type[RowClass], where: str) -> RowClass:
+    """One dataclass object from a dict. `where` (file and row) begins the message of the UserError."""
+    values = {}
+    hints = field_types(typing.cast(typing.Hashable, cls))
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.name not in row:
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+                present = ", ".join(row) or "no field"
+                raise UserError(f'{where}: the field "{field.name}" is missing; the row has {present}.')
+            continue
+        try:
+            values[field.name] = convert(row[field.name], hints[field.name])
+        except ValueError as error:
+            raise UserError(f'{where}, field "{field.name}": {error}.') from None
+    return cls(**values)
+
+
+@cache
+def field_types(cls: typing.Hashable) -> dict[str, Any]:
+    """Resolved type of each field of a dataclass."""
+    return typing.get_type_hints(cls)
+
+
+def convert(value: Any, hint: Any) -> Any:
+    """`value` as the type `hint` (str, int, float, bool, Any, X | None, tuple[X, ...], dict[K, V]).
+
+    Whole numbers are fine for float, lists for tuple; text is read as a number, truth value or JSON where `hint` asks
+    for one (CSV cells, command lines, "1e-3" in YAML). Raises ValueError whose text ends a sentence.
+    """
+    if hint is Any:
+        return value
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None or value in ("", "null"):
+            return None
+        return convert(value, next(kind for kind in arguments if kind is not type(None)))
+    if origin in (tuple, list):
+        items = _from_text(value) if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            raise ValueError(f"expected a list, found {_kind(value)}")
+        return origin(convert(item, arguments[0]) for item in items)
+    if origin is dict or hint is dict:
+        items = _from_text(value) if isinstance(value, str) else value
+        if not isinstance(items, Mapping):
+            raise ValueError(f"expected an object with named values, found {_kind(value)}")
+        kind = arguments[1] if arguments else Any
+        return {str(key): convert(item, kind) for key, item in items.items()}
+    return _convert_scalar(value, hint)
+
+
+def _convert_scalar(value: Any, hint: type) -> Any:
+    """`value` as str, bool, int or float; ValueError if it is something else."""
+    if hint is str and isinstance(value, str):
+        return value
+    if hint is bool:
+        if isinstance(value, bool):
+            return value
+        known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if str(value).strip().lower() in known:
+            return known[str(value).strip().lower()]
+    if hint in (int, float) and not isinstance(value, bool) and isinstance(value, str | int | float):
+        for kind in (hint, float):
+            with suppress(ValueError, OverflowError):
+                number = kind(value)
+                if math.isfinite(number) and number == hint(number) and (isinstance(value, str) or number == value):
+                    return hint(number)
+    names = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
+    raise ValueError(f"expected {names.get(hint, hint)}, found {_kind(value)}")
+
+
+def _from_text(text: str) -> Any:
+    """JSON value in a cell of text, or the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _kind(value: Any) -> str:
+    """What `value` is, in words, for messages."""
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return f"the truth value {str(value).lower()}"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f'the text "{value[:40]}{"..." if len(value) > 40 else ""}"'
+    return "an object" if isinstance(value, Mapping) else "a list" if isinstance(value, list | tuple) else str(value)
+
+
+# --- tensors and digests -------------------------------------------------------------------------------------------
+
+
+def write_tensors(
+    path: PathLike, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write named tensors as safetensors, atomically; shared or strided memory is copied first."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    own = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in own.values())
+    with atomic_path(path, needed) as temporary:
+        try:
+            save_file(own, temporary, metadata=dict(metadata or {}))
+        except SafetensorError as error:
+            if "os error 28" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+
+
+def read_tensors(path: PathLike, device: str | torch.device = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Named tensors and metadata of a safetensors file. Raises UserError if it is missing or truncated."""
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise UserError(f"The file {path} does not exist: check the path.")
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as handle:
+            return {name: handle.get_tensor(name) for name in handle.keys()}, dict(handle.metadata() or {})
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a whole safetensors file ({error}): write or copy it again.") from None
+
+
+def digest(value: Any) -> str:
+    """sha256 of a value's JSON (keys sorted): equal settings, equal digest."""
+    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
+
+
+def digest_path(path: PathLike) -> str:
+    """sha256 of a file's content, or of the names and contents of all files below a folder (hidden ones left out).
+
+    A table's `file.db::table` is the digest of the file. Raises UserError if nothing is there.
+    """
+    base = Path(str(path).partition("::")[0])
+    if base.is_file():
+        with base.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    if not base.is_dir():
+        raise UserError(f"{path} does not exist: check the path.")
+    files = sorted(file for file in base.rglob("*") if file.is_file())
+    names = [(file, file.relative_to(base)) for file in files]
+    shown = [(file, name) for file, name in names if not any(part.startswith(".") for part in name.parts)]
+    return digest([[name.as_posix(), digest_path(file)] for file, name in shown])

@@ -1,0 +1,187 @@
+"""Where a run happens: the package check, device and dtype, named streams of random numbers, progress.
+
+All randomness of the project comes from `stream_seed`: a seed and a path of names give one independent stream, so a
+draw depends on what it is for and never on what was drawn before it, on the process, or on the batch it is in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import random
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from utils.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+Item = TypeVar("Item")
+
+ROOT = Path(__file__).resolve().parent.parent
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "safetensors", "tokenizers", "numpy", "trl")
+PLAIN_PROGRESS_SECONDS = 15.0
+
+
+def ensure_package(root: Path | str = ROOT) -> None:
+    """Check that the package called `utils` that Python found is the one of this repository.
+
+    `root`: the repository's folder. Raises UserError if a foreign `utils` was imported instead (Colab, a file
+    utils.py beside the notebook, an installed package of that name).
+    """
+    found = getattr(sys.modules.get("utils"), "__file__", None)
+    expected = Path(root).resolve() / "utils"
+    if found is None or Path(found).resolve().parent != expected:
+        raise UserError(
+            f"Python found another package called utils ({found or 'without a file'}) instead of {expected}: "
+            f"put {expected.parent} first on sys.path, before any other import, and start Python again."
+        )
+
+
+def stream_seed(seed: int, *names: str | int) -> int:
+    """Seed in [0, 2**63) of the stream that `names` lead to: the first 63 bits of sha256(JSON [seed, names...]).
+
+    Text and number are different names: ("a", 1) is not ("a", "1").
+    """
+    digest = hashlib.sha256(json.dumps([int(seed), *names]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def python_rng(seed: int, *names: str | int) -> random.Random:
+    """The stream `names` as a `random.Random`."""
+    return random.Random(stream_seed(seed, *names))
+
+
+def numpy_rng(seed: int, *names: str | int) -> np.random.Generator:
+    """The stream `names` as a numpy generator (PCG64)."""
+    import numpy as np
+
+    return np.random.Generator(np.random.PCG64(stream_seed(seed, *names)))
+
+
+def torch_generator(seed: int, *names: str | int, device: str | torch.device = "cpu") -> torch.Generator:
+    """The stream `names` as a torch generator on `device`."""
+    import torch
+
+    return torch.Generator(device=device).manual_seed(stream_seed(seed, *names))
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Device that `name` (auto, cpu, cuda, cuda:N, mps) stands for; `device_reason` says why in words.
+
+    Raises UserError for an unknown name or a device that this machine does not have.
+    """
+    return _choose(name)[0]
+
+
+def device_reason(name: str = "auto") -> str:
+    """One line on the device that `choose_device(name)` takes, its number format, and why."""
+    device, why = _choose(name)
+    return f"device {device} ({why}), float32"
+
+
+def _choose(name: str) -> tuple[torch.device, str]:
+    """Device and reason for `name`."""
+    import torch
+
+    kind = name.split(":")[0]
+    if kind not in DEVICES or (":" in name and not name.split(":")[1].isdigit()):
+        raise UserError(f'Unknown device "{name}": use one of {", ".join(DEVICES)}.')
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind != "auto":
+        if not present[kind]:
+            raise UserError(f'Device "{name}" was asked for, but PyTorch finds none here: use "auto" or "cpu".')
+        return torch.device(name), "asked for"
+    if present["cuda"]:
+        return torch.device("cuda"), f"a GPU is here: {torch.cuda.get_device_name()}"
+    if present["mps"]:
+        return torch.device("mps"), "an Apple GPU is here"
+    return torch.device("cpu"), "no GPU found"
+
+
+def choose_dtype(device: torch.device, wanted: str = "float32") -> torch.dtype:
+    """Number format for weights and activations: float32 unless `wanted` is bfloat16 and `device` has it in hardware.
+
+    PyTorch says that a T4 supports bfloat16, but that is emulation; the real thing starts at compute capability 8.0.
+    Raises UserError for another name, or if the device would only emulate it.
+    """
+    import torch
+
+    if wanted == "float32":
+        return torch.float32
+    if wanted != "bfloat16":
+        raise UserError(f'Unknown number format "{wanted}": use float32 or bfloat16.')
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        raise UserError(f"The device {device} has no bfloat16 in hardware: use float32.")
+    return torch.bfloat16
+
+
+def set_threads(count: int | None = None) -> int:
+    """Use `count` CPU threads (default: OMP_NUM_THREADS, else all cores) and return the number in use."""
+    import torch
+
+    wanted = count or int(os.environ.get("OMP_NUM_THREADS", "0")) or os.cpu_count() or 1
+    if wanted != torch.get_num_threads():
+        torch.set_num_threads(wanted)
+    return torch.get_num_threads()
+
+
+def machine() -> str:
+    """One line on this machine: processor, cores, GPU, system. No host or user name."""
+    import torch
+
+    parts = [_processor(), f"{os.cpu_count()} cores", f"{torch.get_num_threads()} threads"]
+    if torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name())
+    return ", ".join([*parts, f"{platform.system()} {platform.machine()}"])
+
+
+def _processor() -> str:
+    """Name of the processor as Linux gives it, else what Python knows."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine() or "unknown processor"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on; packages that are absent are left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def progress(iterable: Iterable[Item], *, total: int, label: str, start: int = 0) -> Iterator[Item]:
+    """Go through `iterable` and show label, share done, time gone and time left on stderr.
+
+    A bar on a terminal; elsewhere (log file, notebook) a plain line at most every 15 seconds, so that logs stay short.
+    `total` counts all items, `start` those that were done before (a resumed run).
+    """
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(iterable, total=total, initial=start, desc=label, leave=False, dynamic_ncols=True)
+        return
+    began = last = time.monotonic()
+    for done, item in enumerate(iterable, start + 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= PLAIN_PROGRESS_SECONDS:
+            last = now
+            left = (now - began) / (done - start) * (total - done)
+            print(f"{label}: {done}/{total}, {now - began:.0f} s, {left:.0f} s left", file=sys.stderr, flush=True)
