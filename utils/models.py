@@ -1,0 +1,330 @@
+"""Loading, checking and saving models and tokenizers. Everything is a plain Hugging Face directory with safetensors.
+
+Policies are causal language models, reward and value models are one-label sequence classifiers over the same trunk
+(paper, App. C: "the unembedding layer replaced by a projection to a scalar"). Weights are always float32, no code from
+a model directory is ever run, and pickled weights are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.activations import NewGELUActivation
+from transformers.utils import logging as hf_logging
+
+from utils.errors import UserError
+from utils.runtime import stream_seed, torch_generator
+
+BOS, EOS, PAD = "<|endoftext|>", "<|end|>", "<|pad|>"
+SCORE_INIT_STD = 0.01
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
+_DROPOUT_FIELDS = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_first_dropout", "attention_dropout",
+                   "hidden_dropout", "dropout", "activation_dropout", "classifier_dropout")  # fmt: skip
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without transformers' load report and weight bars: what matters in them is checked and said as a UserError."""
+    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def _is_hub_name(path: str) -> bool:
+    """True for `name` or `owner/name` that cannot be meant as a directory here."""
+    first = Path(path).parts[0] if path else ""
+    return bool(re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", path)) and not Path(first).exists()
+
+
+def _read_config(path: str | Path) -> dict[str, Any]:
+    """config.json of a local model directory, after checking that the directory can be loaded safely."""
+    directory = Path(path)
+    if not directory.is_dir():
+        raise UserError(f"{path}: no such model directory; give a directory with config.json and model.safetensors.")
+    file = directory / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{directory}: has no config.json, so it is not a Hugging Face model directory.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error}); copy the model directory again.") from None
+    if not isinstance(config, dict) or not config.get("model_type"):
+        raise UserError(f"{file}: field 'model_type' is missing; copy the model directory again.")
+    _check_weights(directory)
+    return config
+
+
+def _check_weights(directory: Path) -> None:
+    if any((directory / name).is_file() for name in _WEIGHTS):
+        return
+    pickles = sorted(file.name for pattern in _PICKLES for file in directory.glob(pattern))
+    if pickles:
+        raise UserError(
+            f"{directory / pickles[0]}: pickled weights can run code and are not loaded; convert them to "
+            "model.safetensors (load them where you trust them and call save_pretrained)."
+        )
+    raise UserError(f"{directory}: has no weights; expected model.safetensors in it.")
+
+
+def _load(auto_class: type, path: str | Path, **kwargs: Any) -> PreTrainedModel:
+    """float32, safetensors, no remote code; from the hub only if `path` cannot be a directory."""
+    local = not _is_hub_name(str(path))
+    try:
+        with quiet_transformers():
+            return auto_class.from_pretrained(
+                str(path), dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
+                local_files_only=local, **kwargs,
+            )  # fmt: skip
+    except SafetensorError as error:
+        raise UserError(f"{path}: model.safetensors is damaged or cut off ({error}); copy it again.") from None
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: the model cannot be loaded ({reason}); check the directory or name.") from None
+
+
+def _check_kind(config: dict[str, Any], path: str | Path, wanted: str) -> None:
+    """Raise if the directory says it holds a reward model where a language model is wanted, or the other way round."""
+    names = config.get("architectures") or []
+    is_classifier = any("SequenceClassification" in name for name in names)
+    if wanted == "policy" and is_classifier:
+        raise UserError(f"{path}: is a reward model ({names[0]}) but a causal language model is needed here.")
+    if wanted == "reward" and not is_classifier:
+        kind = names[0] if names else "unknown"
+        raise UserError(f"{path}: is not a reward model ({kind}); train one with scripts/reward_model.py.")
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """Tokenizer of a model directory whose bos, eos and pad exist and differ.
+
+    Raises UserError if there is none, it is empty, or a special token is missing: such a tokenizer (GPT-2's own, for
+    one) goes through `load_base`, which adds the tokens to tokenizer and model together.
+    """
+    tokenizer = _load_tokenizer(path)
+    ids = {"bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id}
+    missing = [name for name, token in ids.items() if token is None]
+    if missing or len(set(ids.values())) < 3:
+        what = f"has no {' and no '.join(missing)} token" if missing else "uses one token for two of bos, eos and pad"
+        raise UserError(
+            f"{path}: the tokenizer {what}; load the base model with utils.models.load_base, which adds "
+            f"{EOS} and {PAD}, and save it with save_model."
+        )
+    return tokenizer
+
+
+def _load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    local = not _is_hub_name(str(path))
+    if local and not Path(path).is_dir():
+        raise UserError(f"{path}: no such model directory; give a directory with a tokenizer.")
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False, local_files_only=local)
+    except Exception as error:  # noqa: BLE001 -- the tokenizers library raises plain Exception for broken files
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: the tokenizer cannot be loaded ({reason}); tokenizer.json must lie beside the weights."
+        ) from None
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise UserError(f"{path}: the tokenizer is empty; tokenizer.json must lie beside the weights.")
+    return tokenizer
+
+
+def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Give both an end-of-answer token and a padding token of their own (in place).
+
+    GPT-2's one special token stays the document separator (bos). New embedding rows are the mean of the old ones, so
+    that a new token starts neither favoured nor impossible.
+    """
+    if tokenizer.bos_token_id is None:
+        tokenizer.add_special_tokens({"bos_token": tokenizer.eos_token or BOS})
+    if tokenizer.eos_token_id is None or tokenizer.eos_token_id == tokenizer.bos_token_id:
+        tokenizer.add_special_tokens({"eos_token": EOS})
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id, tokenizer.bos_token_id):
+        tokenizer.add_special_tokens({"pad_token": PAD})
+    old = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > old:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        output = model.get_output_embeddings()
+        for weight in {id(m.weight): m.weight for m in (model.get_input_embeddings(), output) if m is not None}.values():
+            weight.data[old:] = weight.data[:old].mean(0)
+    set_special_ids(model, tokenizer)
+
+
+def set_special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write the tokenizer's bos, eos and pad ids into the model's configs, for whoever loads it elsewhere."""
+    for config in (model.config, getattr(model, "generation_config", None)):
+        if config is not None:
+            config.bos_token_id = tokenizer.bos_token_id
+            config.eos_token_id = tokenizer.eos_token_id
+            config.pad_token_id = tokenizer.pad_token_id
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
+    """Raise UserError if the tokenizer has ids that the model has no embedding for."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"{path}: the tokenizer has {len(tokenizer)} tokens but the model embeds only {rows}; "
+            "use the tokenizer that belongs to this model."
+        )
+
+
+def context_length(model: PreTrainedModel) -> int | None:
+    """Most positions that the model can read, None if it does not say."""
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+def _ready(model: PreTrainedModel, device: torch.device | str) -> PreTrainedModel:
+    fuse_gelu(model)
+    disable_dropout(model)
+    return model.to(device).eval()
+
+
+def load_base(
+    path: str | Path, device: torch.device | str = "cpu"
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """(tokenizer, causal LM) of any local directory or hub name, with the special tokens of this project added."""
+    if not _is_hub_name(str(path)):
+        _check_kind(_read_config(path), path, "policy")
+    tokenizer, model = _load_tokenizer(path), _load(AutoModelForCausalLM, path)
+    prepare_tokenizer(tokenizer, model)
+    return tokenizer, _ready(model, device)
+
+
+def load_policy(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
+    """Causal language model in eval mode, float32, dropout 0. Raises UserError (see the module's checks)."""
+    if not _is_hub_name(str(path)):
+        _check_kind(_read_config(path), path, "policy")
+    return _ready(_load(AutoModelForCausalLM, path), device)
+
+
+def load_reward(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
+    """Reward model in eval mode; `model.config.reward_shift` is what `rollout.score` subtracts (0 if absent)."""
+    config = _read_config(path)
+    _check_kind(config, path, "reward")
+    model = _load(AutoModelForSequenceClassification, path)
+    if model.config.num_labels != 1:
+        raise UserError(f"{path}: the classifier has {model.config.num_labels} labels; a reward model has exactly one.")
+    model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0))
+    return _ready(model, device)
+
+
+def reward_from_policy(path: str | Path, device: torch.device | str = "cpu", seed: int = 0) -> PreTrainedModel:
+    """One-label classifier on the trunk of the policy in `path` (sec. 3.5: SFT model without its unembedding).
+
+    The projection starts at N(0, 0.01^2) from the stream (seed, "score"), so all rewards start close to 0.
+    """
+    _check_kind(_read_config(path), path, "policy")
+    model = _load(AutoModelForSequenceClassification, path, num_labels=1)
+    weight = model.score.weight
+    generator = torch_generator(seed, "score")
+    weight.data.copy_(torch.randn(weight.shape, generator=generator) * SCORE_INIT_STD)
+    model.config.reward_shift = 0.0
+    return _ready(model, device)
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
+    """Write model and tokenizer as one Hugging Face directory; an old one is replaced only when the new is whole."""
+    check_vocabulary(model, tokenizer, path)
+    set_special_ids(model, tokenizer)
+    final = Path(path)
+    temporary = final.with_name(f".{final.name}.partial")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        with quiet_transformers():
+            model.save_pretrained(temporary, safe_serialization=True)
+            tokenizer.save_pretrained(temporary)
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{final}: the model cannot be written ({error}); free some space or choose another --out.") from None
+
+
+def fuse_gelu(model: nn.Module) -> None:
+    """Replace GPT-2's `gelu_new` by PyTorch's tanh GELU: the same function as one kernel (config stays as it is)."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, nn.GELU(approximate="tanh"))
+
+
+def disable_dropout(model: PreTrainedModel) -> None:
+    """All dropout 0, in modules and config: in RL it would make the sampled and the scored policy two policies."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    for name in _DROPOUT_FIELDS:
+        if isinstance(getattr(model.config, name, None), float):
+            setattr(model.config, name, 0.0)
+
+
+def set_residual_dropout(model: PreTrainedModel, p: float) -> None:
+    """Dropout on the output of each attention and MLP block (sec. 3.5: "residual dropout of 0.2").
+
+    Only the running modules change, not the config, so a saved model has none. Raises UserError if p > 0 and the
+    model has no such modules.
+    """
+    modules = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Dropout) and re.search(r"(resid_dropout|resid_drop|mlp\.dropout)$", name)
+    ]
+    if p > 0 and not modules:
+        raise UserError(f"{type(model).__name__} has no residual dropout; set sft.dropout to 0.")
+    for module in modules:
+        module.p = p
+
+
+def new_policy(
+    vocab_size: int,
+    n_embd: int,
+    n_layer: int,
+    n_head: int,
+    n_positions: int,
+    init_std: float,
+    seed: int,
+    special_ids: tuple[int, int, int] = (0, 1, 2),
+) -> GPT2LMHeadModel:
+    """A random GPT-2 without dropout, its weights from the stream (seed, "init"). special_ids: bos, eos, pad."""
+    bos, eos, pad = special_ids
+    config = GPT2Config(
+        vocab_size=vocab_size, n_embd=n_embd, n_layer=n_layer, n_head=n_head, n_positions=n_positions,
+        initializer_range=init_std, bos_token_id=bos, eos_token_id=eos, pad_token_id=pad,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, summary_first_dropout=0.0,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, "init"))
+        model = GPT2LMHeadModel(config)
+    fuse_gelu(model)
+    return model.eval()
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of weights, tied ones counted once."""
+    weights: dict[int, Tensor] = {id(p): p for p in model.parameters()}
+    return sum(p.numel() for p in weights.values())
