@@ -1,0 +1,127 @@
+"""The alignment tax (sec. 4.2, App. D): what a policy lost of what pretraining had taught it.
+
+Two probes: the loss on held-out pretraining text, and closed-book facts as multiple choice. Both are read-only: the
+model is put in eval mode (no dropout), and back in the mode it came in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from utils.data.encoding import pad_right
+from utils.errors import UserError
+from utils.losses import token_logprobs
+
+
+class ChoiceItem(NamedTuple):
+    """One multiple-choice question: `prefix` ids (at least one), the `choices` as ids, the index of the right one."""
+
+    prefix: Sequence[int]
+    choices: Sequence[Sequence[int]]
+    right: int
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[torch.device]:
+    """Eval mode without gradients; gives the model's device."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield next(model.parameters()).device
+    finally:
+        model.train(training)
+
+
+def _pad_id(model: nn.Module) -> int:
+    """The model's pad id; 0 if it has none (the mask alone decides then)."""
+    pad = getattr(model.config, "pad_token_id", None)
+    return 0 if pad is None else int(pad)
+
+
+def next_token_logprobs(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
+    """(B, T - 1) natural log-probabilities of ids[:, 1:] given what is before them. ids (B, T) long, mask (B, T) bool.
+
+    Padding may be on either side: positions are counted over the mask (docs/architecture.md).
+    """
+    positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
+    logits = model(input_ids=ids, attention_mask=mask.long(), position_ids=positions, use_cache=False).logits
+    return token_logprobs(logits[:, :-1].float(), ids[:, 1:])
+
+
+def web_loss(model: nn.Module, rows: Tensor | np.ndarray | Sequence[Sequence[int]], batch_size: int = 64) -> float:
+    """Mean next-token loss on held-out pretraining text, in nats per predicted token.
+
+    rows: (N, T) token ids, packed or padded on the right with the model's pad id; pad tokens are neither predicted
+    nor read. Every token counts the same, whatever the batch size. Raises `UserError` if nothing can be predicted.
+    """
+    ids = torch.as_tensor(np.asarray(rows), dtype=torch.long)
+    if ids.ndim != 2 or ids.shape[0] == 0 or ids.shape[1] < 2:
+        raise UserError(f"web text: expected rows (N, T) with T >= 2 token ids, got {tuple(ids.shape)}; add documents.")
+    pad = getattr(model.config, "pad_token_id", None)
+    mask = torch.ones_like(ids, dtype=torch.bool) if pad is None else ids != pad
+    total, tokens = 0.0, 0
+    with _evaluating(model) as device:
+        for start in range(0, len(ids), batch_size):
+            batch, keep = ids[start : start + batch_size].to(device), mask[start : start + batch_size].to(device)
+            predicted = keep[:, 1:] & keep[:, :-1]
+            total -= float(next_token_logprobs(model, batch, keep)[predicted].double().sum())
+            tokens += int(predicted.sum())
+    if tokens == 0:
+        raise UserError("web text: every row is padding or a single token, so there is nothing to predict; add text.")
+    return total / tokens
+
+
+def _check_items(items: Sequence[ChoiceItem]) -> None:
+    """`UserError` naming the item and the field that is wrong."""
+    if not items:
+        raise UserError("facts: there is no multiple-choice item; give at least one.")
+    for index, item in enumerate(items):
+        if len(item.prefix) == 0:
+            raise UserError(f"facts: item {index}, field prefix is empty; begin it with the document separator.")
+        if len(item.choices) < 2 or any(len(choice) == 0 for choice in item.choices):
+            raise UserError(f"facts: item {index}, field choices needs at least 2 choices, none of them empty.")
+        if not 0 <= item.right < len(item.choices):
+            raise UserError(
+                f"facts: item {index}, field right is {item.right}, but there are {len(item.choices)} choices, from 0."
+            )
+
+
+def choice_logprobs(model: nn.Module, items: Sequence[ChoiceItem], batch_size: int = 64) -> list[list[float]]:
+    """Average natural log-probability per token of every choice after its prefix; one list an item.
+
+    The average, not the sum, so that a long choice is not worse for being long (App. D).
+    """
+    _check_items(items)
+    flat = [(list(item.prefix), list(choice)) for item in items for choice in item.choices]
+    means: list[float] = []
+    with _evaluating(model) as device:
+        for start in range(0, len(flat), batch_size):
+            part = flat[start : start + batch_size]
+            ids, mask = (t.to(device) for t in pad_right([p + c for p, c in part], _pad_id(model)))
+            begin = torch.tensor([len(p) - 1 for p, _ in part], device=device)[:, None]
+            place = torch.arange(ids.shape[1] - 1, device=device)[None]
+            keep = (place >= begin) & mask[:, 1:]
+            logprobs = next_token_logprobs(model, ids, mask).masked_fill(~keep, 0.0).double()
+            means.extend((logprobs.sum(-1) / keep.sum(-1)).tolist())
+    pieces = iter(means)
+    return [[next(pieces) for _ in item.choices] for item in items]
+
+
+def choice_accuracy(model: nn.Module, items: Sequence[ChoiceItem], batch_size: int = 64) -> float:
+    """Share of closed-book facts on which the right choice has the lowest loss per token (App. D).
+
+    App. D's text says the lowest average per-token log-probability is picked; it must mean the lowest loss. A model
+    that gives two choices exactly the same loss is credited with its share of the draw.
+    """
+    credits = []
+    for item, scores in zip(items, choice_logprobs(model, items, batch_size), strict=True):
+        best = [index for index, score in enumerate(scores) if score == max(scores)]
+        credits.append(1.0 / len(best) if item.right in best else 0.0)
+    return sum(credits) / len(credits)
