@@ -450,14 +450,17 @@ def write_tensors(
 
 
 def read_tensors(path: PathLike, device: str | torch.device = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Named tensors and metadata of a safetensors file. Raises UserError if it is missing or truncated."""
+    """Named tensors (in memory of their own, not mapped from the file) and metadata of a safetensors file.
+
+    Raises UserError if it is missing or truncated.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
         raise UserError(f"The file {path} does not exist: check the path.")
     try:
         with safe_open(path, framework="pt", device=str(device)) as handle:
-            return {name: handle.get_tensor(name) for name in handle.keys()}, dict(handle.metadata() or {})
+            return {name: handle.get_tensor(name).clone() for name in handle.keys()}, dict(handle.metadata() or {})
     except SafetensorError as error:
         raise UserError(f"{path} is not a whole safetensors file ({error}): write or copy it again.") from None
 

@@ -1,0 +1,313 @@
+"""The loop that every training stage runs on: `accelerate`, checkpoints, resume, metrics, clean stops.
+
+A run that is killed at any moment and started again gives the same final weights bit for bit on CPU, because (1) a
+checkpoint holds weights, optimizer moments and extra tensors exactly, (2) it appears on the disk whole or not at all,
+(3) every step seeds torch from the run's seed and the step's number, and (4) callers take their batches from streams
+that belong to the step (`utils.runtime.stream_seed`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from utils.errors import UserError
+from utils.io import (
+    PathLike,
+    append_jsonl,
+    digest,
+    disk_errors,
+    read_json,
+    read_tensors,
+    write_json,
+    write_jsonl,
+    write_tensors,
+)
+from utils.runtime import progress, stream_seed
+
+CHECKPOINT = "checkpoint"
+METRICS = "metrics.jsonl"
+TENSORS = "tensors.safetensors"
+STATE = "state.json"
+
+
+def make_optimizer(
+    params: Iterable[torch.nn.Parameter],
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.95),
+    weight_decay: float = 0.0,
+) -> torch.optim.AdamW:
+    """AdamW with the paper's betas (App. C), fused where PyTorch has it (CPU, CUDA and MPS, float parameters).
+
+    Weight decay (not reported in the paper) acts on matrices only, not on biases and layer norms.
+    """
+    chosen = [param for param in params if param.requires_grad]
+    matrices = [param for param in chosen if param.dim() >= 2]
+    vectors = [param for param in chosen if param.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    fused = all(param.is_floating_point() and param.device.type in ("cpu", "cuda", "mps") for param in chosen)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, betas=betas, fused=fused)
+
+
+class TrainingLoop:
+    """Steps of one training run that survive a kill. One loop writes one folder.
+
+        loop = TrainingLoop(folder, label="sft", total_steps=900, models={"policy": model},
+                            optimizers={"policy": optimizer}, seed=1, fingerprint=digest(settings))
+        for step in loop:
+            loss = ...  # forward through loop.models["policy"]
+            loop.backward(loss)
+            grad_norm = loop.optimizer_step("policy", lr=..., max_grad_norm=1.0)
+            loop.log(step, loss=loss, grad_norm=grad_norm)
+        save_model(...)
+        loop.finish()
+
+    `models`, `optimizers`: by name; their tensors are restored in place when `out_dir/checkpoint` holds an unfinished
+    run with the same `fingerprint`, label, seed and number of steps. Any other checkpoint is removed.
+    `extra`: further tensors of the run by name (a weight average), restored in place as well.
+    `checkpoint_every`: steps between checkpoints; one more is written after the last step.
+    Under `accelerate launch`, `loop.models` holds the prepared (DDP) models, gradients are averaged over processes,
+    and only the main process writes. Use `loop.accelerator` for the rank.
+    """
+
+    def __init__(
+        self,
+        out_dir: PathLike,
+        *,
+        label: str,
+        total_steps: int,
+        models: Mapping[str, torch.nn.Module],
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        seed: int,
+        fingerprint: str = "",
+        checkpoint_every: int = 100,
+        extra: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
+    ) -> None:
+        self.out_dir = Path(out_dir)
+        self.label = label
+        self.total_steps = total_steps
+        self.seed = seed
+        self.checkpoint_every = checkpoint_every
+        self.fingerprint = digest([fingerprint, label, total_steps, seed])
+        self._modules = dict(models)
+        self._optimizers = dict(optimizers)
+        self._extra = {name: dict(tensors) for name, tensors in (extra or {}).items()}
+        self._interrupted = False
+        device = next(next(iter(models.values())).parameters()).device
+        self.accelerator = Accelerator(cpu=device.type == "cpu", step_scheduler_with_optimizer=False)
+        self.start = self._restore()
+        names, optimizer_names = list(self._modules), list(self._optimizers)
+        prepared = self.accelerator.prepare(*self._modules.values(), *self._optimizers.values())
+        prepared = prepared if isinstance(prepared, tuple) else (prepared,)
+        self.models: dict[str, torch.nn.Module] = dict(zip(names, prepared, strict=False))
+        self.optimizers = dict(zip(optimizer_names, prepared[len(names) :], strict=True))
+        self.step = self.start
+
+    # --- the steps ---------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[int]:
+        """Step numbers from the resume point on. Ctrl-C ends the step, saves and raises KeyboardInterrupt; a second
+        Ctrl-C stops at once, and the run resumes from the last checkpoint."""
+        steps: Iterable[int] = range(self.start, self.total_steps)
+        if self.accelerator.is_main_process:
+            steps = progress(steps, total=self.total_steps, label=self.label, start=self.start)
+        before = self._catch_ctrl_c()
+        try:
+            for step in steps:
+                self.step = step
+                rank = self.accelerator.process_index
+                torch.manual_seed(stream_seed(self.seed, self.label, step, *([rank] if rank else [])))
+                yield step
+                done = step + 1
+                if done % self.checkpoint_every == 0 or done == self.total_steps or self._interrupted:
+                    self.save(done)
+                if self._interrupted:
+                    raise KeyboardInterrupt(f"{self.label}: saved after step {done} of {self.total_steps}")
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGINT, before)
+
+    def _catch_ctrl_c(self) -> Any:
+        """Let the first Ctrl-C wait for the end of the step; returns the handler before (None outside the main
+        thread, where Python cannot set one)."""
+        if threading.current_thread() is not threading.main_thread():
+            return None
+        before = signal.getsignal(signal.SIGINT)
+
+        def handler(number: int, frame: FrameType | None) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+            print(f"\n{self.label}: finishing this step, then saving (Ctrl-C again stops at once)", file=sys.stderr)
+
+        signal.signal(signal.SIGINT, handler)
+        return before
+
+    def backward(self, loss: torch.Tensor) -> float:
+        """Add the gradient of `loss` (a scalar) and return its value.
+
+        Raises UserError if the loss is not a finite number; the checkpoint from before stays valid.
+        """
+        value = float(loss.detach())
+        self._require_finite("loss", value)
+        self.accelerator.backward(loss)
+        return value
+
+    def optimizer_step(self, name: str, *, lr: float, max_grad_norm: float | None = None) -> float:
+        """Clip the gradient of optimizer `name` to `max_grad_norm`, step with learning rate `lr`, zero the gradient.
+
+        Returns the 2-norm of the gradient before clipping. Raises UserError if it is not finite, before any weight
+        has changed.
+        """
+        optimizer = self.optimizers[name]
+        params = [param for group in optimizer.param_groups for param in group["params"]]
+        limit = math.inf if max_grad_norm is None else max_grad_norm
+        norm = float(self.accelerator.clip_grad_norm_(params, limit))
+        self._require_finite("gradient norm", norm)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def _require_finite(self, what: str, value: float) -> None:
+        """Raise the UserError for a NaN or infinite `value`."""
+        if not math.isfinite(value):
+            raise UserError(
+                f"{self.label}: the {what} is {value} at step {self.step} of {self.total_steps}; lower the learning "
+                "rate or max_grad_norm of this stage, or look for broken rows in its data, and run it again."
+            )
+
+    def log(self, step: int, **metrics: Any) -> None:
+        """Append one record to metrics.jsonl: {"step": step, ...} with numbers or one-element tensors."""
+        if self.accelerator.is_main_process:
+            append_jsonl(self.out_dir / METRICS, [{"step": step, **metrics}])
+
+    def finish(self) -> None:
+        """Delete the checkpoint. Call it after the trained model is saved, so that no moment is left unprotected."""
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            shutil.rmtree(self.out_dir / CHECKPOINT, ignore_errors=True)
+
+    # --- checkpoints -------------------------------------------------------------------------------------------
+
+    def save(self, done: int) -> None:
+        """Write the state after `done` steps to checkpoint/step-N: into a temporary folder first, then one rename.
+
+        Older checkpoints go only when the new one is there. Raises UserError if the disk is full.
+        """
+        if not self.accelerator.is_main_process:
+            return
+        root = self.out_dir / CHECKPOINT
+        target, temporary = root / f"step-{done:09d}", root / f".tmp-{os.getpid()}"
+        _remove(temporary, target)
+        write_tensors(temporary / TENSORS, self._tensors())
+        write_json(temporary / STATE, {"label": self.label, "step": done, "fingerprint": self.fingerprint})
+        with disk_errors(target):
+            temporary.rename(target)
+        _remove(*(path for path in root.iterdir() if path != target))
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Everything a step changes, by a name that says where it belongs."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name, module in self._modules.items():
+            tensors |= {f"model/{name}/{key}": value for key, value in _weights(module).items()}
+        for name, optimizer in self._optimizers.items():
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer/{name}/{index}/{key}": value for key, value in state.items()}
+        for name, group in self._extra.items():
+            tensors |= {f"extra/{name}/{key}": value for key, value in group.items()}
+        return tensors
+
+    def _restore(self) -> int:
+        """Load the newest whole checkpoint of this very run, remove every other, return the steps it has done.
+
+        The records of metrics.jsonl from that step on are dropped.
+        """
+        root = self.out_dir / CHECKPOINT
+        found = sorted(root.glob("step-*"), reverse=True)
+        start, kept = 0, None
+        for folder in found:
+            done = self._load(folder)
+            if done is not None:
+                start, kept = done, folder
+                break
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            _remove(*(path for path in root.glob("*") if path != kept))
+            _cut_metrics(self.out_dir / METRICS, start)
+            if start:
+                print(f"{self.label}: goes on after step {start} of {self.total_steps}", file=sys.stderr, flush=True)
+        return start
+
+    def _load(self, folder: Path) -> int | None:
+        """Copy the tensors of a checkpoint into place; None, with nothing changed, if it is another run's or broken."""
+        try:
+            state = read_json(folder / STATE)
+            if state["fingerprint"] != self.fingerprint:
+                return None
+            tensors, _ = read_tensors(folder / TENSORS)
+        except UserError as error:
+            print(f"{self.label}: the checkpoint {folder} is left out ({error})", file=sys.stderr)
+            return None
+        targets = {f"model/{n}/{k}": t for n, module in self._modules.items() for k, t in _weights(module).items()}
+        targets |= {f"extra/{n}/{k}": t for n, group in self._extra.items() for k, t in group.items()}
+        if any(name not in tensors or tensors[name].shape != target.shape for name, target in targets.items()):
+            print(f"{self.label}: the checkpoint {folder} is of another model and is left out", file=sys.stderr)
+            return None
+        with torch.no_grad():
+            for name, target in targets.items():
+                target.copy_(tensors[name])
+        for name, optimizer in self._optimizers.items():
+            _load_optimizer(optimizer, tensors, f"optimizer/{name}/")
+        return int(state["step"])
+
+
+def _weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters (tied ones once) and saved buffers of a module, the tensors themselves."""
+    saved = module.state_dict().keys()
+    buffers = {name: tensor for name, tensor in module.named_buffers() if name in saved}
+    return {**dict(module.named_parameters()), **buffers}
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], prefix: str) -> None:
+    """Put the tensors named `prefix`index/key back as the optimizer's state."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            index, key = name.removeprefix(prefix).split("/")
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _cut_metrics(path: Path, start: int) -> None:
+    """Keep the records of steps before `start`; a last line that a kill broke goes as well."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if record["step"] < start:
+            kept.append(record)
+    write_jsonl(path, kept)
+
+
+def _remove(*folders: Path) -> None:
+    """Delete folders that may be there."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
