@@ -1,8 +1,8 @@
 """Every equation of the method as a pure function of tensors.
 
 Shapes: B sequences, T tokens, R response tokens, V vocabulary, N prompts, K completions of a prompt. Masks are bool,
-True where a token (or completion) counts. "Masked mean" is the sum over what counts divided by how much counts, over the
-whole batch: every response token has the same weight, so a long response weighs more than a short one.
+True where a token (or completion) counts. "Masked mean" is the sum over what counts divided by how much counts, over
+the whole batch: every response token has the same weight, so a long response weighs more than a short one.
 """
 
 from __future__ import annotations
@@ -105,10 +105,10 @@ def penalised_rewards(scores: Tensor, logprobs: Tensor, ref_logprobs: Tensor, ma
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
-    """Generalised advantage estimation: A_t = sum_{l>=0} (gamma lam)^l delta_{t+l}, delta_t = r_t + gamma V_{t+1} - V_t.
+    """Generalised advantage estimation: A_t = sum_{l>=0} (gamma lam)^l d_{t+l}, d_t = r_t + gamma V_{t+1} - V_t.
 
-    rewards, values, mask (B, R), right-padded; V after the last token is 0 (the episode is over). Returns advantages and
-    returns = advantages + values, both (B, R) and 0 outside the mask. Paper: no discount, gamma 1 (C.4).
+    rewards, values, mask (B, R), right-padded; V after the last token is 0 (the episode is over). Returns advantages
+    and returns = advantages + values, both (B, R) and 0 outside the mask. Paper: no discount, gamma 1 (C.4).
     """
     values, rewards = values * mask, rewards * mask
     advantage = torch.zeros_like(values[:, 0])

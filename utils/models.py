@@ -168,9 +168,9 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
     old = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > old:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        output = model.get_output_embeddings()
-        for weight in {id(m.weight): m.weight for m in (model.get_input_embeddings(), output) if m is not None}.values():
-            weight.data[old:] = weight.data[:old].mean(0)
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            if layer is not None:
+                layer.weight.data[old:] = layer.weight.data[:old].mean(0)
     set_special_ids(model, tokenizer)
 
 
@@ -262,7 +262,8 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path:
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{final}: the model cannot be written ({error}); free some space or choose another --out.") from None
+        message = f"{final}: the model cannot be written ({error}); free some space or choose another --out."
+        raise UserError(message) from None
 
 
 def fuse_gelu(model: nn.Module) -> None:

@@ -1,0 +1,80 @@
+"""Shared fixtures: a tiny tokenizer and tiny random models, made here, nothing downloaded."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch  # noqa: E402
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast  # noqa: E402
+
+from utils.models import load_reward, new_policy, reward_from_policy, save_model  # noqa: E402
+
+TEXT = [
+    "Name an animal that lives in the sea.\n A whale lives in the sea.",
+    "What is the capital of France?\n Paris is the capital of France.",
+    "Write a story about a dog and a rainy day.\n The dog ran home. It was wet and happy.",
+]
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerBase:
+    """Byte-level BPE of 320 tokens: <|endoftext|> 0 (bos), <|end|> 1 (eos), <|pad|> 2."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, show_progress=False, special_tokens=["<|endoftext|>", "<|end|>", "<|pad|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    core.train_from_iterator(TEXT * 4, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<|endoftext|>", eos_token="<|end|>", pad_token="<|pad|>"
+    )
+
+
+@pytest.fixture
+def policy(tokenizer: PreTrainedTokenizerBase) -> GPT2LMHeadModel:
+    """A random 2-layer GPT-2 of about 20k weights, wide enough apart that probabilities differ between tokens."""
+    return new_policy(
+        len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64, init_std=0.3, seed=0,
+        special_ids=(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def policy_dir(tokenizer: PreTrainedTokenizerBase, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The policy fixture's model, saved."""
+    path = tmp_path_factory.mktemp("models") / "policy"
+    model = new_policy(
+        len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64, init_std=0.3, seed=0,
+        special_ids=(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id),
+    )  # fmt: skip
+    save_model(model, tokenizer, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def reward_dir(policy_dir: Path, tokenizer: PreTrainedTokenizerBase) -> Path:
+    """A reward model on the policy's trunk with a head of visible size and a shift of 0.25, saved."""
+    path = policy_dir.parent / "reward"
+    model = reward_from_policy(policy_dir, seed=3)
+    model.score.weight.data.mul_(20.0)
+    model.config.reward_shift = 0.25
+    save_model(model, tokenizer, path)
+    return path
+
+
+@pytest.fixture
+def reward_model(reward_dir: Path) -> torch.nn.Module:
+    """The reward model of `reward_dir`."""
+    return load_reward(reward_dir)

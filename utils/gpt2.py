@@ -1,0 +1,160 @@
+"""GPT-2's forward pass and incremental decoding written out over Hugging Face weights.
+
+The same function as `GPT2Model.forward` (tests compare the two), but without the work that training here does not need:
+no tokens of padding in the linear layers, the last layer only at the positions asked for, and for sampling no module
+calls per token and keys and values in buffers of fixed size. Measured by benchmarks/ppo_update.py.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
+
+
+def supported(model: nn.Module) -> bool:
+    """True if the functions here compute what `model` itself computes; others take the general path."""
+    if type(model) not in (GPT2LMHeadModel, GPT2ForSequenceClassification):
+        return False
+    config = model.config
+    return (
+        config.activation_function in ("gelu_new", "gelu_pytorch_tanh")
+        and config.scale_attn_weights
+        and not config.scale_attn_by_inverse_layer_idx
+        and not config.reorder_and_upcast_attn
+        and not config.add_cross_attention
+    )
+
+
+def _drop(module: nn.Dropout, x: Tensor) -> Tensor:
+    return module(x) if module.training and module.p > 0 else x
+
+
+def _embed(trunk: GPT2Model, ids: Tensor, valid: Tensor | None) -> Tensor:
+    """(N, C) token plus position embeddings of the valid tokens of right-padded ids (B, S)."""
+    batch, length = ids.shape
+    if valid is None:
+        x = F.embedding(ids, trunk.wte.weight) + trunk.wpe.weight[:length]
+        return _drop(trunk.drop, x).view(batch * length, -1)
+    positions = torch.arange(length, device=ids.device).repeat(batch)
+    x = F.embedding(ids.flatten()[valid], trunk.wte.weight) + F.embedding(positions[valid], trunk.wpe.weight)
+    return _drop(trunk.drop, x)
+
+
+def _attention(block: nn.Module, x: Tensor, shape: tuple[int, int], valid: Tensor | None) -> Tensor:
+    """(B * S, C) causal self-attention before its output projection; x (N, C) are the valid tokens."""
+    batch, length = shape
+    attn = block.attn
+    qkv = attn.c_attn(block.ln_1(x))
+    if valid is not None:
+        qkv = qkv.new_zeros(batch * length, qkv.shape[-1]).index_copy(0, valid, qkv)
+    query, key, value = qkv.view(batch, length, 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)
+    dropout = attn.attn_dropout.p if attn.training else 0.0
+    out = F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout)
+    return out.transpose(1, 2).reshape(batch * length, -1)
+
+
+def hidden_states(trunk: GPT2Model, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
+    """Final hidden states (N, C) at the N positions of `keep`, row by row.
+
+    ids (B, S) right-padded, mask (B, S) bool of the real tokens, keep (B, S) bool, a part of mask. Only real tokens go
+    through the linear layers, and the last layer's run only at `keep`.
+    """
+    shape = (ids.shape[0], ids.shape[1])
+    valid = None if bool(mask.all()) else mask.flatten().nonzero().squeeze(1)
+    kept = keep.flatten().nonzero().squeeze(1)
+    kept_of_valid = kept if valid is None else keep.flatten()[valid].nonzero().squeeze(1)
+    x = _embed(trunk, ids, valid)
+    last = len(trunk.h) - 1
+    for index, block in enumerate(trunk.h):
+        attended = _attention(block, x, shape, valid)
+        if index == last:
+            attended, x = attended[kept], x[kept_of_valid]
+        elif valid is not None:
+            attended = attended[valid]
+        x = x + _drop(block.attn.resid_dropout, block.attn.c_proj(attended))
+        inner = F.gelu(block.mlp.c_fc(block.ln_2(x)), approximate="tanh")
+        x = x + _drop(block.mlp.dropout, block.mlp.c_proj(inner))
+    return trunk.ln_f(x)
+
+
+class Decoder:
+    """Left-padded prompts (B, P) and their growing continuations, one token a step, without gradients.
+
+    `prefill()` gives the next-token logits (B, V), `step(tokens (B,))` those after one more token, `select(rows)` goes
+    on with some rows only. Keys and values live in one buffer (layers, 2, B, heads, P + max_new_tokens, head size).
+    """
+
+    def __init__(self, model: GPT2LMHeadModel, prompt_ids: Tensor, prompt_mask: Tensor, max_new_tokens: int) -> None:
+        trunk, config = model.transformer, model.config
+        self.prompt_ids, self.length = prompt_ids, 0
+        batch, width = prompt_ids.shape
+        self.width, self.heads, self.size = config.n_embd, config.n_head, config.n_embd // config.n_head
+        self.eps = config.layer_norm_epsilon
+        self.wte, self.wpe, self.head = trunk.wte.weight, trunk.wpe.weight, model.lm_head.weight.t()
+        self.final = (trunk.ln_f.weight, trunk.ln_f.bias)
+        self.layers = [
+            tuple(
+                (part.weight, part.bias)
+                for part in (b.ln_1, b.attn.c_attn, b.attn.c_proj, b.ln_2, b.mlp.c_fc, b.mlp.c_proj)
+            )
+            for b in trunk.h
+        ]
+        total = width + max_new_tokens
+        self.cache = self.wte.new_empty(len(self.layers), 2, batch, self.heads, total, self.size)
+        # None: nothing is padded. Otherwise True where a key is a real token.
+        self.keys: Tensor | None = None
+        if not bool(prompt_mask.all()):
+            new = prompt_mask.new_ones(batch, max_new_tokens)
+            self.keys = torch.cat([prompt_mask, new], 1)[:, None, None, :]
+        self.positions = (prompt_mask.long().cumsum(1) - 1).clamp(min=0)
+
+    def prefill(self) -> Tensor:
+        """Next-token logits (B, V) after the prompts."""
+        width = self.prompt_ids.shape[1]
+        mask = None
+        if self.keys is not None:
+            causal = torch.ones(width, width, dtype=torch.bool, device=self.prompt_ids.device).tril()
+            # A padded query sees at least itself: a row without any key would be NaN.
+            mask = (causal & self.keys[..., :width]) | torch.eye(width, dtype=torch.bool, device=causal.device)
+        logits = self._forward(self.prompt_ids, self.positions, mask)
+        self.positions = self.positions[:, -1:] + 1
+        return logits
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Next-token logits (B, V) after one more token a row, tokens (B,)."""
+        mask = None if self.keys is None else self.keys[..., : self.length + 1]
+        logits = self._forward(tokens.unsqueeze(1), self.positions, mask)
+        self.positions = self.positions + 1
+        return logits
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only `rows` (long) of the batch, in that order."""
+        old = self.cache
+        self.cache = old.new_empty(old.shape[0], 2, len(rows), *old.shape[3:])
+        self.cache[..., : self.length, :] = old[:, :, rows, :, : self.length]
+        self.positions = self.positions[rows]
+        if self.keys is not None:
+            self.keys = self.keys[rows]
+
+    def _forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        batch, width = ids.shape
+        start, end = self.length, self.length + width
+        shape = (self.width,)
+        x = (F.embedding(ids, self.wte) + F.embedding(positions, self.wpe)).view(batch * width, -1)
+        for ((w1, b1), (wa, ba), (wo, bo), (w2, b2), (wf, bf), (wg, bg)), cache in zip(
+            self.layers, self.cache, strict=True
+        ):
+            qkv = torch.addmm(ba, F.layer_norm(x, shape, w1, b1, self.eps), wa)
+            qkv = qkv.view(batch, width, 3, self.heads, self.size)
+            cache[:, :, :, start:end] = qkv[:, :, 1:].permute(2, 0, 3, 1, 4)
+            out = F.scaled_dot_product_attention(
+                qkv[:, :, 0].transpose(1, 2), cache[0, :, :, :end], cache[1, :, :, :end],
+                attn_mask=mask, is_causal=mask is None and width > 1,
+            )  # fmt: skip
+            x = torch.addmm(bo, out.transpose(1, 2).reshape(batch * width, -1), wo).add_(x)
+            inner = F.gelu(torch.addmm(bf, F.layer_norm(x, shape, w2, b2, self.eps), wf), approximate="tanh")
+            x = torch.addmm(bg, inner, wg).add_(x)
+        self.length = end
+        return F.layer_norm(x.view(batch, width, -1)[:, -1], shape, *self.final, self.eps) @ self.head

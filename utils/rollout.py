@@ -1,0 +1,338 @@
+"""Sampling and scoring: prompts -> responses with log-probs; log-probs, values and rewards of given responses.
+
+Three separate, replaceable steps: `sample` (which tokens), `response_logprobs` / `response_values` / `score` (what the
+models say of them) and `utils.losses` (what to make of it). GPT-2 takes the written-out path of `utils.gpt2`, any other
+causal language model the general one; both have the same interface and the same results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from utils import gpt2
+from utils.data.encoding import pad_left, pad_right
+from utils.errors import UserError
+from utils.losses import token_logprobs
+from utils.models import context_length
+
+COMPACT_BELOW = 0.75  # go on with the unfinished rows alone once they are at most this share of the batch
+SCORE_TOKENS = 8192  # padded tokens in one forward pass of `score`
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """B sampled responses. P: longest prompt, R: max_new_tokens.
+
+    prompt_ids (B, P) long left-padded, prompt_mask (B, P) bool; response_ids (B, R) long right-padded, response_mask
+    (B, R) bool, True up to and with the stop token; logprobs (B, R) of the sampled tokens under the sampling
+    distribution at the sampling temperature, 0 in the padding; ended (B,) bool, False if cut off at R tokens.
+    """
+
+    prompt_ids: Tensor
+    prompt_mask: Tensor
+    response_ids: Tensor
+    response_mask: Tensor
+    logprobs: Tensor
+    ended: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ended)
+
+    def __getitem__(self, rows: Tensor | slice) -> Rollout:
+        """The same fields for some rows."""
+        return Rollout(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def prompts(self) -> list[list[int]]:
+        """Prompt ids without padding."""
+        return [ids[mask].tolist() for ids, mask in zip(self.prompt_ids, self.prompt_mask, strict=True)]
+
+    def responses(self) -> list[list[int]]:
+        """Response ids without padding, the stop token included."""
+        return [ids[mask].tolist() for ids, mask in zip(self.response_ids, self.response_mask, strict=True)]
+
+
+# Sampling
+
+
+def episode_uniforms(seeds: Sequence[int], max_new_tokens: int) -> Tensor:
+    """(B, max_new_tokens) uniform numbers in [0, 1): row i from the stream of seeds[i] alone."""
+    generator = torch.Generator()
+    return torch.stack([torch.rand(max_new_tokens, generator=generator.manual_seed(seed)) for seed in seeds])
+
+
+def choose(logits: Tensor, uniforms: Tensor | None, temperature: float) -> tuple[Tensor, Tensor]:
+    """tokens (B,) and their log-probs (B,) under softmax(logits (B, V) / temperature).
+
+    Inverse CDF: the token at which the running sum of probabilities passes uniforms (B,); None takes the likeliest.
+    """
+    if temperature != 1.0:
+        logits = logits / temperature
+    top = logits.amax(-1, keepdim=True)
+    cdf = (logits - top).exp_().cumsum(-1)
+    total = cdf[:, -1:]
+    if uniforms is None:
+        tokens = logits.argmax(-1, keepdim=True)
+    else:
+        # Rounding up to the total would choose the last token whatever its probability.
+        target = torch.minimum(uniforms.unsqueeze(1) * total, torch.nextafter(total, torch.zeros_like(total)))
+        tokens = torch.searchsorted(cdf, target, right=True).clamp_(max=logits.shape[-1] - 1)
+    return tokens.squeeze(1), (logits.gather(1, tokens) - top - total.log()).squeeze(1)
+
+
+class CachedDecoder:
+    """The interface of `gpt2.Decoder` for any causal language model, by its own forward pass and a DynamicCache."""
+
+    def __init__(self, model: PreTrainedModel, prompt_ids: Tensor, prompt_mask: Tensor, max_new_tokens: int) -> None:
+        self.model, self.prompt_ids, self.mask = model, prompt_ids, prompt_mask
+        self.cache = DynamicCache(config=model.config)
+
+    def prefill(self) -> Tensor:
+        """Next-token logits (B, V) after the prompts."""
+        return self._forward(self.prompt_ids, (self.mask.long().cumsum(1) - 1).clamp(min=0))
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Next-token logits (B, V) after one more token a row, tokens (B,)."""
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], 1)
+        return self._forward(tokens.unsqueeze(1), self.mask.long().sum(1, keepdim=True) - 1)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only `rows` (long) of the batch, in that order."""
+        self.cache.batch_select_indices(rows)
+        self.mask = self.mask[rows]
+
+    def _forward(self, ids: Tensor, positions: Tensor) -> Tensor:
+        output = self.model(
+            input_ids=ids, attention_mask=self.mask.long(), position_ids=positions,
+            past_key_values=self.cache, use_cache=True, logits_to_keep=1,
+        )  # fmt: skip
+        return output.logits[:, -1].float()
+
+
+def _sample_batch(
+    model: PreTrainedModel,
+    rollout: Rollout,
+    uniforms: Tensor | None,
+    temperature: float,
+    stops: Tensor,
+) -> None:
+    """Fill the response fields of a rollout that holds the prompts."""
+    n_new = rollout.response_ids.shape[1]
+    make = gpt2.Decoder if gpt2.supported(model) else CachedDecoder
+    decoder = make(model, rollout.prompt_ids, rollout.prompt_mask, n_new)
+    rows = torch.arange(len(rollout), device=rollout.prompt_ids.device)
+    alive = torch.ones_like(rows, dtype=torch.bool)
+    logits = decoder.prefill()
+    for t in range(n_new):
+        tokens, logprobs = choose(logits, None if uniforms is None else uniforms[rows, t], temperature)
+        written = rows[alive]
+        rollout.response_ids[written, t] = tokens[alive]
+        rollout.logprobs[written, t] = logprobs[alive]
+        rollout.response_mask[written, t] = True
+        stopped = alive & torch.isin(tokens, stops)
+        rollout.ended[rows[stopped]] = True
+        alive = alive & ~stopped
+        n_alive = int(alive.sum())
+        if n_alive == 0 or t + 1 == n_new:
+            break
+        if n_alive <= COMPACT_BELOW * len(rows):
+            kept = alive.nonzero().squeeze(1)
+            decoder.select(kept)
+            rows, tokens, alive = rows[kept], tokens[kept], alive[kept]
+        logits = decoder.step(tokens)
+
+
+def _check_context(model: PreTrainedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+    limit = context_length(model)
+    for row, prompt in enumerate(prompts):
+        if not prompt:
+            raise UserError(f"prompt {row}: is empty after encoding; remove it from the prompts.")
+        if limit is not None and len(prompt) + max_new_tokens > limit:
+            raise UserError(
+                f"prompt {row}: {len(prompt)} tokens and {max_new_tokens} for the response exceed the model's context "
+                f"of {limit}; lower data.max_prompt_tokens or data.max_response_tokens."
+            )
+
+
+@contextmanager
+def eval_mode(model: PreTrainedModel) -> Iterator[None]:
+    """The model in eval mode, and afterwards in the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+@torch.no_grad()
+def sample(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    uniforms: Tensor | None,
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    stop_ids: Sequence[int],
+    pad_id: int,
+    batch_size: int = 512,
+) -> Rollout:
+    """One response for each prompt; no top-k, no top-p, so that the sampled policy is the scored policy.
+
+    prompts: B lists of token ids. uniforms (B, max_new_tokens) in [0, 1), row i decides response i; None is greedy.
+    Prompts of similar length share a batch of at most `batch_size`; the result is in the order given, on the model's
+    device. A response ends at the first of `stop_ids`, which it includes. Runs in eval mode without gradients.
+    Raises UserError for an empty prompt or one that does not fit the context.
+    """
+    _check_context(model, prompts, max_new_tokens)
+    device = next(model.parameters()).device
+    stops = torch.tensor(list(stop_ids), dtype=torch.long, device=device)
+    prompt_ids, prompt_mask = (x.to(device) for x in pad_left(prompts, pad_id))
+    shape = (len(prompts), max_new_tokens)
+    result = Rollout(
+        prompt_ids, prompt_mask,
+        torch.full(shape, pad_id, dtype=torch.long, device=device),
+        torch.zeros(shape, dtype=torch.bool, device=device),
+        torch.zeros(shape, device=device),
+        torch.zeros(len(prompts), dtype=torch.bool, device=device),
+    )  # fmt: skip
+    if uniforms is not None:
+        uniforms = uniforms.to(device)
+    lengths = prompt_mask.sum(1)
+    with eval_mode(model):
+        for rows in lengths.sort(stable=True).indices.split(batch_size):
+            width = int(lengths[rows].max())
+            part = result[rows]
+            part = replace(part, prompt_ids=part.prompt_ids[:, -width:], prompt_mask=part.prompt_mask[:, -width:])
+            _sample_batch(model, part, None if uniforms is None else uniforms[rows], temperature, stops)
+            for name in ("response_ids", "response_mask", "logprobs", "ended"):
+                getattr(result, name)[rows] = getattr(part, name)
+    return result
+
+
+# Reading given tokens
+
+
+def selected_logits(model: PreTrainedModel, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
+    """Next-token logits (N, V) at the N positions of `keep`; ids, mask, keep (B, S), right-padded."""
+    if gpt2.supported(model):
+        return model.lm_head(gpt2.hidden_states(model.transformer, ids, mask, keep))
+    positions = (mask.long().cumsum(1) - 1).clamp(min=0)
+    output = model(input_ids=ids, attention_mask=mask.long(), position_ids=positions, use_cache=False)
+    return output.logits[keep].float()
+
+
+def selected_scores(model: PreTrainedModel, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
+    """Scalar head minus `config.reward_shift` (N,) at the N positions of `keep`; shapes as in `selected_logits`."""
+    if gpt2.supported(model):
+        hidden = gpt2.hidden_states(model.transformer, ids, mask, keep)
+    else:
+        positions = (mask.long().cumsum(1) - 1).clamp(min=0)
+        trunk = model.base_model
+        output = trunk(input_ids=ids, attention_mask=mask.long(), position_ids=positions, use_cache=False)
+        hidden = output.last_hidden_state[keep]
+    return model.score(hidden).squeeze(-1).float() - float(getattr(model.config, "reward_shift", 0.0))
+
+
+def sequence_logprobs(model: PreTrainedModel, ids: Tensor, mask: Tensor, targets: Tensor) -> Tensor:
+    """(B, S) log-prob of each token of `targets` given those before it, 0 elsewhere.
+
+    ids, mask (B, S) right-padded; targets (B, S) bool, a part of mask; the first column cannot be a target. Logits
+    exist only where they are needed. `-masked_mean(sequence_logprobs(...), targets)` equals `losses.lm_loss`.
+    """
+    targets = targets.clone()
+    targets[:, 0] = False
+    keep = torch.zeros_like(targets)
+    keep[:, :-1] = targets[:, 1:]
+    flat = token_logprobs(selected_logits(model, ids, mask, keep), ids[targets])
+    return _spread(flat, targets)
+
+
+def _spread(flat: Tensor, mask: Tensor) -> Tensor:
+    """Values (N,) back at the N True places of mask (B, R), 0 elsewhere."""
+    index = mask.flatten().nonzero().squeeze(1)
+    return flat.new_zeros(mask.numel()).index_copy(0, index, flat).view(mask.shape)
+
+
+def join(
+    prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Right-padded ids (B, S), mask (B, S) and targets (B, S): prompts followed directly by their responses.
+
+    Positions then count from 0 in every row and causal attention alone hides the padding, so log-probs do not depend on
+    how the input was padded. targets marks the response tokens.
+    """
+    both, mask = torch.cat([prompt_ids, response_ids], 1), torch.cat([prompt_mask, response_mask], 1)
+    order = (~mask).long().sort(dim=1, stable=True).indices
+    width = int(mask.sum(1).max())
+    is_response = torch.cat([torch.zeros_like(prompt_mask), response_mask], 1)
+    return tuple(x.gather(1, order)[:, :width] for x in (both, mask, is_response))  # type: ignore[return-value]
+
+
+def _at_responses(
+    read: Callable[[PreTrainedModel, Tensor, Tensor, Tensor], Tensor], model: PreTrainedModel, parts: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """(N, ...) result of `read` at the positions that predict the N response tokens, and the tokens' ids (N,)."""
+    ids, mask, targets = join(*parts)
+    keep = torch.zeros_like(targets)
+    keep[:, :-1] = targets[:, 1:]
+    return read(model, ids, mask, keep), ids[targets]
+
+
+def response_logprobs(
+    model: PreTrainedModel,
+    prompt_ids: Tensor,
+    prompt_mask: Tensor,
+    response_ids: Tensor,
+    response_mask: Tensor,
+    temperature: float = 1.0,
+) -> Tensor:
+    """(B, R) log-prob of each response token at the temperature it was sampled at, 0 in the padding.
+
+    prompt_* (B, P) padded on either side, response_* (B, R) right-padded; gradients flow if enabled.
+    """
+    logits, tokens = _at_responses(selected_logits, model, (prompt_ids, prompt_mask, response_ids, response_mask))
+    if temperature != 1.0:
+        logits = logits / temperature
+    return _spread(token_logprobs(logits, tokens), response_mask)
+
+
+def response_values(
+    model: PreTrainedModel, prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor
+) -> Tensor:
+    """(B, R) value of the state in which each response token was chosen (read one token earlier), 0 in the padding."""
+    values, _ = _at_responses(selected_scores, model, (prompt_ids, prompt_mask, response_ids, response_mask))
+    return _spread(values, response_mask)
+
+
+def score(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> Tensor:
+    """(B,) reward of each sequence of token ids: the scalar head at its last token, minus the reward shift.
+
+    For an ended response the last token is the end token (architecture.md), for a cut-off one the last word, so the two
+    are told apart. Sequences of similar length share a forward pass. Gradients flow if enabled.
+    """
+    device = next(model.parameters()).device
+    order = sorted(range(len(sequences)), key=lambda row: len(sequences[row]))
+    parts = []
+    for rows in _length_batches(sequences, order):
+        ids, mask = (x.to(device) for x in pad_right([sequences[row] for row in rows], 0))
+        last = mask.long().cumsum(1) == mask.sum(1, keepdim=True)
+        parts.append(selected_scores(model, ids, mask, last & mask))
+    position = torch.empty(len(order), dtype=torch.long)
+    position[torch.tensor(order, dtype=torch.long)] = torch.arange(len(order))
+    return torch.cat(parts)[position.to(device)]
+
+
+def _length_batches(sequences: Sequence[Sequence[int]], order: Sequence[int]) -> list[list[int]]:
+    """Rows of `order` (by rising length) in batches of at most SCORE_TOKENS padded tokens."""
+    batches: list[list[int]] = [[]]
+    for row in order:
+        if batches[-1] and (len(batches[-1]) + 1) * len(sequences[row]) > SCORE_TOKENS:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
