@@ -6,7 +6,18 @@ Durations are steps or epochs, learning rates are peaks, lengths are tokens unle
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from utils.errors import UserError
+from utils.io import PathLike, convert, field_types, plain, read_text, write_text
+from utils.runtime import DEVICES, ROOT
 
 
 @dataclass(frozen=True)
@@ -216,3 +227,131 @@ class Config:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     ppo_ptx: PPOConfig = field(default_factory=lambda: PPOConfig(gamma_ptx=1.0))
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+# --- loading -------------------------------------------------------------------------------------------------------
+
+Section = TypeVar("Section")
+
+PROFILES = ROOT / "configs"
+CHOICES = {"device": DEVICES, "backend": ("own", "trl")}
+SHARES = ("fraction", "share", "beta1", "beta2", "decay", "lambda", "gae_gamma", "flaw", "confidence")
+
+
+def load_config(profile: PathLike = "tiny", overrides: Mapping[str, Any] | None = None) -> Config:
+    """Settings of a profile (`tiny`, `gpt2`, `full`: the files in configs/) or of a YAML file of one's own.
+
+    What a file leaves out keeps the default of the dataclass. `overrides`: dotted names, such as {"ppo.beta": 0.02};
+    text is read as the type of the setting. Raises UserError for an unknown profile or setting (with the nearest name
+    that exists), for a wrong type and for a value out of range.
+    """
+    path = _profile_path(profile)
+    config = _fill(Config(), _read_yaml(path), "", str(path))
+    for name, value in (overrides or {}).items():
+        nested: Any = value
+        for part in reversed(name.split(".")):
+            nested = {part: nested}
+        config = _fill(config, nested, "", "the settings given", merge=True)
+    _check(config, f"{path} with the changes given" if overrides else str(path))
+    return config
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """Settings (a Config or one of its sections) as nested dicts of plain values, as YAML and JSON hold them."""
+    return plain(config)
+
+
+def save_config(config: Config, path: PathLike) -> None:
+    """Write all settings as YAML, atomically; `load_config(path)` gives them back equal."""
+    write_text(path, yaml.safe_dump(config_to_dict(config), sort_keys=False, allow_unicode=True))
+
+
+def _profile_path(profile: PathLike) -> Path:
+    """File of a profile's name or of a path."""
+    path = Path(profile)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    names = sorted(file.stem for file in PROFILES.glob("*.yaml"))
+    if str(profile) not in names:
+        raise UserError(f'Unknown profile "{profile}": use {", ".join(names)}, or the path of a .yaml file.')
+    return PROFILES / f"{profile}.yaml"
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    """Top-level mapping of a YAML file (an empty file is an empty mapping)."""
+    try:
+        values = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", row {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{path}{place}: broken YAML ({getattr(error, 'problem', error)}).") from None
+    if values is not None and not isinstance(values, Mapping):
+        raise UserError(f'{path}: expected settings such as "seed: 1", found something else.')
+    return values or {}
+
+
+def _fill(section: Section, values: Mapping[str, Any], prefix: str, where: str, merge: bool = False) -> Section:
+    """`section` with `values` put in, section by section. `merge`: change single entries of a dict setting."""
+    hints = field_types(type(section))
+    changes = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if key not in hints:
+            raise UserError(f'{where}: unknown setting "{name}"{_suggest(name, prefix, list(hints))}.')
+        old = getattr(section, key)
+        if dataclasses.is_dataclass(old):
+            if not isinstance(value, Mapping):
+                raise UserError(f'{where}, setting "{name}": it is a group of settings; give {name}.NAME.')
+            changes[key] = _fill(old, value, f"{name}.", where, merge)
+            continue
+        try:
+            new = convert(value, hints[key])
+        except ValueError as error:
+            raise UserError(f'{where}, setting "{name}": {error}.') from None
+        if isinstance(old, dict):
+            for entry in new:
+                if entry not in old:
+                    raise UserError(
+                        f'{where}: unknown setting "{name}.{entry}"{_suggest(entry, name + ".", list(old))}.'
+                    )
+            new = {**old, **new} if merge else new
+        changes[key] = new
+    return dataclasses.replace(section, **changes)  # type: ignore[type-var]
+
+
+def _suggest(name: str, prefix: str, keys: list[str]) -> str:
+    """The nearest setting that exists: of the same group, else of any group, else the names of the group."""
+    last = name.rpartition(".")[2]
+    near = [f"{prefix}{key}" for key in difflib.get_close_matches(last, keys, 1)]
+    if not near:
+        every = {full.rpartition(".")[2]: full for full, _ in _settings(Config())}
+        near = [every[key] for key in difflib.get_close_matches(last, list(every), 1)]
+    return f'; the nearest one is "{near[0]}"' if near else f"; use one of {', '.join(keys)}"
+
+
+def _settings(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of every single setting."""
+    for item in dataclasses.fields(section):
+        value = getattr(section, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from _settings(value, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", value
+
+
+def _check(config: Config, where: str) -> None:
+    """Raise UserError for a value that no run can use."""
+    for name, value in _settings(config):
+        last = name.rpartition(".")[2]
+        numbers = value if isinstance(value, tuple) else value.values() if isinstance(value, dict) else [value]
+        if any(isinstance(number, int | float) and number < 0 for number in numbers):
+            raise UserError(f'{where}, setting "{name}": {value} is negative; use 0 or more.')
+        if last.endswith(SHARES) and value > 1:
+            raise UserError(f'{where}, setting "{name}": {value} is above 1; use a share from 0 to 1.')
+        if last in CHOICES and value.split(":")[0] not in CHOICES[last]:
+            raise UserError(f'{where}, setting "{name}": "{value}" is unknown; use {" or ".join(CHOICES[last])}.')
+    if not 2 <= config.sampling.k_min <= config.sampling.k_max:
+        raise UserError(f'{where}, setting "sampling.k_min": it must be at least 2 and at most sampling.k_max.')
+    for name, ppo in (("ppo", config.ppo), ("ppo_ptx", config.ppo_ptx)):
+        if ppo.minibatch_size < 1 or ppo.episodes_per_round % ppo.minibatch_size:
+            raise UserError(f'{where}, setting "{name}.minibatch_size": it must divide {name}.episodes_per_round.')

@@ -340,7 +340,7 @@ def read_rows(path: PathLike, cls: type[RowClass]) -> list[RowClass]:
 def row_from_dict(row: Mapping[str, Any], cls: type[RowClass], where: str) -> RowClass:
     """One dataclass object from a dict. `where` (file and row) begins the message of the UserError."""
     values = {}
-    hints = field_types(typing.cast(typing.Hashable, cls))
+    hints = field_types(cls)
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in row:
             if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
@@ -354,10 +354,12 @@ def row_from_dict(row: Mapping[str, Any], cls: type[RowClass], where: str) -> Ro
     return cls(**values)
 
 
-@cache
-def field_types(cls: typing.Hashable) -> dict[str, Any]:
+def field_types(cls: Any) -> dict[str, Any]:
     """Resolved type of each field of a dataclass."""
-    return typing.get_type_hints(cls)
+    return _type_hints(cls)
+
+
+_type_hints = cache(typing.get_type_hints)
 
 
 def convert(value: Any, hint: Any) -> Any:
