@@ -95,7 +95,7 @@ def test_choice_logprobs_equal_the_plain_loop(questions: list[ChoiceItem], batch
 
 
 def test_choice_accuracy_takes_the_average_not_the_sum() -> None:
-    """One token of probability p against three of p^(2/3) each: the sum prefers the short one, the mean the long one."""
+    """Three likely tokens against one less likely token: the sum prefers the short choice, the mean the long one."""
     model = tiny_model()
     for parameter in model.parameters():
         parameter.data.zero_()

@@ -1,0 +1,686 @@
+"""Every figure of reports, notebooks and README, from plain data (lists, dicts) to a matplotlib `Figure`.
+
+Colours are Okabe and Ito's (2008), told apart by people with colour-blindness; each policy has one colour and one
+marker everywhere. Figures are made without pyplot, so nothing here needs a display and nothing piles up in memory.
+Every figure carries its own alternative text (`alt_text`). `inline_svg` gives markup whose lines and letters follow the
+page's colours, light or dark.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import io
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from utils.errors import UserError
+from utils.evaluation.statistics import normal_quantile
+
+Row = Mapping[str, Any]
+
+INK, MUTED, GRID, CARD = "#1f2a36", "#66727f", "#dfe4ea", "#fefefe"
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#999999")
+POLICIES = ("base", "prompted", "sft", "ppo", "ppo_ptx")
+COLOURS = {"base": "#999999", "prompted": "#56B4E9", "sft": "#0072B2", "ppo": "#D55E00", "ppo_ptx": "#009E73"}
+MARKERS = {"base": "o", "prompted": "v", "sft": "s", "ppo": "D", "ppo_ptx": "^"}
+LABELS = {"base": "base", "prompted": "prompted base", "sft": "SFT", "ppo": "PPO", "ppo_ptx": "PPO-ptx"}
+
+STYLE = {
+    "figure.facecolor": CARD, "axes.facecolor": CARD, "savefig.facecolor": CARD, "figure.dpi": 110,
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
+    "xtick.labelcolor": INK, "ytick.labelcolor": INK, "axes.titlecolor": INK, "axes.titleweight": "bold",
+    "axes.titlelocation": "left", "axes.titlesize": 10, "axes.titlepad": 8, "axes.labelsize": 9, "font.size": 9,
+    "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8, "xtick.major.size": 0,
+    "ytick.major.size": 0, "legend.frameon": False, "legend.fontsize": 8.5, "lines.linewidth": 1.8,
+    "axes.prop_cycle": matplotlib.cycler(color=OKABE_ITO), "svg.fonttype": "none",
+}  # fmt: skip
+
+
+def use_style() -> None:
+    """Give a notebook's own pyplot figures the look of the figures here."""
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update(STYLE)
+
+
+def _styled(figure_function: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Run a figure function under `STYLE` whatever the caller's settings are."""
+
+    @functools.wraps(figure_function)
+    def wrapped(*args: Any, **kwargs: Any) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            return figure_function(*args, **kwargs)
+
+    return wrapped
+
+
+def policy_label(policy: str) -> str:
+    """How a policy is written in figures and tables; unknown names are kept, with blanks for underscores."""
+    return LABELS.get(policy, policy.replace("_", " "))
+
+
+def policy_colour(policy: str, index: int = 0) -> str:
+    """The policy's fixed colour; other names take the palette's colour number `index`."""
+    return COLOURS.get(policy, OKABE_ITO[index % len(OKABE_ITO)])
+
+
+def present_policies(summary: Mapping[str, Any], prefix: str, suffix: str = "") -> list[str]:
+    """Policies p whose key `prefix.p` + suffix is a number in the summary: the known five first, in their order."""
+    pattern = re.compile(re.escape(prefix) + r"\.(\w+)" + re.escape(suffix))
+    found = [m[1] for key in summary if (m := pattern.fullmatch(key)) and number(summary, key) is not None]
+    return [p for p in POLICIES if p in found] + [p for p in found if p not in POLICIES]
+
+
+def number(row: Mapping[str, Any], key: str) -> float | None:
+    """`row[key]` as a finite float, or None if it is absent or no number."""
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+# --- frame and alternative text ------------------------------------------------------------------------------------
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure, inches, laid out so that labels never overlap."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _finish(figure: Figure, text: str) -> Figure:
+    """Attach the alternative text."""
+    figure.set_label(text)
+    return figure
+
+
+def alt_text(figure: Figure) -> str:
+    """What the figure shows, in words and numbers, for people who do not see it.
+
+    Figures from elsewhere get their titles and axis labels.
+    """
+    if figure.get_label():
+        return str(figure.get_label())
+    parts = [" against ".join(filter(None, (a.get_ylabel(), a.get_xlabel()))) for a in figure.axes]
+    titles = [a.get_title(loc="left") or a.get_title() for a in figure.axes]
+    return (
+        "; ".join(filter(None, (": ".join(filter(None, pair)) for pair in zip(titles, parts, strict=True)))) or "figure"
+    )
+
+
+def _same_length(**columns: Sequence[Any]) -> None:
+    """`UserError` if the columns are empty or differ in length."""
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise UserError(f"figure: {told} entries; give each the same number, at least one.")
+
+
+def _columns(rows: Sequence[Row], *names: str) -> list[list[float]]:
+    """Columns of numbers; `UserError` naming row and field if one is missing."""
+    if not rows:
+        raise UserError("figure: there are no rows to draw; run the stage that writes them.")
+    for index, row in enumerate(rows):
+        for name in names:
+            if number(row, name) is None:
+                raise UserError(f"figure: row {index}, field {name} is {row.get(name)!r}; it must be a finite number.")
+    return [[float(row[name]) for row in rows] for name in names]
+
+
+# --- bars ----------------------------------------------------------------------------------------------------------
+
+
+def _errors(means: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> np.ndarray:
+    """(2, n) distances from the means to the ends, as matplotlib wants them; a missing end (nan) draws nothing."""
+    below, above = np.subtract(means, lows), np.subtract(highs, means)
+    return np.nan_to_num(np.clip([below, above], 0.0, None))
+
+
+def _value_labels(axes: Axes, xs: Iterable[float], tops: Iterable[float], values: Iterable[float], form: str) -> None:
+    """Print each value above its bar and its interval."""
+    for x, top, value in zip(xs, tops, values, strict=True):
+        axes.annotate(form.format(value), (x, top), (0, 3), textcoords="offset points", ha="center", fontsize=8)
+
+
+@_styled
+def bars_with_intervals(
+    names: Sequence[str],
+    means: Sequence[float],
+    lows: Sequence[float],
+    highs: Sequence[float],
+    ylabel: str,
+    reference: float | None = None,
+    title: str = "",
+    value_format: str = "{:.2f}",
+    reference_label: str = "",
+    xlabel: str = "policy",
+) -> Figure:
+    """One bar a name from zero, with its interval low .. high; `reference` is a dashed line across.
+
+    Names of policies are written and coloured as everywhere; ylabel says the unit.
+    """
+    _same_length(names=names, means=means, lows=lows, highs=highs)
+    figure = _figure(4.8, 3.1)
+    axes = figure.subplots()
+    xs = np.arange(len(names))
+    colours = [policy_colour(name, index) for index, name in enumerate(names)]
+    axes.bar(xs, means, 0.66, color=colours, yerr=_errors(means, lows, highs), error_kw=_ERROR_BARS)
+    _value_labels(axes, xs, np.fmax(means, highs), means, value_format)
+    _category_axis(axes, [policy_label(name) for name in names])
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.set_title(title)
+    axes.margins(y=0.12)
+    if reference is not None:
+        axes.axhline(reference, color=MUTED, linestyle="--", linewidth=1.2, label=reference_label or None)
+        if reference_label:
+            axes.legend(loc="best")
+    told = (
+        f"{policy_label(n)} {m:.3g} ({a:.3g} to {b:.3g})" for n, m, a, b in zip(names, means, lows, highs, strict=True)
+    )
+    return _finish(figure, f"{title or 'Bars'}; {ylabel}: " + ", ".join(told))
+
+
+_ERROR_BARS = {"ecolor": INK, "elinewidth": 1.3, "capsize": 3, "capthick": 1.3}
+
+
+def _category_axis(axes: Axes, labels: Sequence[str]) -> None:
+    """Names below the bars, and no vertical grid between them."""
+    axes.set_xticks(range(len(labels)), labels)
+    axes.grid(axis="x", visible=False)
+
+
+@_styled
+def gold_by_policy(summary: Mapping[str, Any], maximum: float | None = None, confidence: float = 0.95) -> Figure:
+    """Gold score of every policy at temperature 1 (full bars) and greedy (pale bars), with intervals from the SEs.
+
+    summary: `gold.p.mean`, `.se`, `.greedy_mean`, `.greedy_se`; policies without a mean are left out.
+    maximum: points of the whole rubric, for the label.
+    """
+    policies = present_policies(summary, "gold", ".mean")
+    if not policies:
+        raise UserError("figure: the summary has no gold.<policy>.mean; run the evaluate stage.")
+    figure = _figure(5.6, 3.4)
+    axes = figure.subplots()
+    z, told = normal_quantile(confidence), []
+    for offset, kind, name in ((-0.2, "", "T = 1"), (0.2, "greedy_", "greedy")):
+        shown = [(i, p) for i, p in enumerate(policies) if number(summary, f"gold.{p}.{kind}mean") is not None]
+        means = [float(summary[f"gold.{p}.{kind}mean"]) for _, p in shown]
+        halves = [z * (number(summary, f"gold.{p}.{kind}se") or 0.0) for _, p in shown]
+        xs = np.array([i + offset for i, _ in shown])
+        colours = [policy_colour(p, i) for i, p in shown]
+        bars = axes.bar(
+            xs, means, 0.38, color=colours, edgecolor=colours, linewidth=1.2, yerr=halves, error_kw=_ERROR_BARS
+        )
+        for bar in bars if kind else ():
+            bar.set_facecolor((*matplotlib.colors.to_rgb(bar.get_edgecolor()), 0.28))
+        _value_labels(axes, xs, np.add(means, halves), means, "{:.2f}")
+        told += [f"{policy_label(p)} {name} {m:.2f}" for (_, p), m in zip(shown, means, strict=True)]
+    _category_axis(axes, [policy_label(p) for p in policies])
+    axes.set_xlabel("policy")
+    axes.set_ylabel(f"gold score (points of {maximum:g})" if maximum else "gold score (points)")
+    axes.set_title("Gold score: full bars at T = 1, pale bars greedy")
+    axes.margins(y=0.12)
+    return _finish(figure, "Gold score by policy: " + ", ".join(told))
+
+
+@_styled
+def agreement_bars(
+    names: Sequence[str], measured: Sequence[float], paper: Sequence[float | None], title: str = "Labelers agree"
+) -> Figure:
+    """Share of comparisons on which two simulated labelers agree, with the paper's value as a diamond (None: none)."""
+    _same_length(names=names, measured=measured, paper=paper)
+    figure = _figure(4.8, 2.9)
+    axes = figure.subplots()
+    xs = np.arange(len(names))
+    axes.bar(xs, measured, 0.5, color=OKABE_ITO[0], label="simulated labelers here")
+    known = [(x, value) for x, value in zip(xs, paper, strict=True) if value is not None]
+    if known:
+        axes.plot(*zip(*known, strict=True), "D", color=OKABE_ITO[4], markeredgecolor=INK, label="people in the paper")
+    tops = [max(m, p or 0.0) + 0.02 for m, p in zip(measured, paper, strict=True)]
+    _value_labels(axes, xs, tops, measured, "{:.1%}")
+    _category_axis(axes, list(names))
+    axes.set_xlabel("group of labelers")
+    axes.set_ylabel("pairwise agreement (%)")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_ylim(0, 1.15)
+    axes.set_yticks(np.linspace(0, 1, 6))
+    axes.set_title(title)
+    axes.legend(loc="upper center", ncols=2)
+    told = (f"{n} {m:.1%}" + (f" (paper {p:.1%})" if p else "") for n, m, p in zip(names, measured, paper, strict=True))
+    return _finish(figure, f"{title}: " + ", ".join(told))
+
+
+# --- win rates -----------------------------------------------------------------------------------------------------
+
+
+class Comparison(NamedTuple):
+    """One `winrate.A_vs_B` of a summary."""
+
+    a: str
+    b: str
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def comparisons_of(summary: Mapping[str, Any]) -> list[Comparison]:
+    """All `winrate.A_vs_B.mean` of a summary with their intervals (nan if absent), in the summary's order."""
+    found = []
+    for key in summary:
+        match = re.fullmatch(r"winrate\.(.+?)_vs_(.+)\.mean", key)
+        if match and number(summary, key) is not None:
+            stem = key.removesuffix("mean")
+            low, high = (number(summary, stem + end) for end in ("low", "high"))
+            ends = (math.nan if low is None else low, math.nan if high is None else high)
+            found.append(
+                Comparison(match[1], match[2], float(summary[key]), *ends, int(number(summary, stem + "n") or 0))
+            )
+    return found
+
+
+@_styled
+def win_rates(summary: Mapping[str, Any]) -> Figure:
+    """Win rate of A against B with its interval, one row a comparison, as judged by held-out simulated labelers.
+
+    summary: `winrate.A_vs_B.mean`, `.low`, `.high`, `.n`.
+    """
+    pairs = comparisons_of(summary)
+    if not pairs:
+        raise UserError("figure: the summary has no winrate.<A>_vs_<B>.mean; run the evaluate stage.")
+    figure = _figure(5.6, 1.15 + 0.42 * len(pairs))
+    axes = figure.subplots()
+    axes.axvline(0.5, color=MUTED, linestyle="--", linewidth=1.2)
+    for y, pair in enumerate(pairs):
+        reach = _errors([pair.mean], [pair.low], [pair.high])
+        colour, marker = policy_colour(pair.a, y), MARKERS.get(pair.a, "o")
+        axes.errorbar([pair.mean], [y], xerr=reach, fmt=marker, color=colour, markersize=8, elinewidth=2.2, capsize=4)
+        axes.annotate(f"{pair.mean:.0%}", (pair.mean, y), (0, 8), textcoords="offset points", ha="center", fontsize=8.5)
+    axes.set_yticks(range(len(pairs)), [f"{policy_label(p.a)} over {policy_label(p.b)}" for p in pairs])
+    axes.set_ylim(len(pairs) - 0.5, -0.7)
+    ends = [value for p in pairs for value in (p.mean, p.low, p.high, 0.35, 0.75) if math.isfinite(value)]
+    axes.set_xlim(max(0.0, min(ends) - 0.05), min(1.02, max(ends) + 0.05))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("win rate (%, ties count half; 50 % = no difference)")
+    axes.set_ylabel("comparison")
+    axes.set_title("Held-out simulated labelers prefer ...")
+    told = (f"{policy_label(p.a)} over {policy_label(p.b)} {p.mean:.0%} ({p.low:.0%} to {p.high:.0%})" for p in pairs)
+    return _finish(figure, "Win rates: " + ", ".join(told))
+
+
+# --- lines ---------------------------------------------------------------------------------------------------------
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Mean over a window of about a twentieth of the curve; at the ends over what there is of it."""
+    half = len(values) // 40
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    return (total[high] - total[low]) / (high - low)
+
+
+def _curve(axes: Axes, rows: Sequence[Row], x: str, key: str, colour: str, label: str) -> list[float]:
+    """Draw one logged figure: pale as logged, strong smoothed if it is long. Rows without it are skipped."""
+    points = [(number(row, x), number(row, key)) for row in rows]
+    known = np.array([p for p in points if p[0] is not None and p[1] is not None], dtype=float).reshape(-1, 2)
+    if len(known) > 60:
+        axes.plot(known[:, 0], known[:, 1], color=colour, linewidth=0.7, alpha=0.3)
+        axes.plot(known[:, 0], _smooth(known[:, 1]), color=colour, label=label)
+    else:
+        axes.plot(
+            known[:, 0], known[:, 1], color=colour, label=label, marker="o" if len(known) < 13 else None, markersize=4
+        )
+    return known[:, 1].tolist()
+
+
+@_styled
+def training_curves(
+    runs: Sequence[Row] | Mapping[str, Sequence[Row]],
+    *keys: str,
+    labels: Mapping[str, str] | None = None,
+    x: str = "step",
+    xlabel: str = "",
+    title: str = "",
+    columns: int = 2,
+) -> Figure:
+    """Learning curves: one panel a key, one line a run.
+
+    runs: rows of a stage's metrics.jsonl, or {policy: rows} to compare. labels: key -> axis label with its unit.
+    x, xlabel: field on the horizontal axis and its label. Rows without a key are skipped; a key that no row has raises
+    `UserError`.
+    """
+    named = runs if isinstance(runs, Mapping) else {"": runs}
+    for key in keys or ("",):
+        if not any(number(row, key) is not None for rows in named.values() for row in rows):
+            raise UserError(f"figure: no row has the field {key!r} as a number; name a field of metrics.jsonl.")
+    columns = min(columns, len(keys))
+    lines = -(-len(keys) // columns)
+    figure = _figure(0.4 + 4.2 * columns, 0.3 + 2.4 * lines)
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    told = []
+    for axes, key in zip(panels, keys, strict=False):
+        for index, (policy, rows) in enumerate(named.items()):
+            colour = policy_colour(policy, index) if policy else OKABE_ITO[0]
+            values = _curve(axes, rows, x, key, colour, policy_label(policy))
+            if values:
+                told.append(f"{key} {policy_label(policy)} from {values[0]:.3g} to {values[-1]:.3g}".replace("  ", " "))
+        axes.set_ylabel((labels or {}).get(key, key.replace("_", " ")))
+        axes.set_xlabel(xlabel or x)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        if len(named) > 1:
+            axes.legend(loc="best")
+    for axes in panels[len(keys) :]:
+        axes.remove()
+    panels[0].set_title(title)
+    return _finish(figure, f"{title or 'Learning curves'}: " + ", ".join(told))
+
+
+def _proxy_over_gold(xs: list[float], proxy: list[float], gold: list[float], se: list[float], xlabel: str) -> Figure:
+    """Two panels above each other: the proxy reward and the gold score against the same optimisation pressure."""
+    figure = _figure(4.8, 4.2)
+    above, below = figure.subplots(2, 1, sharex=True)
+    above.plot(xs, proxy, "-s", color=OKABE_ITO[0], markersize=5)
+    above.set_ylabel("proxy: reward model")
+    below.errorbar(xs, gold, yerr=se, fmt="-D", color=OKABE_ITO[4], markersize=5, elinewidth=1.2, capsize=3)
+    below.set_ylabel("gold score (points)")
+    below.set_xlabel(xlabel)
+    best = int(np.argmax(gold))
+    below.annotate(
+        "best", (xs[best], gold[best] + se[best]), (0, 5), textcoords="offset points", ha="center", fontsize=8.5
+    )
+    below.margins(y=0.22)
+    return figure
+
+
+@_styled
+def overoptimisation(rows: Sequence[Row]) -> Figure:
+    """Proxy reward and gold score against the KL to the reference; rows with kl, proxy, gold (and gold_se).
+
+    The proxy keeps rising while gold turns down (Gao et al. 2023, whose horizontal axis, sqrt(KL), this is).
+    """
+    kl, proxy, gold = _columns(rows, "kl", "proxy", "gold")
+    se = [number(row, "gold_se") or 0.0 for row in rows]
+    figure = _proxy_over_gold(
+        [max(v, 0.0) for v in kl], proxy, gold, se, "KL to the reference (nats a response, root scale)"
+    )
+    for axes in figure.axes:
+        axes.set_xscale("function", functions=(lambda v: np.sign(v) * np.sqrt(np.abs(v)), lambda r: np.sign(r) * r**2))
+    top = max(*kl, 1e-6)
+    figure.axes[1].set_xlim(-0.002 * top, 1.05 * top)
+    ticks = [float(f"{top * (part / 4) ** 2:.2g}") for part in range(5)]
+    figure.axes[1].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    figure.axes[0].set_title("The proxy rises; does gold?")
+    best = int(np.argmax(gold))
+    return _finish(
+        figure,
+        f"Over-optimisation: gold {gold[0]:.2f} at KL {kl[0]:.2g}, best {gold[best]:.2f} at KL {kl[best]:.2g}, "
+        f"{gold[-1]:.2f} at KL {kl[-1]:.2g}, while the proxy goes from {proxy[0]:.2f} to {proxy[-1]:.2f}",
+    )
+
+
+@_styled
+def best_of_n(rows: Sequence[Row]) -> Figure:
+    """The reward model's choice among n samples: its own reward, and gold +- 1 standard error.
+
+    rows: n, proxy (mean reward of the chosen), gold (points), gold_se.
+    """
+    n, proxy, gold = _columns(rows, "n", "proxy", "gold")
+    se = [number(row, "gold_se") or 0.0 for row in rows]
+    figure = _proxy_over_gold(n, proxy, gold, se, "n samples, the reward model keeps the best (log scale)")
+    figure.axes[1].set_xscale("log", base=2)
+    figure.axes[1].set_xticks(n, [f"{value:g}" for value in n])
+    figure.axes[0].set_title("Best of n, chosen by the reward model")
+    told = ", ".join(f"n = {a:g}: gold {b:.2f}" for a, b in zip(n, gold, strict=True))
+    return _finish(figure, f"Best of n by the reward model: {told}")
+
+
+def _readable_count(value: float, _: object = None) -> str:
+    """63000 -> 63k, 3400000 -> 3.4M."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:g}"
+
+
+@_styled
+def ladder(rows: Sequence[Row], confidence: float = 0.95) -> Figure:
+    """Gold score against model size, one line a policy; rows: policy, params (count), gold (points), se."""
+    _columns(rows, "params", "gold")
+    figure = _figure(5.2, 3.4)
+    axes = figure.subplots()
+    names = list(dict.fromkeys(str(row.get("policy", "")) for row in rows))
+    told = []
+    for index, name in enumerate([p for p in POLICIES if p in names] + [p for p in names if p not in POLICIES]):
+        mine = sorted((row for row in rows if str(row.get("policy", "")) == name), key=lambda row: row["params"])
+        params, gold = _columns(mine, "params", "gold")
+        reach = [normal_quantile(confidence) * (number(row, "se") or 0.0) for row in mine]
+        look = {"color": policy_colour(name, index), "marker": MARKERS.get(name, "o"), "label": policy_label(name)}
+        axes.errorbar(params, gold, yerr=reach, markersize=6, elinewidth=1.3, capsize=3, **look)
+        told += [f"{policy_label(name)} {_readable_count(p)} {g:.2f}" for p, g in zip(params, gold, strict=True)]
+    sizes = sorted({float(row["params"]) for row in rows})
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [_readable_count(size) for size in sizes])
+    axes.minorticks_off()
+    axes.set_xlabel("parameters (log scale)")
+    axes.set_ylabel("gold score (points)")
+    axes.set_title("Gold score by model size")
+    axes.legend(loc="best")
+    return _finish(figure, "Gold score by model size: " + ", ".join(told))
+
+
+# --- calibration and histograms ------------------------------------------------------------------------------------
+
+
+@_styled
+def calibration(predicted: Sequence[float], observed: Sequence[float], counts: Sequence[int] | None = None) -> Figure:
+    """Does the reward model mean its probabilities? Share really preferred against the predicted one, a point a bin.
+
+    predicted, observed: (bins,) in [0, 1]. counts: pairs in each bin, shown as the size of the point.
+    """
+    counts = [1] * len(predicted) if counts is None else counts
+    _same_length(predicted=predicted, observed=observed, counts=counts)
+    figure = _figure(4.2, 3.7)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1.2, label="perfect")
+    axes.plot(predicted, observed, color=OKABE_ITO[0], linewidth=1.2)
+    sizes = 25.0 + 120.0 * np.asarray(counts, float) / max(counts)
+    axes.scatter(predicted, observed, s=sizes, color=OKABE_ITO[0], zorder=3, label="reward model (size: pairs)")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.set_xlabel("predicted share preferred (%)")
+    axes.set_ylabel("share the labeler preferred (%)")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+    axes.set_title("Calibration of the reward model")
+    axes.legend(loc="upper left")
+    told = ", ".join(f"{p:.0%} predicted {o:.0%} observed" for p, o in zip(predicted, observed, strict=True))
+    return _finish(figure, f"Calibration of the reward model: {told}")
+
+
+@_styled
+def histogram(
+    values: Sequence[float] | Mapping[str, Sequence[float]], xlabel: str, bins: int = 30, title: str = ""
+) -> Figure:
+    """Distribution of one list of numbers, or of one a policy over the same bins. xlabel says the unit."""
+    named = values if isinstance(values, Mapping) else {"": values}
+    if not named or any(len(v) == 0 for v in named.values()):
+        raise UserError("figure: a histogram needs at least one number; pass the values.")
+    figure = _figure(4.8, 3.0)
+    axes = figure.subplots()
+    edges = np.histogram_bin_edges(np.concatenate([np.asarray(v, float) for v in named.values()]), bins)
+    for index, (name, column) in enumerate(named.items()):
+        colour = policy_colour(name, index)
+        axes.hist(column, edges, color=colour, alpha=0.25 if len(named) > 1 else 0.85)
+        if len(named) > 1:
+            axes.hist(column, edges, histtype="step", color=colour, linewidth=1.6, label=policy_label(name))
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel("count")
+    axes.set_title(title)
+    if len(named) > 1:
+        axes.legend(loc="best")
+    told = ", ".join(f"{policy_label(n)} mean {np.mean(v):.3g} of {len(v)}".strip() for n, v in named.items())
+    return _finish(figure, f"{title or 'Histogram'} of {xlabel}: {told}")
+
+
+# --- the map -------------------------------------------------------------------------------------------------------
+
+
+class _Box(NamedTuple):
+    """A stage on the map: place of its middle (0..12, 0..7) and its two lines of text."""
+
+    x: float
+    y: float
+    name: str
+    note: str
+
+
+_MAP = {
+    "pretrain": _Box(2.2, 6.1, "pretrained base", "continues web text"),
+    "labelers": _Box(6.2, 6.1, "labelers", "screened people, or simulated"),
+    "prompts": _Box(10.2, 6.1, "prompts", "cleaned, split by user"),
+    "demonstrations": _Box(2.2, 4.15, "demonstrations", "labelers write answers"),
+    "sft": _Box(2.2, 2.55, "SFT", "imitates them"),
+    "comparisons": _Box(6.2, 4.15, "comparisons", "labelers rank K samples"),
+    "reward": _Box(6.2, 2.55, "reward model", "predicts the ranking"),
+    "ppo": _Box(10.2, 4.15, "PPO", "more reward, on a KL leash"),
+    "ppo_ptx": _Box(10.2, 2.55, "PPO-ptx", "and keeps pretraining"),
+    "evaluate": _Box(6.2, 0.75, "evaluation", "win rate, gold, alignment tax"),
+}
+_ARROWS = tuple(
+    pair.split(">")
+    for pair in (
+        "prompts>labelers labelers>demonstrations labelers>comparisons prompts>ppo demonstrations>sft sft>comparisons "
+        "comparisons>reward reward>ppo reward>ppo_ptx sft>evaluate reward>evaluate ppo_ptx>evaluate"
+    ).split()
+)
+_SAME_PLACE = {"init": "sft", "sft_select": "sft", "rm": "reward", "report": "evaluate", "evaluation": "evaluate"}
+_STEPS = ((2.2, OKABE_ITO[0], "1 imitate"), (6.2, OKABE_ITO[4], "2 learn to judge"), (10.2, OKABE_ITO[2], "3 improve"))
+_WIDE, _HIGH = 3.3, 1.05
+
+
+@_styled
+def pipeline_map(here: str | None = None) -> Figure:
+    """The stages and what flows between them (the paper's Fig. 2, with the pieces around it), "you are here" at `here`.
+
+    here: a stage's name (prompts, labelers, demonstrations, sft, comparisons, reward, ppo, ppo_ptx, evaluate, ...).
+    """
+    place = _SAME_PLACE.get(here or "", here)
+    if place is not None and place not in _MAP:
+        raise UserError(f"pipeline map: there is no stage {here!r}; name one of {', '.join([*_MAP, *_SAME_PLACE])}.")
+    figure = _figure(8.4, 4.8)
+    axes = figure.subplots()
+    axes.set(xlim=(0, 12.1), ylim=(0.1, 6.9))
+    axes.axis("off")
+    for x, colour, text in _STEPS:
+        shape = "round,pad=0,rounding_size=0.2"
+        axes.add_patch(FancyBboxPatch((x - 1.85, 1.85), 3.7, 3.3, shape, color=colour, alpha=0.13, lw=0))
+        axes.text(x - 1.62, 4.91, text, va="center", fontsize=8, color=MUTED, weight="bold")
+    base, sft = (_MAP[name] for name in ("pretrain", "sft"))
+    left = base.x - _WIDE / 2
+    _draw_arrow(axes, (left, base.y), (left, sft.y), "arc,angleA=180,angleB=180,armA=16,armB=16,rad=5")
+    for start, end in _ARROWS:
+        _arrow(axes, _MAP[start], _MAP[end])
+    for name, box in _MAP.items():
+        _draw_box(axes, box, name == place)
+    where = f" You are here: {_MAP[place].name}." if place else ""
+    told = "; ".join(f"{box.name} ({box.note})" for box in _MAP.values())
+    return _finish(figure, f"Map of the pipeline: {told}.{where}")
+
+
+def _arrow(axes: Axes, start: _Box, end: _Box) -> None:
+    """An arrow from border to border: sideways between neighbours in a row or step, else from bottom to top."""
+    if abs(start.y - end.y) < 1.7 and start.x != end.x:
+        side = math.copysign(_WIDE / 2, end.x - start.x)
+        _draw_arrow(axes, (start.x + side, start.y), (end.x - side, end.y))
+    else:
+        _draw_arrow(axes, (start.x, start.y - _HIGH / 2), (end.x, end.y + _HIGH / 2))
+
+
+def _draw_arrow(axes: Axes, tail: tuple[float, float], head: tuple[float, float], bend: str = "arc3") -> None:
+    """A thin grey arrow from tail to head."""
+    look = {"arrowstyle": "-|>", "mutation_scale": 10, "color": MUTED, "lw": 1.2, "shrinkA": 1, "shrinkB": 1}
+    axes.add_patch(FancyArrowPatch(tail, head, connectionstyle=bend, **look))
+
+
+def _draw_box(axes: Axes, box: _Box, here: bool) -> None:
+    """A stage: a white box, or a filled one with a "you are here" badge on its upper right corner."""
+    corner = (box.x - _WIDE / 2, box.y - _HIGH / 2)
+    fill, edge, ink = (OKABE_ITO[1], OKABE_ITO[1], "#ffffff") if here else (CARD, MUTED, INK)
+    shape = "round,pad=0,rounding_size=0.15"
+    axes.add_patch(FancyBboxPatch(corner, _WIDE, _HIGH, shape, facecolor=fill, edgecolor=edge, lw=1.3, zorder=3))
+    middle = {"ha": "center", "va": "center", "color": ink, "zorder": 4}
+    axes.text(box.x, box.y + 0.17, box.name, weight="bold", fontsize=10, **middle)
+    axes.text(box.x, box.y - 0.23, box.note, fontsize=7.8, **middle)
+    if here:
+        badge = {"boxstyle": "round,pad=0.3", "facecolor": CARD, "edgecolor": OKABE_ITO[1], "linewidth": 1.3}
+        place = (box.x + _WIDE / 2 - 0.1, box.y + _HIGH / 2)
+        look = {"ha": "right", "va": "center", "fontsize": 8, "weight": "bold", "color": OKABE_ITO[1], "zorder": 5}
+        axes.text(*place, "you are here", bbox=badge, **look)
+
+
+# --- markup --------------------------------------------------------------------------------------------------------
+
+
+def inline_svg(figure: Figure, name: str) -> str:
+    """The figure as an `<svg>` element to put into a page: no reference to anything outside, transparent background.
+
+    name: letters, digits and dashes, unique on the page; it keeps the ids of several figures apart. Ink, grid and card
+    colours become the CSS variables --ink, --muted, --grid and --card (with the light colours as default), letters
+    take the page's font. Same figure and name, same text.
+    """
+    if not re.fullmatch(r"[A-Za-z][\w-]*", name):
+        raise UserError(f"figure name {name!r}: use letters, digits and dashes, beginning with a letter.")
+    buffer = io.StringIO()
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\s(xmlns(:\w+)?|version)="[^"]*"', "", text)
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
+    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
+    text = re.sub(r'(?:xlink:)?href="#([^"]+)"', rf'href="#{name}-\1"', text)
+    for colour, variable in ((INK, "ink"), (MUTED, "muted"), (GRID, "grid"), (CARD, "card")):
+        text = re.sub(colour, f"var(--{variable}, {colour})", text, flags=re.IGNORECASE)
+    text = re.sub(r'(<svg[^>]*?)\swidth="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?)\sheight="[^"]*"', r"\1", text, count=1)
+    label = html.escape(alt_text(figure), quote=True)
+    width = math.ceil(figure.get_figwidth() * 96)
+    return text.replace("<svg", f'<svg role="img" aria-label="{label}" style="width:100%;max-width:{width}px"', 1)
+
+
+def token_heat(tokens: Sequence[str], values: Sequence[float], label: str) -> str:
+    """Tokens as HTML on a background from blue (lowest) through white (0) to orange (highest), with a legend line.
+
+    tokens: text of each token; it is escaped. values: one number a token, such as an advantage or a reward. label:
+    what the values are, with unit; shown with the value when the pointer rests on a token.
+    """
+    _same_length(tokens=tokens, values=values)
+    span = max((abs(v) for v in values if math.isfinite(v)), default=0.0) or 1.0
+    cells = []
+    for token, value in zip(tokens, values, strict=True):
+        strength = max(-1.0, min(1.0, value / span)) if math.isfinite(value) else 0.0
+        full = (0x56, 0xB4, 0xE9) if strength < 0 else (0xE6, 0x9F, 0x00)
+        colour = "#" + "".join(f"{round(255 - (255 - c) * abs(strength)):02x}" for c in full)
+        shown = html.escape(token).replace("\n", "&#8629;").replace(" ", "&nbsp;") or "&nbsp;"
+        title = html.escape(f"{label}: {value:.3g}", quote=True)
+        style = f"background:{colour};color:#111;border-radius:3px;padding:1px 1px"
+        cells.append(f'<span title="{title}" style="{style}">{shown}</span>')
+    legend = f"{html.escape(label)}: blue {-span:.2g}, white 0, orange {span:.2g}"
+    return (
+        '<div style="line-height:1.9;font-family:ui-monospace,monospace;overflow-wrap:anywhere">'
+        + "<wbr>".join(cells)
+        + f'<div style="font-size:.8em;opacity:.75;font-family:sans-serif">{legend}</div></div>'
+    )
