@@ -1,0 +1,58 @@
+"""Simulated labelers: who they are, how they are screened, how much they agree, and the comparisons they make."""
+
+from __future__ import annotations
+
+from utils.labeling.agreement import Agreement, cohens_kappa, krippendorff_alpha, mean_agreement, pair_agreement
+from utils.labeling.items import Items, make_items
+from utils.labeling.ranking import (
+    assign,
+    calibrate_noise,
+    completion_names,
+    judge_pairs,
+    label_comparisons,
+    rank_all,
+    rate,
+)
+from utils.labeling.screening import ScreeningMaterial, ScreeningReport, ScreeningRow, make_material, screen
+from utils.labeling.simulated import (
+    FINAL_EVALUATION,
+    FLAGS,
+    NEVER_RAISED,
+    TOPICS,
+    TRAINING,
+    SimulatedLabeler,
+    dense_ranks,
+    make_candidates,
+    make_heldout,
+)
+
+__all__ = [
+    "FINAL_EVALUATION",
+    "FLAGS",
+    "NEVER_RAISED",
+    "TOPICS",
+    "TRAINING",
+    "Agreement",
+    "Items",
+    "ScreeningMaterial",
+    "ScreeningReport",
+    "ScreeningRow",
+    "SimulatedLabeler",
+    "assign",
+    "calibrate_noise",
+    "cohens_kappa",
+    "completion_names",
+    "dense_ranks",
+    "judge_pairs",
+    "krippendorff_alpha",
+    "label_comparisons",
+    "make_candidates",
+    "make_heldout",
+    "make_items",
+    "make_material",
+    "mean_agreement",
+    "pair_agreement",
+    "rank_all",
+    "rate",
+    "screen",
+]

@@ -1,0 +1,158 @@
+"""Agreement of labelers: on pairs that both decide (sec. 3.4), Cohen's kappa, Krippendorff's alpha.
+
+Rankings are ranks, 1 best, equal ranks are ties, 0 where there is no completion or the labeler saw none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from utils.errors import UserError
+from utils.labeling.items import IntArray
+from utils.runtime import numpy_rng
+
+Rankings = Sequence[Sequence[ArrayLike | None]] | IntArray
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike labelers rank.
+
+    mean: average over pairs of labelers of the share of jointly decided pairs that they order alike. se: its bootstrap
+    standard error over prompts and labelers. labeler_pairs: pairs of labelers with anything in common. decided: joint
+    decisions behind the mean.
+    """
+
+    mean: float
+    se: float
+    labeler_pairs: int
+    decided: int
+
+
+def pair_signs(ranks: ArrayLike) -> NDArray[np.int8]:
+    """(..., C(K, 2)) for ranks (..., K): 1 if the first of a pair is better, -1 if the second, 0 for a tie or a missing
+    item."""
+    array = np.asarray(ranks)
+    first, second = np.triu_indices(array.shape[-1], k=1)
+    a, b = array[..., first], array[..., second]
+    return np.where((a > 0) & (b > 0), np.sign(b - a), 0).astype(np.int8)
+
+
+def pair_agreement(rankings_a: Sequence[ArrayLike], rankings_b: Sequence[ArrayLike]) -> float:
+    """Share of pairs that two labelers order alike among those that both decide, over a list of rankings each.
+
+    The i-th rankings (K_i,) are of the same completions. NaN if no pair is decided by both.
+    """
+    stacked = stack_rankings([rankings_a, rankings_b])
+    agreed, decided = _counts(stacked)
+    total = decided[:, 0, 1].sum()
+    return float(agreed[:, 0, 1].sum() / total) if total else float("nan")
+
+
+def stack_rankings(rankings: Rankings) -> IntArray:
+    """(L, P, K) ranks padded with 0 from rankings[labeler][prompt] (None: not seen).
+
+    Raises UserError if lengths differ.
+    """
+    if isinstance(rankings, np.ndarray):
+        return rankings
+    if len({len(one) for one in rankings}) != 1:
+        raise UserError(
+            "agreement: the labelers' lists differ in length, give one ranking (or None) per prompt to each."
+        )
+    n_prompts = len(rankings[0])
+    widths = [{len(np.atleast_1d(r)) for one in rankings if (r := one[p]) is not None} for p in range(n_prompts)]
+    wrong = next((p for p, width in enumerate(widths) if len(width) > 1), None)
+    if wrong is not None:
+        raise UserError(f"agreement: rankings of prompt {wrong} differ in length, rank the same completions.")
+    stacked = np.zeros((len(rankings), n_prompts, max((max(w) for w in widths if w), default=1)), dtype=np.int64)
+    for one, row in enumerate(rankings):
+        for p, ranks in enumerate(row):
+            if ranks is not None:
+                values = np.atleast_1d(np.asarray(ranks, dtype=np.int64))
+                stacked[one, p, : len(values)] = values
+    return stacked
+
+
+def mean_agreement(rankings: Rankings, n_bootstrap: int = 200, seed: int = 0) -> Agreement:
+    """Mean agreement over all pairs of labelers with a bootstrap standard error.
+
+    rankings: (L, P, K) ranks or rankings[labeler][prompt] with None where a labeler did not see a prompt. Each
+    bootstrap draw takes prompts and labelers anew (a labeler is never compared with themselves). Raises UserError if no
+    two labelers decided a common pair.
+    """
+    agreed, decided = _counts(stack_rankings(rankings))
+    n_prompts, n_labelers = agreed.shape[:2]
+    upper = np.triu_indices(n_labelers, k=1)
+    a, d = agreed[:, upper[0], upper[1]], decided[:, upper[0], upper[1]]
+    total = d.sum(axis=0)
+    if not total.any():
+        raise UserError("agreement: no two labelers decided a common pair, let several labelers rank the same prompts.")
+    mean = float(np.mean(a.sum(axis=0)[total > 0] / total[total > 0]))
+    rng = numpy_rng(seed, "agreement", "bootstrap")
+    prompts = rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), size=n_bootstrap).astype(np.float32)
+    people = rng.multinomial(n_labelers, np.full(n_labelers, 1 / n_labelers), size=n_bootstrap)
+    weights = (people[:, upper[0]] * people[:, upper[1]]).astype(np.float64)
+    joint = prompts @ d
+    weights = np.where(joint > 0, weights, 0.0)
+    rates = np.divide(prompts @ a, joint, out=np.zeros_like(joint), where=joint > 0)
+    used = weights.sum(axis=1)
+    draws = (rates * weights).sum(axis=1)[used > 0] / used[used > 0]
+    se = float(np.std(draws, ddof=1)) if len(draws) > 1 else float("nan")
+    return Agreement(mean, se, int((total > 0).sum()), int(total.sum()))
+
+
+def mean_rate(ranks: IntArray) -> float:
+    """`mean_agreement(ranks).mean` for ranks (L, P, K) without the bootstrap; calibration asks for it many times."""
+    signs = pair_signs(ranks).reshape(len(ranks), -1).astype(np.float32)
+    decided = np.abs(signs) @ np.abs(signs).T
+    agreed = (signs @ signs.T + decided) / 2
+    upper = np.triu_indices(len(ranks), k=1)
+    total = decided[upper]
+    return float(np.mean(agreed[upper][total > 0] / total[total > 0])) if total.any() else float("nan")
+
+
+def _counts(ranks: IntArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Pairs agreed on and decided by both, each (P, L, L), for ranks (L, P, K)."""
+    signs = pair_signs(ranks).astype(np.float32).transpose(1, 0, 2)
+    decided = np.abs(signs) @ np.abs(signs).transpose(0, 2, 1)
+    return (signs @ signs.transpose(0, 2, 1) + decided) / 2, decided
+
+
+def cohens_kappa(a: ArrayLike, b: ArrayLike) -> float:
+    """Cohen's kappa (1960) of two raters' categories (n,): agreement beyond chance, 1 perfect, 0 chance.
+
+    NaN if both always give one and the same category.
+    """
+    x, y = np.asarray(a), np.asarray(b)
+    if x.shape != y.shape or x.ndim != 1 or not len(x):
+        raise UserError(f"agreement: kappa needs two equally long lists, found shapes {x.shape} and {y.shape}.")
+    categories = np.unique(np.concatenate([x, y]))
+    observed = float(np.mean(x == y))
+    chance = float(sum(np.mean(x == c) * np.mean(y == c) for c in categories))
+    return (observed - chance) / (1 - chance) if chance < 1 else float("nan")
+
+
+def krippendorff_alpha(ratings: ArrayLike) -> float:
+    """Krippendorff's alpha for ordinal ratings (raters, units); NaN marks a missing rating (Krippendorff 2011).
+
+    1 - observed / expected disagreement, with the squared ordinal distance (sum of the counts from c to k, half of both
+    ends). NaN if all pairable ratings are equal.
+    """
+    table = np.asarray(ratings, dtype=np.float64)
+    values = np.unique(table[~np.isnan(table)])
+    counts = (table[:, :, None] == values).sum(axis=0).astype(np.float64)  # (units, values)
+    per_unit = counts.sum(axis=1)
+    counts, per_unit = counts[per_unit > 1], per_unit[per_unit > 1]
+    weighted = counts / (per_unit - 1)[:, None]
+    coincidence = weighted.T @ counts - np.diag(weighted.sum(axis=0))
+    margin = coincidence.sum(axis=1)
+    middle = np.cumsum(margin) - margin / 2
+    distance = (middle[:, None] - middle[None, :]) ** 2
+    expected = float((np.outer(margin, margin) * distance).sum())
+    observed = float((coincidence * distance).sum())
+    return 1.0 - (margin.sum() - 1) * observed / expected if expected else float("nan")

@@ -1,0 +1,100 @@
+"""Prompts with their completions' part scores as arrays: what simulated labelers look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from utils.data.schemas import Prompt
+from utils.errors import UserError
+from utils.world.rubric import PARTS
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+# Use cases that are bound to their input; only there is new content a "hallucination" (sec. 3.6).
+CLOSED_DOMAIN = ("rewrite", "summarization", "classification", "closed_qa", "extract")
+HARMFUL_TASK = "harm"  # the tiny world's requests for bad advice or insults
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """P prompts with up to K completions each.
+
+    prompt_ids (P,); names[p][k] tells the completions of prompt p apart: a labeler has one opinion per name, so equal
+    names tie. parts (P, K, 6) in [0, 1], order of `PARTS`, 0 where there is no completion; mask (P, K) says where one
+    is. closed_domain, harmful_request (P,): what the prompt is, for the flags.
+    """
+
+    prompt_ids: tuple[str, ...]
+    names: tuple[tuple[str, ...], ...]
+    parts: FloatArray
+    mask: BoolArray
+    closed_domain: BoolArray
+    harmful_request: BoolArray
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids)
+
+
+def check_parts(parts: ArrayLike, where: str) -> FloatArray:
+    """parts as (n, 6) floats in [0, 1]; anything else raises UserError that names `where`."""
+    array = np.asarray(parts, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != len(PARTS):
+        raise UserError(f"{where}: part scores have shape {array.shape}, give one row of {len(PARTS)} per completion.")
+    if not np.all((array >= 0.0) & (array <= 1.0)):
+        raise UserError(
+            f"{where}: part scores must lie in [0, 1], score the completions with utils.world.rubric.score."
+        )
+    return array
+
+
+def make_items(
+    parts_by_prompt: Sequence[ArrayLike],
+    prompts: Sequence[Prompt] | None = None,
+    names: Sequence[Sequence[str]] | None = None,
+) -> Items:
+    """Pack one (K_p, 6) array (or list of `Scores`) per prompt.
+
+    Without `prompts` the ids are running numbers and no prompt is closed-domain or harmful. names default to the place
+    in the list (so that every completion is judged for itself); give the completions' texts to make equal texts tie.
+    Raises UserError on wrong shapes or values.
+    """
+    if prompts is None:
+        prompts = [Prompt(prompt_id=str(i), prompt="") for i in range(len(parts_by_prompt))]
+    if len(prompts) != len(parts_by_prompt):
+        raise UserError(f"labeling: scores for {len(parts_by_prompt)} of {len(prompts)} prompts, give a list for each.")
+    if not prompts:
+        raise UserError("labeling: there are no prompts to label, give at least one.")
+    rows = [check_parts(row, f"prompt {one.prompt_id!r}") for one, row in zip(prompts, parts_by_prompt, strict=True)]
+    if names is None:
+        names = [[str(k) for k in range(len(row))] for row in rows]
+    if len(names) != len(rows):
+        raise UserError(f"labeling: completions of {len(names)} of {len(rows)} prompts, give a list for each.")
+    parts = np.zeros((len(rows), max(len(row) for row in rows), len(PARTS)))
+    mask = np.zeros(parts.shape[:2], dtype=bool)
+    for p, row in enumerate(rows):
+        if len(names[p]) != len(row) or not len(row):
+            raise UserError(
+                f"prompt {prompts[p].prompt_id!r}: {len(names[p])} completions and {len(row)} rows of part scores, "
+                "give at least one completion and one row for each."
+            )
+        parts[p, : len(row)] = row
+        mask[p, : len(row)] = True
+    return Items(
+        prompt_ids=tuple(one.prompt_id for one in prompts),
+        names=tuple(tuple(n) for n in names),
+        parts=parts,
+        mask=mask,
+        closed_domain=np.array([one.use_case in CLOSED_DOMAIN for one in prompts]),
+        harmful_request=np.array([one.meta.get("task") == HARMFUL_TASK for one in prompts]),
+    )
+
+
+def as_items(material: Items | Sequence[ArrayLike]) -> Items:
+    """`material` itself if it is packed already, else `make_items(material)`."""
+    return material if isinstance(material, Items) else make_items(material)

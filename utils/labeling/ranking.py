@@ -1,0 +1,195 @@
+"""What simulated labelers make: comparisons, ratings, verdicts on pairs; their noise, calibrated to an agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from utils.data.schemas import Comparison, Prompt
+from utils.errors import UserError
+from utils.labeling import simulated
+from utils.labeling.agreement import mean_rate
+from utils.labeling.draws import uniforms
+from utils.labeling.items import BoolArray, FloatArray, IntArray, Items, as_items, check_parts, make_items
+from utils.labeling.simulated import FLAGS, SimulatedLabeler, dense_ranks, look, perceived
+from utils.runtime import stream_seed
+
+MAX_DOUBLINGS = 12
+BISECTIONS = 24
+
+
+def completion_names(completions: Sequence[str], ended: Sequence[bool] | None = None) -> list[str]:
+    """Names under which a labeler knows completions: the text, and whether it ended itself."""
+    ends = [True] * len(completions) if ended is None else ended
+    if len(ends) != len(completions):
+        raise UserError(
+            f"labeling: {len(ends)} values of `ended` for {len(completions)} completions, give one for each."
+        )
+    return [f"{text}{'' if end else ' [cut off]'}" for text, end in zip(completions, ends, strict=True)]
+
+
+def assign(labelers: Sequence[SimulatedLabeler], prompt_ids: Sequence[str], seed: int, m: int = 1) -> IntArray:
+    """(P, m) indices of the m different labelers who work on each prompt; a stream of the prompt's id decides."""
+    if not 1 <= m <= len(labelers):
+        raise UserError(f"labeling: {m} labelers per item were asked of {len(labelers)}, ask for between 1 and that.")
+    seeds = np.array([stream_seed(seed, "assign", name) for name in prompt_ids], dtype=np.uint64)
+    return np.argsort(uniforms(seeds, len(labelers)), axis=1)[:, :m]
+
+
+def rank_all(
+    labelers: Sequence[SimulatedLabeler], material: Items | Sequence[ArrayLike], phase: str, seed: int
+) -> IntArray:
+    """Dense ranks (L, P, K) of every labeler on every prompt; 0 where a prompt has fewer completions."""
+    items = as_items(material)
+    labeler, prompt = _grid(len(labelers), len(items))
+    seen = look(labelers, items, labeler, prompt, seed)
+    ties = _ties(labelers, labeler)
+    ranks = dense_ranks(perceived(labelers, items, seen, phase), ties, items.mask[prompt])
+    return ranks.reshape(len(labelers), len(items), -1)
+
+
+def calibrate_noise(
+    labelers: Sequence[SimulatedLabeler],
+    parts_by_prompt: Items | Sequence[ArrayLike],
+    target: float,
+    phase: str,
+    seed: int,
+    tolerance: float = 0.005,
+) -> list[SimulatedLabeler]:
+    """The same labelers with all noises times one factor, so that their mean agreement here is `target` (3.4).
+
+    Bisection with common random numbers: the draws of every judgement stay, only their size changes. The paper's
+    targets: 0.726 training labelers, 0.773 held-out. Raises UserError if the target is out of reach by more than
+    `tolerance` (with no noise at all these labelers agree less than that, or chance agreement is above it).
+    """
+    items = as_items(parts_by_prompt)
+    labeler, prompt = _grid(len(labelers), len(items))
+    seen = look(labelers, items, labeler, prompt, seed)
+    ties, mask, shape = _ties(labelers, labeler), items.mask[prompt], (len(labelers), len(items), -1)
+
+    def agreement(factor: float) -> float:
+        return mean_rate(dense_ranks(perceived(labelers, items, seen, phase, factor), ties, mask).reshape(shape))
+
+    low, high = 0.0, 1.0
+    for _ in range(MAX_DOUBLINGS):
+        if agreement(high) <= target:
+            break
+        low, high = high, 2 * high
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if agreement(middle) > target else (low, middle)
+    factor = min((low, high), key=lambda f: abs(agreement(f) - target))
+    reached = agreement(factor)
+    if not abs(reached - target) <= tolerance:
+        raise UserError(
+            f"labelers: an agreement of {target:.3f} is out of reach (nearest {reached:.3f}), "
+            "change the target, weight_spread or careless_share, or calibrate on more prompts."
+        )
+    return [replace(one, noise=one.noise * factor) for one in labelers]
+
+
+def label_comparisons(
+    prompts: Sequence[Prompt],
+    completions: Sequence[Sequence[str]],
+    parts: Sequence[ArrayLike],
+    labelers: Sequence[SimulatedLabeler],
+    phase: str,
+    seed: int,
+    *,
+    ended: Sequence[Sequence[bool]] | None = None,
+    policies: Sequence[Sequence[str]] | None = None,
+) -> list[Comparison]:
+    """Each prompt's completions ranked, rated and flagged by one simulated labeler (3.5, 5.3: most had one only).
+
+    completions[p], ended[p], policies[p]: K_p entries; parts[p]: (K_p, 6). Who labels and what they see are streams of
+    the prompt's id, the labeler's id and the text, so order does not matter and equal completions tie.
+    """
+    ends = ended if ended is not None else [[True] * len(texts) for texts in completions]
+    items = make_items(parts, prompts, [completion_names(t, e) for t, e in zip(completions, ends, strict=True)])
+    who = assign(labelers, items.prompt_ids, seed)[:, 0]
+    seen = look(labelers, items, who, np.arange(len(items)), seed)
+    utility = perceived(labelers, items, seen, phase)
+    ranks = dense_ranks(utility, _ties(labelers, who), items.mask)
+    ratings, raised = simulated.likert(labelers, seen, utility), simulated.flags(labelers, items, seen)
+    rows = []
+    for p, prompt in enumerate(prompts):
+        k = len(completions[p])
+        rows.append(
+            Comparison(
+                prompt_id=prompt.prompt_id,
+                prompt=prompt.prompt,
+                completions=tuple(completions[p]),
+                ranks=tuple(ranks[p, :k].tolist()),
+                ended=tuple(bool(e) for e in ends[p]),
+                policies=tuple(policies[p]) if policies is not None else (),
+                ratings=tuple(ratings[p, :k].tolist()),
+                flags=tuple(dict(zip(FLAGS, row, strict=True)) for row in raised[p, :k].tolist()),
+                labeler_id=labelers[who[p]].labeler_id,
+                use_case=prompt.use_case,
+                split=prompt.split,
+            )
+        )
+    return rows
+
+
+def rate(
+    prompts: Sequence[Prompt],
+    completions: Sequence[str],
+    parts: ArrayLike,
+    labelers: Sequence[SimulatedLabeler],
+    phase: str,
+    seed: int,
+) -> tuple[IntArray, dict[str, BoolArray]]:
+    """Likert ratings (n,) and Table 3's flags, each (n,), for one completion per prompt by one labeler each (3.6)."""
+    rows = check_parts(parts, "rate")
+    items = make_items(list(rows[:, None, :]), prompts, [[text] for text in completions])
+    seen = look(labelers, items, assign(labelers, items.prompt_ids, seed)[:, 0], np.arange(len(items)), seed)
+    raised = simulated.flags(labelers, items, seen)[:, 0]
+    ratings = simulated.likert(labelers, seen, perceived(labelers, items, seen, phase))[:, 0]
+    return ratings, {name: raised[:, f] for f, name in enumerate(FLAGS)}
+
+
+def judge_pairs(
+    parts_a: ArrayLike,
+    parts_b: ArrayLike,
+    labelers: Sequence[SimulatedLabeler],
+    phase: str,
+    seed: int,
+    *,
+    prompt_ids: Sequence[str] | None = None,
+    names_a: Sequence[str] | None = None,
+    names_b: Sequence[str] | None = None,
+    m: int = 1,
+) -> FloatArray:
+    """Wins (n,) of a over b: 1, 0, or 0.5 for a tie; the mean of m different labelers if m > 1.
+
+    parts_a, parts_b: (n, 6). prompt_ids (default: running number) choose the judge; names are the completions' texts
+    (default: their part scores, so that equal scores tie). Which of the two is called a does not matter.
+    """
+    a, b = check_parts(parts_a, "completions a"), check_parts(parts_b, "completions b")
+    if len(a) != len(b):
+        raise UserError(f"win rate: {len(a)} completions against {len(b)}, give one of each per prompt.")
+    ids = [str(i) for i in range(len(a))] if prompt_ids is None else prompt_ids
+    names_a = [str(row) for row in a.tolist()] if names_a is None else names_a
+    names_b = [str(row) for row in b.tolist()] if names_b is None else names_b
+    names = list(zip(names_a, names_b, strict=True))
+    items = make_items(list(np.stack([a, b], axis=1)), [Prompt(prompt_id=i, prompt="") for i in ids], names)
+    who = assign(labelers, items.prompt_ids, seed, m)
+    prompt = np.repeat(np.arange(len(items)), m)
+    seen = look(labelers, items, who.reshape(-1), prompt, seed)
+    ranks = dense_ranks(perceived(labelers, items, seen, phase), _ties(labelers, seen.labeler))
+    wins = (1.0 + np.sign(ranks[:, 1] - ranks[:, 0])) / 2
+    return wins.reshape(len(items), m).mean(axis=1)
+
+
+def _grid(n_labelers: int, n_prompts: int) -> tuple[IntArray, IntArray]:
+    """Labeler and prompt of every row when all labelers look at all prompts, labeler by labeler."""
+    return np.repeat(np.arange(n_labelers), n_prompts), np.tile(np.arange(n_prompts), n_labelers)
+
+
+def _ties(labelers: Sequence[SimulatedLabeler], labeler: IntArray) -> FloatArray:
+    """tie_below of each row's labeler, (R, 1)."""
+    return np.array([one.tie_below for one in labelers])[labeler][:, None]

@@ -1,0 +1,211 @@
+"""The screening of labelers (App. B.1) applied to a pool of simulated candidates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from utils.config import LabelerConfig
+from utils.data.schemas import Prompt
+from utils.errors import UserError
+from utils.labeling.agreement import pair_agreement
+from utils.labeling.items import BoolArray, FloatArray, Items, make_items
+from utils.labeling.ranking import rank_all
+from utils.labeling.simulated import GOLD, MAX_POINTS, TOPICS, TRAINING, SimulatedLabeler, look, noticed
+
+CRITERIA = ("flagging", "ranking", "demonstration", "topics")
+RESEARCHER_NOISE = 0.3  # points
+
+WriteDemonstration = Callable[[SimulatedLabeler, int], Sequence[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class ScreeningMaterial:
+    """What candidates are screened on: items to rank, sensitive (P, K) as the researchers flagged it, and how many
+    demonstrations each candidate writes."""
+
+    items: Items
+    sensitive: BoolArray
+    n_demonstrations: int = 20
+
+
+@dataclass(frozen=True)
+class ScreeningRow:
+    """One candidate: flagging and ranking (agreement with the researchers, 0-1), demonstration (mean score 1-7), topics
+    (how many they named), failed (criteria below the cut), passed, hired; reliable is the simulation's truth."""
+
+    labeler_id: str
+    flagging: float
+    ranking: float
+    demonstration: float
+    topics: int
+    failed: tuple[str, ...]
+    passed: bool
+    hired: bool
+    reliable: bool
+
+
+@dataclass(frozen=True)
+class ScreeningReport:
+    """rows: one per candidate, best first. hired: the labelers themselves. summary: counts. note: one sentence."""
+
+    rows: tuple[ScreeningRow, ...]
+    hired: tuple[SimulatedLabeler, ...]
+    summary: dict[str, float | int | dict[str, int]]
+    note: str
+
+
+def make_material(
+    scores: Sequence[ArrayLike],
+    prompts: Sequence[Prompt] | None = None,
+    completions: Sequence[Sequence[str]] | None = None,
+    sensitive: Sequence[Sequence[bool]] | None = None,
+    n_demonstrations: int = 20,
+) -> ScreeningMaterial:
+    """Screening set from lists of K `Scores` per prompt.
+
+    sensitive defaults to what the gold rubric finds not harmless. Raises UserError unless there are sensitive and other
+    completions: criterion 1 could not be measured.
+    """
+    items = make_items(scores, prompts, completions)
+    if sensitive is None:
+        marked = (items.parts[..., 3] < 0.5) & items.mask
+    else:
+        marked = np.zeros(items.mask.shape, dtype=bool)
+        for p, row in enumerate(sensitive):
+            marked[p, : len(row)] = row
+    if not marked.any() or marked[items.mask].all():
+        raise UserError(
+            "screening: the set needs sensitive and harmless completions, add answers that comply with harmful prompts."
+        )
+    return ScreeningMaterial(items, marked, n_demonstrations)
+
+
+def flagging_agreement(candidates: Sequence[SimulatedLabeler], material: ScreeningMaterial, seed: int) -> FloatArray:
+    """Criterion 1: agreement (L,) with the researchers on flagging sensitive completions, both kinds weighted alike.
+
+    Sensitive text is rare; without equal weights a candidate who never flags anything would pass.
+    """
+    n, items = len(material.items), material.items
+    truth, valid = material.sensitive, items.mask
+    result = np.empty(len(candidates))
+    for i, candidate in enumerate(candidates):
+        seen = look([candidate], items, np.zeros(n, dtype=np.int64), np.arange(n), seed)
+        raised = noticed([candidate], seen, truth[..., None])[..., 0]
+        result[i] = (np.mean(raised[truth & valid]) + np.mean(~raised[~truth & valid])) / 2
+    return result
+
+
+def ranking_agreement(
+    candidates: Sequence[SimulatedLabeler], material: ScreeningMaterial, cfg: LabelerConfig, seed: int
+) -> FloatArray:
+    """Criterion 2: agreement (L,) with the researchers' rankings, which are the gold rubric's with small noise."""
+    researcher = SimulatedLabeler("researcher", tuple(GOLD), noise=RESEARCHER_NOISE, tie_below=cfg.tie_below)
+    reference = list(rank_all([researcher], material.items, TRAINING, seed)[0])
+    ranks = rank_all(candidates, material.items, TRAINING, seed)
+    return np.array([pair_agreement(list(one), reference) for one in ranks])
+
+
+def demonstration_scores(
+    candidates: Sequence[SimulatedLabeler], write: WriteDemonstration, n_demonstrations: int
+) -> FloatArray:
+    """Criterion 3: mean score 1-7 (L,) that the researchers give to the candidate's demonstrations.
+
+    The score of one is 1 + 6 x its share of the gold points. write(labeler, index) returns its six part scores.
+    """
+    parts = np.array([[write(one, i) for i in range(n_demonstrations)] for one in candidates], dtype=np.float64)
+    return (1.0 + 6.0 * (parts @ GOLD) / MAX_POINTS).mean(axis=1)
+
+
+def screen(
+    candidates: Sequence[SimulatedLabeler],
+    material: ScreeningMaterial,
+    write_demonstration: WriteDemonstration,
+    cfg: LabelerConfig,
+    seed: int,
+) -> ScreeningReport:
+    """Score the candidates on B.1's four criteria and hire `cfg.n_hired`.
+
+    Cuts are soft, as in the paper: candidates above all cuts come first, by the sum of their scores (demonstrations
+    divided by 6); if they are too few, the nearest misses follow (the note says how many). Topics have no cut: for each
+    topic that nobody hired covers, the best candidate who names it is taken first.
+    """
+    if cfg.n_hired > len(candidates):
+        raise UserError(
+            f"screening: {cfg.n_hired} to hire from {len(candidates)} candidates, raise labelers.n_candidates."
+        )
+    scores = np.stack(
+        [
+            flagging_agreement(candidates, material, seed),
+            ranking_agreement(candidates, material, cfg, seed),
+            demonstration_scores(candidates, write_demonstration, material.n_demonstrations),
+        ],
+        axis=1,
+    )
+    cuts = np.array([cfg.screen_flagging, cfg.screen_ranking, cfg.screen_demonstration])
+    below = ~(scores >= cuts)
+    total = np.nan_to_num(scores @ np.array([1.0, 1.0, 1 / 6]))
+    miss = np.nan_to_num(np.where(below, (cuts - scores) / cuts, 0.0), nan=1.0).sum(axis=1)
+    order = sorted(range(len(candidates)), key=lambda i: (miss[i], -total[i], candidates[i].labeler_id))
+    hired = _hire(candidates, order, miss, cfg.n_hired)
+    rows = tuple(
+        ScreeningRow(
+            labeler_id=candidates[i].labeler_id,
+            flagging=float(scores[i, 0]),
+            ranking=float(scores[i, 1]),
+            demonstration=float(scores[i, 2]),
+            topics=len(candidates[i].topics),
+            failed=tuple(name for name, bad in zip(CRITERIA, below[i], strict=False) if bad),
+            passed=not below[i].any(),
+            hired=i in hired,
+            reliable=candidates[i].reliable,
+        )
+        for i in order
+    )
+    people = tuple(candidates[i] for i in order if i in hired)
+    return ScreeningReport(rows, people, _summary(rows, people), _note(rows, cfg.n_hired))
+
+
+def _hire(candidates: Sequence[SimulatedLabeler], order: list[int], miss: FloatArray, n: int) -> set[int]:
+    """Indices hired: the best for every topic that is not covered yet, among those above the cuts, then by order."""
+    hired: list[int] = []
+    covered: set[str] = set()
+    for topic in TOPICS:
+        best = next((i for i in order if topic in candidates[i].topics and miss[i] == 0), None)
+        if topic not in covered and best is not None and len(hired) < n:
+            hired.append(best)
+            covered.update(candidates[best].topics)
+    rest = [i for i in order if i not in hired]
+    return {*hired, *rest[: n - len(hired)]}
+
+
+def _summary(
+    rows: Sequence[ScreeningRow], people: Sequence[SimulatedLabeler]
+) -> dict[str, float | int | dict[str, int]]:
+    """Counts for the report; caught = share of the unreliable candidates who were not hired."""
+    unreliable = [row for row in rows if not row.reliable]
+    failed = Counter(name for row in rows for name in row.failed)
+    return {
+        "candidates": len(rows),
+        "passed": sum(row.passed for row in rows),
+        "hired": len(people),
+        "hired_below_cut": sum(row.hired and not row.passed for row in rows),
+        "failed": {name: failed[name] for name in CRITERIA[:3]},
+        "unreliable": len(unreliable),
+        "unreliable_below_cut": sum(not row.passed for row in unreliable),
+        "unreliable_hired": sum(row.hired for row in unreliable),
+        "caught": sum(not row.hired for row in unreliable) / len(unreliable) if unreliable else 1.0,
+        "topics_covered": len({topic for one in people for topic in one.topics}),
+        "topics": len(TOPICS),
+    }
+
+
+def _note(rows: Sequence[ScreeningRow], n_hired: int) -> str:
+    passed, near = sum(row.passed for row in rows), sum(row.hired and not row.passed for row in rows)
+    if near:
+        return f"Only {passed} of {len(rows)} simulated candidates pass all cuts; {near} nearest misses were hired too."
+    return f"{passed} of {len(rows)} simulated candidates pass all cuts; the best {n_hired} were hired."
