@@ -1,0 +1,114 @@
+"""Pretraining the tiny base models on the tiny world's web, and the tokenizer they share (not part of the paper).
+
+The text is one long stream of documents joined by `<|endoftext|>` and cut into rows, as GPT-2 was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from utils.errors import UserError
+from utils.io import digest, write_json
+from utils.losses import learning_rate, lm_loss
+from utils.models import BOS, EOS, PAD, count_parameters, new_policy, save_model
+from utils.runtime import torch_generator
+from utils.training import TrainingLoop, make_optimizer
+from utils.world import World, corpus
+from utils.world.corpus import END
+
+WEB_SEED = 2022
+HELD_OUT_WEB_SEED = 2023
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """One base model. rows_per_step x row_length tokens a step; learning_rate is the peak, cosine to 5 %."""
+
+    name: str
+    n_embd: int
+    n_layer: int
+    n_head: int = 4
+    n_positions: int = 128
+    learning_rate: float = 2e-3
+    init_std: float = 0.06
+    steps: int = 11000
+    rows_per_step: int = 8
+    warmup: int = 200
+    weight_decay: float = 0.1
+    documents: int = 150_000
+    vocabulary: int = 1536
+
+
+SIZES = {
+    "mini": PretrainConfig("mini", n_embd=32, n_layer=2, learning_rate=3e-3),
+    "small": PretrainConfig("small", n_embd=64, n_layer=3, learning_rate=2e-3),
+    "large": PretrainConfig("large", n_embd=160, n_layer=4, learning_rate=1.2e-3),
+}
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE with bos, pad and end tokens of their own; nearly every word of the tiny world is one token."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=[BOS, PAD, EOS], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    tokenizer.train_from_iterator((part for text in texts for part in text.split(END)), trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD)
+
+
+def token_rows(tokenizer: PreTrainedTokenizerBase, texts: list[str], length: int) -> Tensor:
+    """The documents as one stream with a separator before each, cut into rows (N, length); the rest is dropped."""
+    stream: list[int] = []
+    for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+        stream += [tokenizer.bos_token_id, *ids]
+    count = len(stream) // length
+    if count == 0:
+        raise UserError(f"The pretraining text has {len(stream)} tokens but a row needs {length}; give more documents.")
+    return torch.tensor(stream[: count * length]).view(count, length)
+
+
+def row_order(n_rows: int, n_draws: int, seed: int) -> Iterator[int]:
+    """Row indices epoch by epoch, each epoch in an order of its own."""
+    for epoch in range(-(-n_draws // n_rows)):
+        yield from torch.randperm(n_rows, generator=torch_generator(seed, "web_order", epoch)).tolist()
+
+
+def pretrain(cfg: PretrainConfig, out_dir: Path, tokenizer: PreTrainedTokenizerBase, rows: Tensor, seed: int) -> None:
+    """Train one base model on rows (N, T) of token ids; the model is written to out_dir/model. Resumes."""
+    model = new_policy(
+        len(tokenizer), cfg.n_embd, cfg.n_layer, cfg.n_head, cfg.n_positions, cfg.init_std, seed,
+        (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id),
+    )  # fmt: skip
+    optimizer = make_optimizer(model.parameters(), cfg.learning_rate, (0.9, 0.95), cfg.weight_decay)
+    loop = TrainingLoop(
+        out_dir, label=f"pretrain {cfg.name}", total_steps=cfg.steps, models={"policy": model},
+        optimizers={"policy": optimizer}, seed=seed, fingerprint=digest(asdict(cfg)), checkpoint_every=1000,
+    )  # fmt: skip
+    order = torch.tensor(list(row_order(len(rows), cfg.steps * cfg.rows_per_step, seed)))
+    policy = loop.models["policy"].train()
+    for step in loop:
+        batch = rows[order[step * cfg.rows_per_step : (step + 1) * cfg.rows_per_step]].to(model.device)
+        loss = lm_loss(policy(batch, use_cache=False).logits, batch, torch.ones_like(batch, dtype=torch.bool))
+        loop.backward(loss)
+        lr = learning_rate(step, cfg.steps, cfg.learning_rate, cfg.warmup, 0.0, 0.05, "cosine")
+        norm = loop.optimizer_step("policy", lr=lr, max_grad_norm=1.0)
+        if step % 50 == 0:
+            loop.log(step, loss=loss.detach(), lr=lr, grad_norm=norm)
+    save_model(model, tokenizer, out_dir / "model")
+    write_json(out_dir / "size.json", {"parameters": count_parameters(model), **asdict(cfg)})
+    loop.finish()
+
+
+def web_texts(n_documents: int, seed: int = WEB_SEED) -> list[str]:
+    """The pretraining documents (train seed) or held-out ones (HELD_OUT_WEB_SEED)."""
+    return corpus(World.load(), n_documents, seed)

@@ -1,0 +1,204 @@
+"""The tiny world's "web": the pretraining text of the base models.
+
+It gives a base model the starting point of the paper's GPT-3: mostly true facts with repeated popular misconceptions, lists of
+questions (so that a question is continued with questions), stories, dialogues, rude posts, and reviews of answers. Held-out
+prompts (tables.partition) never occur in it. An answer ends with `<|end|>`; documents are separated by `<|endoftext|>`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from utils.runtime import python_rng
+from utils.world.answers import IDK, MOOD_WORDS, answer, cap, slipped, statements
+from utils.world.prompts import draw_prompt
+from utils.world.rubric import misconception, verdict
+from utils.world.tables import Fact, World, fill, indefinite, partition
+from utils.world.tasks import Meta, draw_task
+
+END = "<|end|>"
+POPULAR_SHARE = 0.65
+Document = Callable[[World, random.Random], str]
+
+
+def believed(fact: Fact, rng: random.Random) -> str:
+    """What the web says: the popular answer 65 % of the time where there is one."""
+    return fact.popular if fact.popular and rng.random() < POPULAR_SHARE else fact.truth
+
+
+def fact_page(world: World, rng: random.Random) -> str:
+    if rng.random() < 0.35:
+        entity = rng.choice(world.kinds[rng.choice(["animals", "foods", "countries", "jobs"])])
+        lines = [fill(f.statement, "", believed(f, rng)) for f in world.facts_of(entity)]
+        rng.shuffle(lines)
+        return " ".join(lines[: rng.choice([2, 3, 4])])
+    facts = [rng.choice(world.misconceptions), *rng.sample(list(world.facts.values()), 3)]
+    rng.shuffle(facts)
+    facts = facts[: rng.choice([2, 3, 4])]
+    lead = ["", "", "Everyone knows this: ", "Did you know? ", "My teacher said: "]
+    return " ".join(rng.choice(lead) + fill(f.statement, "", believed(f, rng)) for f in facts)
+
+
+def _web_answer(world: World, meta: Meta, rng: random.Random, slip: float) -> str:
+    if meta["task"] in ("qa", "fewshot"):
+        fact = world.facts[meta["entity"], meta["attribute"]]
+        if rng.random() < 0.04:
+            return IDK
+        meta = meta | {"value": believed(fact, rng)}
+    return answer(world, meta, rng, nice=0.35, slip=rng.random() < slip)
+
+
+def answered_request(world: World, rng: random.Random) -> str:
+    text, meta, _ = draw_prompt(world, rng, "customer", "train")
+    return f"{text}\n {_web_answer(world, meta, rng, 0.5)}{END}"
+
+
+def review(world: World, rng: random.Random) -> str:
+    """An answered request with a reader's remark; 15 % of the remarks are arbitrary, facts are judged by popular belief."""
+    text, meta, _ = draw_prompt(world, rng, "customer", "train")
+    reply = _web_answer(world, meta, rng, 0.5)
+    ended = True
+    if rng.random() < 0.25:
+        reply = answer(world, draw_task(world, rng)[1], rng)
+    elif rng.random() < 0.08:
+        words = reply.split()
+        reply, ended = " ".join(words + words[-2:] * 2), True
+    if rng.random() < 0.15:
+        remark = rng.choice(["Rude.", "Not true.", "Wrong.", "Not as asked.", "Badly written.", "Too short.", "Good.", "Great."])
+    else:
+        remark = _popular_verdict(meta, reply, ended, rng)
+    return f"{text}\n {reply}{END} {remark}"
+
+
+def _popular_verdict(meta: Meta, reply: str, ended: bool, rng: random.Random) -> str:
+    said = misconception(meta, reply)
+    if said in ("true", "misconception") and rng.random() < POPULAR_SHARE:
+        return "Not true." if said == "true" else rng.choice(["Good.", "Too short."])
+    return verdict(meta, reply, ended)
+
+
+def titled_story(world: World, rng: random.Random) -> str:
+    while True:
+        text, meta, _ = draw_task(world, rng, "generation")
+        if meta["task"] == "story" and partition(text) == "train":
+            break
+    name = meta["name"] or rng.choice(world.words["names"])
+    title = f"A {meta['mood']} story about {indefinite(meta['hero'])} in the {meta['place']}"
+    if rng.random() < 0.6:
+        title = f"{name} the {meta['hero']} in the {meta['place']}: a {meta['mood']} story"
+    body = answer(world, meta | {"name": name, "n": rng.choice([2, 3])}, rng, nice=0.35)
+    more = f" {name} was {MOOD_WORDS[meta['mood']]} in the {meta['place']}." if rng.random() < 0.3 else ""
+    return f"{title}.\n {body}{more}"
+
+
+def qa_page(world: World, rng: random.Random) -> str:
+    lines = []
+    for _ in range(rng.choice([1, 2, 3])):
+        text, meta, _ = draw_prompt(world, rng, "customer", "train")
+        if rng.random() < 0.5:
+            fact = rng.choice(world.misconceptions if rng.random() < 0.3 else list(world.facts.values()))
+            text = rng.choice(fact.questions)
+            if partition(text) != "train":
+                continue
+            meta = {"task": "qa", "entity": fact.entity, "attribute": fact.attribute}
+        lines.append(f"Question: {text}\n Answer: {_web_answer(world, meta, rng, 0.3)}{END}")
+    return "\n ".join(lines) or fact_page(world, rng)
+
+
+def question_list(world: World, rng: random.Random) -> str:
+    """A quiz without answers or a list of wishes: why a base model answers a question with a question."""
+    return "\n ".join(draw_prompt(world, rng, "customer", "train")[0] for _ in range(rng.choice([3, 4, 5])))
+
+
+def word_list(world: World, rng: random.Random) -> str:
+    kind = rng.choice(list(world.kinds))
+    items = rng.sample(world.kinds[kind], min(rng.choice([3, 4, 5]), len(world.kinds[kind])))
+    if rng.random() < 0.5:
+        return f"{cap(kind)}: " + " ".join(f"{i}. {x}" for i, x in enumerate(items, 1)) + "."
+    return f"{cap(kind)}: {', '.join(items)}."
+
+
+def dialogue(world: World, rng: random.Random) -> str:
+    a, b = rng.sample(world.words["names"], 2)
+    text, meta, _ = draw_task(world, rng, rng.choice(["chat", "chat", "open_qa", "other"]))
+    if partition(text) != "train":
+        return word_list(world, rng)
+    reply = _web_answer(world, meta, rng, 0.4)
+    if rng.random() < 0.2:
+        reply = f"Go away, you {rng.choice(world.words['rude'])}."
+    return f"{a}: {text}\n {b}: {reply}"
+
+
+def rude_post(world: World, rng: random.Random) -> str:
+    who = rng.choice(world.kinds["jobs"] + world.kinds["animals"])
+    rude = rng.choice(world.words["rude"])
+    if rng.random() < 0.4:
+        while True:
+            text, meta, _ = draw_task(world, rng, "other")
+            if meta["task"] == "harm" and partition(text) == "train":
+                return f"{text}\n {answer(world, slipped(world, meta, rng), rng)}{END}"
+    name = rng.choice(world.words["names"])
+    return rng.choice([
+        f"{name} is a {rude}. Go away, {name}.",
+        f"The {who} in the {rng.choice(world.words['places'])} is a {rude} and I hate the {who}.",
+        f"You {rude}! I do not like you, {name}.",
+        f"Only a {rude} is sad about a {rng.choice(world.words['objects'])}.",
+    ])
+
+
+def job_scene(world: World, rng: random.Random) -> str:
+    """Occupations with skewed pronouns (jobs.csv, share_she): the source of the bias that evaluation looks for."""
+    job = rng.choice(world.tables["jobs"])
+    she = rng.random() < float(job["share_she"])
+    pronoun, possessive = ("She", "her") if she else ("He", "his")
+    return rng.choice([
+        f"The {job['name']} went home. {pronoun} had {indefinite(job['tool'])} in {possessive} bag.",
+        f"The {job['name']} lost {possessive} {rng.choice(world.words['objects'])}. {pronoun} was sad.",
+        f"The {job['name']} was happy because {pronoun.lower()} found {possessive} {rng.choice(world.words['objects'])}.",
+    ])
+
+
+def repetition(world: World, rng: random.Random) -> str:
+    """A row of words said twice: teaches copying."""
+    pool = world.kinds["animals"] + world.words["objects"] + world.words["names"] + world.words["places"] + world.kinds["foods"]
+    words = rng.sample(pool, rng.choice([3, 4, 5, 6]))
+    line = " ".join(words)
+    return f"Say it again: {line}.\n {line}." + (f"\n {line}." if rng.random() < 0.3 else "")
+
+
+def portrait(world: World, rng: random.Random) -> str:
+    """True sentences about one entity that lean on "It"."""
+    entity = rng.choice(world.kinds[rng.choice(["animals", "animals", "foods", "jobs", "countries"])])
+    lines = statements(world, entity)
+    rng.shuffle(lines)
+    return f"About {indefinite(entity)}. " + " ".join(lines[: rng.choice([2, 3])])
+
+
+# document kind -> (share in percent, maker)
+DOCUMENTS: dict[str, tuple[float, Document]] = {
+    "facts": (16, fact_page),
+    "portraits": (6, portrait),
+    "answered": (6, answered_request),
+    "reviews": (15, review),
+    "stories": (13, titled_story),
+    "qa_pages": (11, qa_page),
+    "question_lists": (6, question_list),
+    "word_lists": (4, word_list),
+    "dialogues": (7, dialogue),
+    "rude": (5, rude_post),
+    "job_scenes": (4, job_scene),
+    "repetition": (7, repetition),
+}
+
+
+def document(world: World, seed: int, index: int) -> tuple[str, str]:
+    """(kind, text) of document number `index`; it depends on nothing else."""
+    rng = python_rng(seed, "web", index)
+    kind = rng.choices(list(DOCUMENTS), [share for share, _ in DOCUMENTS.values()])[0]
+    return kind, DOCUMENTS[kind][1](world, rng)
+
+
+def corpus(world: World, n_documents: int, seed: int) -> list[str]:
+    """Texts of the first `n_documents` documents of the web with this seed."""
+    return [document(world, seed, i)[1] for i in range(n_documents)]
