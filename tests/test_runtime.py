@@ -53,9 +53,11 @@ def test_auto_takes_the_fastest_device_that_is_there(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert runtime.choose_device().type == "mps"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
     assert runtime.device_reason() == "device cuda (a GPU is here: Tesla T4), float32"
     assert runtime.device_reason("cpu") == "device cpu (asked for), float32"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert runtime.choose_device() == torch.device("cuda:1")
 
 
 @pytest.mark.parametrize(
@@ -127,6 +129,15 @@ def test_progress_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal)
     assert list(runtime.progress(range(3), total=3, label="reward")) == [0, 1, 2]
     assert "reward" in terminal.getvalue()
+
+
+def test_locate_looks_here_first_then_in_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert runtime.locate("configs/tiny.yaml") == ROOT / "configs" / "tiny.yaml"
+    assert runtime.locate("mine.jsonl") == Path("mine.jsonl")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "tiny.yaml").write_text("seed: 2\n")
+    assert runtime.locate("configs/tiny.yaml") == Path("configs/tiny.yaml")
 
 
 def test_a_foreign_utils_is_one_sentence(tmp_path: Path) -> None:

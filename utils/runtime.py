@@ -47,6 +47,13 @@ def ensure_package(root: Path | str = ROOT) -> None:
         )
 
 
+def locate(path: str | os.PathLike[str]) -> Path:
+    """`path` if it is there, else the same path below the repository if it is there (shipped models and tables, from
+    a notebook's folder), else `path` unchanged."""
+    below = ROOT / path
+    return below if not Path(path).exists() and below.exists() else Path(path)
+
+
 def stream_seed(seed: int, *names: str | int) -> int:
     """Seed in [0, 2**63) of the stream that `names` lead to: the first 63 bits of sha256(JSON [seed, names...]).
 
@@ -102,7 +109,9 @@ def _choose(name: str) -> tuple[torch.device, str]:
             raise UserError(f'Device "{name}" was asked for, but PyTorch finds none here: use "auto" or "cpu".')
         return torch.device(name), "asked for"
     if present["cuda"]:
-        return torch.device("cuda"), f"a GPU is here: {torch.cuda.get_device_name()}"
+        rank = os.environ.get("LOCAL_RANK")  # set by accelerate launch: one process for each GPU
+        device = torch.device(f"cuda:{rank}" if rank else "cuda")
+        return device, f"a GPU is here: {torch.cuda.get_device_name(device)}"
     if present["mps"]:
         return torch.device("mps"), "an Apple GPU is here"
     return torch.device("cpu"), "no GPU found"

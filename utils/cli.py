@@ -1,0 +1,75 @@
+"""The frame of every command line: one sentence and an exit code instead of a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from utils.errors import UserError
+from utils.io import DISK_FULL
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(run: Callable[[Sequence[str]], Any], arguments: Sequence[str] | None = None) -> int:
+    """Call `run` with the command line's arguments and return the exit code: 0, 2 (UserError, full disk) or 130.
+
+    A script ends in `sys.exit(main(run))`. Every other exception is a fault of the program and keeps its traceback.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        run(given)
+    except UserError as error:
+        return _stop(str(error), EXIT_USER_ERROR)
+    except KeyboardInterrupt as error:
+        done = f" ({error})" if str(error) else ""
+        return _stop(f"Stopped{done}: run the same command again to go on from here.", EXIT_INTERRUPTED)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        place = f" while writing {error.filename}" if error.filename else ""
+        return _stop(f"The disk is full{place}: free some space and run the same command again.", EXIT_USER_ERROR)
+    return 0
+
+
+def _stop(sentence: str, code: int) -> int:
+    """Print the one sentence and give `code` back."""
+    print(" ".join(sentence.split()), file=sys.stderr, flush=True)
+    return code
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that every stage's script takes; `given_settings` turns them into overrides."""
+    parser.add_argument("--profile", default="tiny", help="tiny, gpt2, full, or a YAML file (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="seed of all random numbers")
+    parser.add_argument("--out", help="folder of the run (default: the profile's, such as runs/tiny)")
+    parser.add_argument("--model", help="folder or hub name of the base model")
+    parser.add_argument("--device", help="auto, cpu, cuda or mps")
+    for name in ("prompts", "demonstrations", "comparisons"):
+        parser.add_argument(f"--{name}", metavar="FILE", help=f"your own {name} (jsonl, csv, parquet, file.db::table)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting, such as --set ppo.beta=0.02"
+    )
+
+
+def given_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Overrides for `utils.config.load_config` from the arguments of `add_settings`.
+
+    Raises UserError if a --set has no "=".
+    """
+    overrides: dict[str, Any] = {}
+    for name in ("seed", "out", "model", "device"):
+        if getattr(args, name) is not None:
+            overrides[name] = getattr(args, name)
+    for name in ("prompts", "demonstrations", "comparisons"):
+        if getattr(args, name) is not None:
+            overrides[f"data.{name}"] = getattr(args, name)
+    for item in args.set:
+        name, sign, value = item.partition("=")
+        if not sign:
+            raise UserError(f'--set {item}: expected NAME=VALUE, such as "--set ppo.beta=0.02".')
+        overrides[name.strip()] = value
+    return overrides

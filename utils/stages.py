@@ -1,0 +1,272 @@
+"""A run is a row of stages; each writes its own folder, and only what changed is done again.
+
+`runs/<name>/<stage>/stage.json` says {fingerprint, seconds, finished}. The fingerprint hashes what a stage's result
+depends on: its settings, the seed, the stages it needs, and the content of the files and model folders it reads. A
+finished stage with the same fingerprint is skipped; a changed one is cleared and run again; one that was killed is run
+again in the same folder, where its training loop goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from utils.config import Config, save_config
+from utils.errors import UserError
+from utils.io import PathLike, digest, digest_path, disk_errors, read_json, write_json
+from utils.runtime import locate
+
+STAGE_FILE = "stage.json"
+CONFIG_FILE = "config.yaml"
+LOCK_FILE = ".lock"
+HEARTBEAT_SECONDS = 10.0
+STALE_SECONDS = 120.0
+HUB_NAME = re.compile(r"[\w-]+(/[\w-]+(\.\d[\w-]*)*)?")  # a dot only in a version: gpt2, owner/model-2.5b
+
+
+def _nothing(config: Config) -> tuple[()]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the pipeline.
+
+    run: called as run(run, folder); writes its results into `folder` and reads those of other stages at
+    `run.path(name)`. needs: names of the stages whose results it reads. settings(config): the part of the settings its
+    result depends on (any dataclasses, dicts, lists). reads(config): files and model folders it reads (None is left
+    out; a hub name counts by its name).
+    """
+
+    name: str
+    run: Callable[[Run, Path], None]
+    needs: tuple[str, ...] = ()
+    settings: Callable[[Config], Any] = _nothing
+    reads: Callable[[Config], Iterable[PathLike | None]] = _nothing
+
+
+class Run:
+    """One run's folder and settings."""
+
+    def __init__(self, out_dir: PathLike, config: Config) -> None:
+        self.out_dir = Path(out_dir)
+        self.config = config
+        self._digests: dict[str, str] = {}
+
+    def path(self, stage: str) -> Path:
+        """Folder of a stage."""
+        return self.out_dir / stage
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds that each finished stage took, over all its restarts, in the order they finished."""
+        files = sorted(self.out_dir.glob(f"*/{STAGE_FILE}"), key=lambda file: file.stat().st_mtime_ns)
+        states = {file.parent.name: read_json(file) for file in files}
+        return {name: state["seconds"] for name, state in states.items() if state["finished"]}
+
+    def execute(self, stages: Sequence[Stage], only: Collection[str] | None = None, force: bool = False) -> None:
+        """Run what is missing or changed, in the order given.
+
+        only: names of the stages to run; the stages they need must be finished. force: run them even if unchanged.
+        Raises UserError if a needed stage is missing, if `only` names no stage, or if another process writes here.
+        """
+        fingerprints = self.fingerprints(stages)
+        unknown = [name for name in only or () if name not in fingerprints]
+        if unknown:
+            raise UserError(f'There is no stage "{unknown[0]}": use one of {", ".join(fingerprints)}.')
+        with _lock(self.out_dir):
+            for stage in stages:
+                if only is None or stage.name in only:
+                    self._require(stage, fingerprints)
+                    self._execute_one(stage, fingerprints[stage.name], force)
+
+    def fingerprints(self, stages: Sequence[Stage]) -> dict[str, str]:
+        """Fingerprint of each stage. Raises UserError for a needed stage that does not come before."""
+        found: dict[str, str] = {}
+        for stage in stages:
+            missing = [name for name in stage.needs if name not in found]
+            if missing:
+                raise UserError(f'The stage "{stage.name}" needs "{missing[0]}", which does not come before it.')
+            inputs = {str(path): self._digest_input(path) for path in stage.reads(self.config) if path is not None}
+            needs = {name: found[name] for name in stage.needs}
+            found[stage.name] = digest([stage.name, stage.settings(self.config), self.config.seed, needs, inputs])
+        return found
+
+    def _digest_input(self, path: PathLike) -> str:
+        """Digest of a file's or folder's content; a name of the hub, which is not on this disk, stands for itself."""
+        name = str(path)
+        if name not in self._digests:
+            place = locate(name)
+            on_hub = not place.exists() and HUB_NAME.fullmatch(name)
+            self._digests[name] = name if on_hub else digest_path(place)
+        return self._digests[name]
+
+    def _require(self, stage: Stage, fingerprints: dict[str, str]) -> None:
+        """Raise UserError unless all stages that `stage` needs are finished with the present settings."""
+        for name in stage.needs:
+            state = self._state(name)
+            if state is None or not state["finished"] or state["fingerprint"] != fingerprints[name]:
+                problem = "has not finished" if state is None or not state["finished"] else "has other settings"
+                raise UserError(
+                    f'The stage "{stage.name}" needs "{name}", which {problem} in {self.out_dir}: run "{name}" first.'
+                )
+
+    def _state(self, name: str) -> dict[str, Any] | None:
+        """Content of a stage's stage.json, None if there is none."""
+        file = self.path(name) / STAGE_FILE
+        return read_json(file) if file.exists() else None
+
+    def _execute_one(self, stage: Stage, fingerprint: str, force: bool) -> None:
+        """Skip, resume or run one stage."""
+        folder = self.path(stage.name)
+        state = self._state(stage.name)
+        if state and state["finished"] and state["fingerprint"] == fingerprint and not force:
+            print(f"{stage.name}: unchanged, skipped (took {state['seconds']:.1f} s)", flush=True)
+            return
+        resume = bool(state and not state["finished"] and state["fingerprint"] == fingerprint)
+        if resume:
+            print(f"{stage.name}: goes on where it was stopped", flush=True)
+        else:
+            if state and state["fingerprint"] != fingerprint:
+                print(f"{stage.name}: settings or inputs changed, runs again", flush=True)
+            _clear(folder, known=state is not None)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        clock = _Clock(folder / STAGE_FILE, fingerprint, state["seconds"] if state and resume else 0.0)
+        with clock:
+            save_config(self.config, folder / CONFIG_FILE)
+            stage.run(self, folder)
+        clock.write(finished=True)
+        print(f"{stage.name}: finished in {clock.seconds():.1f} s", flush=True)
+
+
+class _Clock:
+    """Counts a stage's seconds over restarts: its thread notes them in stage.json, so a kill loses few of them."""
+
+    def __init__(self, file: Path, fingerprint: str, before: float) -> None:
+        self.file, self.fingerprint, self.before = file, fingerprint, before
+        self.began = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+
+    def seconds(self) -> float:
+        """Seconds of this stage so far, earlier starts included."""
+        return self.before + time.monotonic() - self.began
+
+    def write(self, finished: bool) -> None:
+        """Write stage.json."""
+        state = {"fingerprint": self.fingerprint, "seconds": round(self.seconds(), 3), "finished": finished}
+        write_json(self.file, state)
+
+    def _tick(self) -> None:
+        while not self._over.wait(HEARTBEAT_SECONDS):
+            with suppress(UserError):  # a full disk is reported by what the stage itself writes
+                self.write(finished=False)
+
+    def __enter__(self) -> None:
+        self.write(finished=False)
+        self._thread.start()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        if kind is not None:
+            with suppress(UserError):
+                self.write(finished=False)
+
+
+def _clear(folder: Path, known: bool) -> None:
+    """Empty a stage's folder. `known`: it has a stage.json, so its content is ours to delete."""
+    if not folder.exists():
+        return
+    if not known and any(not file.name.startswith(".") for file in folder.iterdir()):
+        raise UserError(f"{folder} holds files that no run has written: choose another --out or move them away.")
+    old = folder.with_name(f".old-{folder.name}")
+    with disk_errors(folder):
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)  # in one step, so that a kill leaves no half-emptied folder without its stage.json
+        shutil.rmtree(old, ignore_errors=True)
+
+
+# --- one writer at a time ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _lock(out_dir: Path) -> Iterator[None]:
+    """Hold the lock file of a run; its age shows that the holder lives. Raises UserError if another process has it."""
+    file = out_dir / LOCK_FILE
+    with disk_errors(file):
+        out_dir.mkdir(parents=True, exist_ok=True)
+        _take_lock(file)
+    over = threading.Event()
+
+    def touch() -> None:
+        while not over.wait(HEARTBEAT_SECONDS):
+            with suppress(OSError):
+                os.utime(file)
+
+    thread = threading.Thread(target=touch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        file.unlink(missing_ok=True)
+
+
+def _take_lock(file: Path) -> None:
+    """Create the lock file, after removing one whose process is gone."""
+    with suppress(FileNotFoundError):
+        holder = _holder(file)
+        if holder is not None:
+            raise UserError(
+                f"Another process (pid {holder}) is writing to {file.parent}: wait for it, choose another --out, or "
+                f"delete {file} if you are sure that it is gone."
+            )
+        file.unlink()
+    me = {"pid": os.getpid(), "host": socket.gethostname(), "started": _started(os.getpid())}
+    try:
+        with file.open("x", encoding="utf-8") as handle:
+            json.dump(me, handle)
+    except FileExistsError:
+        raise UserError(f"Another process has just begun to write to {file.parent}: choose another --out.") from None
+
+
+def _holder(file: Path) -> int | None:
+    """Process number of the lock's living holder, None if it is gone. Raises FileNotFoundError if there is no lock.
+
+    On this machine the process is looked up; of another machine (a shared disk) the lock's age tells.
+    """
+    age = time.time() - file.stat().st_mtime
+    try:
+        lock = json.loads(file.read_text(encoding="utf-8"))
+        pid, host, started = int(lock["pid"]), lock["host"], lock["started"]
+    except (ValueError, KeyError, TypeError):
+        return None if age > STALE_SECONDS else -1
+    if host != socket.gethostname() or os.name == "nt":  # Windows cannot ask whether a process lives
+        return pid if age < STALE_SECONDS else None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return pid
+    return pid if _started(pid) == started else None
+
+
+def _started(pid: int) -> str:
+    """When a process started, in clock ticks since boot (Linux), to tell it from a later one with its number."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
