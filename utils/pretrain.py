@@ -49,7 +49,7 @@ class PretrainConfig:
 SIZES = {
     "mini": PretrainConfig("mini", n_embd=32, n_layer=2, learning_rate=3e-3),
     "small": PretrainConfig("small", n_embd=64, n_layer=3, learning_rate=2e-3),
-    "large": PretrainConfig("large", n_embd=160, n_layer=4, learning_rate=1.2e-3),
+    "large": PretrainConfig("large", n_embd=160, n_layer=4, learning_rate=1.2e-3, steps=8000),
 }
 
 
