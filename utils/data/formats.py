@@ -2,12 +2,11 @@
 
 Files: everything `utils.io.read_table` reads (JSONL, CSV, parquet, SQLite, also .gz). Forms, one per row:
 
-| what | fields |
-|---|---|
-| prompt | `prompt`; or `instruction` and perhaps `input` |
-| demonstration | a prompt with `completion` (or `response`, `output`, `answer`); or `messages` that end with the assistant |
-| pair | a prompt with `chosen`, `rejected`; or the two as transcripts "\\n\\nHuman: ...\\n\\nAssistant: ..." that share a prefix |
-| K-wise | a prompt with `completions` (list) and `ranks` (list, 1 is best, equal ranks are ties) or `best` (index from 0) |
+- prompt: `prompt` (or `question`); or `instruction` and perhaps `input`
+- demonstration: a prompt with `completion` (or `response`, `output`, `answer`); or `messages`, the assistant's last
+- pair: a prompt with `chosen` and `rejected`; or these two as transcripts "\\n\\nHuman: ...\\n\\nAssistant: ..." that
+  share a beginning
+- K-wise: a prompt with `completions` (list) and `ranks` (list, 1 is best, equal ranks tie) or `best` (index from 0)
 
 A prompt, completion or side of a pair may also be a list of messages with `role` and `content`. A prompt of one user
 message is its text; a longer one is written as a transcript that ends with "\\n\\nAssistant:".
@@ -89,15 +88,21 @@ SILENT = "with an empty answer on one side of the transcripts"
 
 @dataclass(frozen=True)
 class Record:
-    """One row of a file under our field names; nulls are left out. `where` is "file, row n"."""
+    """One row of a file under our field names; nulls are left out.
 
-    where: str
+    values: field -> value. names: field -> the file's name for it. columns: all of the row's columns.
+    """
+
+    path: PathLike
+    number: int
     values: dict[str, Any]
+    names: dict[str, str]
     columns: tuple[str, ...]
 
-    def error(self, problem: str) -> UserError:
-        """UserError that begins with file and row."""
-        return UserError(f"{self.where}: {problem}")
+    def error(self, problem: str, field: str | None = None) -> UserError:
+        """UserError that begins with file, row and perhaps field."""
+        where = f', field "{self.names[field]}"' if field else ""
+        return UserError(f"{self.path}, row {self.number}{where}: {problem}")
 
     def missing(self, *fields: str) -> UserError:
         """UserError for a row that has none of these fields, with the columns it has and a likely one."""
@@ -105,34 +110,33 @@ class Record:
         close = [match for name in wanted for match in difflib.get_close_matches(name, self.columns, 1, 0.75)]
         likely = f" (did you mean {close[0]}?)" if close else ""
         return self.error(
-            f"no field {_either(wanted)}{likely}; the row has {', '.join(self.columns) or 'no columns'}: rename a column, "
-            f'or pass columns={{"{fields[0]}": "its name"}}.'
+            f"no field {_either(wanted)}{likely}; the row has {', '.join(self.columns) or 'no columns'}: rename a "
+            f'column, or pass columns={{"{fields[0]}": "its name"}}.'
         )
 
     def optional(self, field: str) -> str:
         """Text of an optional field, "" if it is not there."""
-        value = self.values.get(field, "")
-        return str(value).strip()
+        return str(self.values.get(field, "")).strip()
 
     def text(self, field: str) -> str:
         """Text of a field that must be text. It may be blank."""
         value = self.values[field]
         if not isinstance(value, str):
-            raise self.error(f'field "{field}" must be text or a list of messages, not {type(value).__name__}.')
+            raise self.error(f"expected text or a list of messages, found {type(value).__name__}.", field)
         return value
 
     def filled(self, text: str, field: str) -> str:
-        """`text` without surrounding blanks; UserError if nothing is left."""
+        """`text` without surrounding blanks; UserError naming `field` if nothing is left."""
         if not text.strip():
-            raise self.error(f'field "{field}" is empty: write a text or delete the row.')
+            raise self.error("the text is empty: write one or delete the row.", field)
         return text.strip()
 
-    def list(self, field: str, kind: type) -> list[Any]:
-        """A list whose members are of `kind`; JSON text (CSV, SQLite) is read."""
+    def value(self, field: str, kind: Any) -> Any:
+        """A field as `kind`, such as int or list[str]; JSON text (CSV, SQLite) is read."""
         try:
-            return list(convert(self.values[field], list[kind]))  # type: ignore[valid-type]
+            return convert(self.values[field], kind)
         except ValueError as error:
-            raise self.error(f'field "{field}": {error}.') from None
+            raise self.error(f"{error}.", field) from None
 
 
 def _either(names: Sequence[str]) -> str:
@@ -160,10 +164,11 @@ def read_records(path: PathLike, columns: Mapping[str, str] | None = None) -> li
     names = FIELDS | {field: (column,) for field, column in columns.items()}
     records = []
     for number, row in enumerate(rows, 1):
-        filled = {name: value for name, value in row.items() if not _is_null(value)}
+        filled = [name for name, value in row.items() if not _is_null(value)]
         first = {field: next((name for name in options if name in filled), None) for field, options in names.items()}
-        values = {field: filled[name] for field, name in first.items() if name is not None}
-        records.append(Record(f"{path}, row {number}", values, tuple(row)))
+        chosen = {field: name for field, name in first.items() if name is not None}
+        values = {field: row[name] for field, name in chosen.items()}
+        records.append(Record(path, number, values, chosen, tuple(row)))
     return records
 
 
@@ -173,23 +178,24 @@ def read_records(path: PathLike, columns: Mapping[str, str] | None = None) -> li
 def read_messages(record: Record, field: str) -> Messages:
     """(speaker, text) of a list of messages; speaker is Human, Assistant or System."""
     messages: Messages = []
-    for message in record.list(field, dict):
-        role, content = message.get("role"), message.get("content")
-        if str(role).lower() not in ROLES or not isinstance(content, str):
+    for message in record.value(field, list[dict]):
+        role, content = str(message.get("role", "")).lower(), message.get("content")
+        if role not in ROLES or not isinstance(content, str):
             raise record.error(
-                f'field "{field}": every message needs a "role" (user, assistant or system) and a text "content", '
-                f"found role {role!r}."
+                f'every message needs a "role" (user, assistant or system) and a text "content", found role "{role}" '
+                f"with {type(content).__name__}.",
+                field,
             )
-        messages.append((ROLES[str(role).lower()], content.strip()))
-    if not messages:
-        raise record.error(f'field "{field}" is an empty list: write at least one message.')
+        messages.append((ROLES[role], content.strip()))
     return messages
 
 
-def render_prompt(messages: Messages) -> str:
-    """A conversation as one prompt: a single user message is its text, a longer one a transcript. System text is first."""
+def render_prompt(record: Record, field: str, messages: Messages) -> str:
+    """Messages as one prompt: one user message is its text, more are a transcript. System text comes first."""
     system = [text for speaker, text in messages if speaker == "System"]
     turns = [(speaker, text) for speaker, text in messages if speaker != "System"]
+    if not turns or turns[-1][0] != "Human":
+        raise record.error("the prompt must end with a message of the user.", field)
     if len(turns) == 1:
         return "\n\n".join([*system, turns[0][1]])
     return "\n\n".join(system) + "".join(f"\n\n{speaker}: {text}" for speaker, text in turns) + ANSWER_MARK
@@ -197,21 +203,20 @@ def render_prompt(messages: Messages) -> str:
 
 def split_answer(record: Record, field: str) -> tuple[Messages, str]:
     """(messages before, text) of a conversation's last message, which must be the assistant's."""
-    *before, (speaker, text) = read_messages(record, field)
-    if speaker != "Assistant":
-        raise record.error(f'field "{field}": the last message must be the assistant\'s, it is by "{speaker}".')
-    return before, text
+    messages = read_messages(record, field)
+    if not messages or messages[-1][0] != "Assistant":
+        raise record.error("the last message must be the assistant's.", field)
+    return messages[:-1], messages[-1][1]
 
 
 def split_transcripts(record: Record) -> tuple[str, str, str]:
-    """(prompt, chosen, rejected) of two transcripts: the prompt goes up to the last "\\n\\nAssistant:" that they share."""
+    """(prompt, chosen, rejected) of two transcripts; the prompt ends with the last "\\n\\nAssistant:" they share."""
     chosen, rejected = record.text("chosen"), record.text("rejected")
-    shared = os.path.commonprefix([chosen, rejected])
-    end = shared.rfind(ANSWER_MARK)
+    end = os.path.commonprefix([chosen, rejected]).rfind(ANSWER_MARK)
     if end < 0:
         raise record.error(
-            'the transcripts "chosen" and "rejected" do not share a beginning that ends with "\\n\\nAssistant:": make '
-            'both start with the same conversation, or add a field "prompt".'
+            'there is no prompt, and the transcripts "chosen" and "rejected" do not share a beginning that ends with '
+            '"\\n\\nAssistant:": make both start with the same conversation, or add a field "prompt".'
         )
     end += len(ANSWER_MARK)
     return chosen[:end], chosen[end:].strip(), rejected[end:].strip()
@@ -229,14 +234,15 @@ def prompt_of(record: Record) -> str:
     """The prompt of a row of any form, as it is written; it may be blank."""
     values = record.values
     if isinstance(values.get("prompt"), list):
-        return render_prompt(read_messages(record, "prompt"))
+        return render_prompt(record, "prompt", read_messages(record, "prompt"))
     if "prompt" in values:
         return record.text("prompt")
     if "instruction" in values:
         return _instruction(record)
     if "messages" in values:
         messages = read_messages(record, "messages")
-        return render_prompt(messages[:-1] if messages[-1][0] == "Assistant" and len(messages) > 1 else messages)
+        ends_with_answer = bool(messages) and messages[-1][0] == "Assistant"
+        return render_prompt(record, "messages", messages[:-1] if ends_with_answer else messages)
     if "chosen" in values and "rejected" in values:
         return pair_of(record)[0]
     raise record.missing("prompt", "instruction", "messages")
@@ -244,20 +250,19 @@ def prompt_of(record: Record) -> str:
 
 def _instruction(record: Record) -> str:
     """Instruction and input with a blank line between; self-instruct files keep the input in `instances`."""
-    instances = record.list("instances", dict) if "instances" in record.values else []
-    given = instances[0].get("input", "") if instances else record.optional("input")
-    return "\n\n".join(part for part in (record.text("instruction").strip(), str(given).strip()) if part)
+    instances = record.value("instances", list[dict]) if "instances" in record.values else []
+    given = str(instances[0].get("input", "")) if instances else record.optional("input")
+    return "\n\n".join(part for part in (record.text("instruction").strip(), given.strip()) if part)
 
 
 def completion_of(record: Record) -> str:
     """The completion of a demonstration, without surrounding blanks and not empty."""
-    if "completion" not in record.values and "messages" in record.values:
-        return record.filled(split_answer(record, "messages")[1], "messages")
-    if "completion" not in record.values:
+    field = next((name for name in ("completion", "messages") if name in record.values), None)
+    if field is None:
         raise record.missing("completion", "messages")
-    if isinstance(record.values["completion"], list):
-        return record.filled(split_answer(record, "completion")[1], "completion")
-    return record.filled(record.text("completion"), "completion")
+    if field == "messages" or isinstance(record.values[field], list):
+        return record.filled(split_answer(record, field)[1], field)
+    return record.filled(record.text(field), field)
 
 
 def pair_of(record: Record) -> tuple[str, str, str]:
@@ -267,10 +272,10 @@ def pair_of(record: Record) -> tuple[str, str, str]:
         other, rejected = split_answer(record, "rejected")
         if before != other or not (before or has_prompt(record)):
             raise record.error(
-                'the conversations "chosen" and "rejected" do not share the messages before the last: make them equal, '
-                'or add a field "prompt".'
+                'the conversations "chosen" and "rejected" do not share the messages before the last: make them '
+                'equal, or add a field "prompt".'
             )
-        return render_prompt(before) if before else prompt_of(record), chosen, rejected
+        return render_prompt(record, "chosen", before) if before else prompt_of(record), chosen, rejected
     if not has_prompt(record):
         return split_transcripts(record)
     return prompt_of(record), record.text("chosen"), record.text("rejected")
@@ -279,22 +284,17 @@ def pair_of(record: Record) -> tuple[str, str, str]:
 def ranks_of(record: Record, n: int) -> tuple[int, ...]:
     """Ranks of `n` completions from `ranks`, or from `best`: 1 for the best one and 2 for all others."""
     if "ranks" in record.values:
-        ranks = record.list("ranks", int)
+        ranks = record.value("ranks", tuple[int, ...])
         if len(ranks) != n:
-            raise record.error(f'field "ranks" has {len(ranks)} ranks for {n} completions: give one rank for each.')
+            raise record.error(f"{len(ranks)} ranks for {n} completions: give one rank for each.", "ranks")
         if min(ranks) < 1:
-            raise record.error(f'field "ranks" has the rank {min(ranks)}: ranks are whole numbers from 1 (best).')
-        return tuple(ranks)
+            raise record.error(f"found the rank {min(ranks)}: ranks are whole numbers from 1 (best).", "ranks")
+        return ranks
     if "best" not in record.values:
         raise record.missing("ranks", "best")
-    try:
-        best = convert(record.values["best"], int)
-    except ValueError as error:
-        raise record.error(f'field "best": {error}.') from None
+    best = record.value("best", int)
     if not 0 <= best < n:
-        raise record.error(
-            f'field "best" is {best}: it is the index of the best of {n} completions, from 0 to {n - 1}.'
-        )
+        raise record.error(f"found {best}: give the index of the best completion, from 0 to {n - 1}.", "best")
     return tuple(1 if i == best else 2 for i in range(n))
 
 
@@ -321,8 +321,8 @@ def _given_splits(records: Sequence[Record]) -> list[str]:
     splits = [SPLIT_NAMES.get(name, name) for name in names]
     for record, split in zip(records, splits, strict=True):
         if split not in SPLITS:
-            what = f'is "{split}"' if split else "is empty though other rows have one"
-            raise record.error(f'field "split" {what}: write one of {", ".join(SPLITS)}, or leave the column out.')
+            what = f'found "{split}"' if split else "empty here but not in other rows"
+            raise record.error(f"split {what}: write one of {', '.join(SPLITS)}, or leave the column out.")
     return splits
 
 
@@ -342,7 +342,7 @@ def _group_keys(records: Sequence[Record], prompts: Sequence[str]) -> list[str]:
     keys = [prompt_key(prompt) for prompt in prompts]
     for record, key in zip(records, keys, strict=True):
         if user := record.optional("user_id"):
-            first, second = sorted({root(f"user {user}"), root(key)}, key=lambda k: (k.startswith("prompt "), k)) * 2
+            first, second = sorted((root(f"user {user}"), root(key)), key=lambda k: (k.startswith("prompt "), k))
             parent[second] = first
     return [root(key) for key in keys]
 
@@ -356,29 +356,29 @@ def assign_splits(records: Sequence[Record], prompts: Sequence[str], seed: int =
     splits = _given_splits(records)
     if not splits:
         return [split_of_key(group, SPLIT_FRACTIONS, seed) for group in groups]
-    first: dict[str, tuple[str, str]] = {}
+    first: dict[str, tuple[int, str]] = {}
     for record, prompt, split in zip(records, prompts, splits, strict=True):
         user = record.optional("user_id")
         keys = {prompt_key(prompt): "prompt"} | ({f"user {user}": f'user "{user}"'} if user else {})
         for key, name in keys.items():
-            where, other = first.setdefault(key, (record.where, split))
+            number, other = first.setdefault(key, (record.number, split))
             if other != split:
                 raise record.error(
-                    f'the {name} is in the split "{split}" here and in "{other}" in {where.rpartition(", ")[2]}: keep '
-                    f'each prompt and each user in one split, or leave the column "split" out.'
+                    f'the {name} is in the split "{split}" here and in "{other}" in row {number}: keep each prompt '
+                    "and each user in one split, or leave the column out."
                 )
     return splits
 
 
 def check_ids(records: Sequence[Record], ids: Sequence[str], prompts: Sequence[str]) -> None:
     """UserError if two different prompts have the same id."""
-    first: dict[str, tuple[str, str]] = {}
+    first: dict[str, tuple[int, str]] = {}
     for record, name, prompt in zip(records, ids, prompts, strict=True):
-        where, other = first.setdefault(name, (record.where, prompt))
+        number, other = first.setdefault(name, (record.number, prompt))
         if other != prompt:
             raise record.error(
-                f'the id "{name}" already belongs to another prompt in {where.rpartition(", ")[2]}: give every prompt '
-                "an id of its own, or rename the column."
+                f'the id "{name}" already belongs to another prompt in row {number}: give every prompt an id of its '
+                "own, or rename the column."
             )
 
 
@@ -418,13 +418,19 @@ def load_prompts(path: PathLike, columns: Mapping[str, str] | None = None, seed:
     return _checked(records, prompts, build, seed)
 
 
+def _check_prompt(record: Record, prompt: str) -> None:
+    """UserError if the prompt of a row that has completions is blank."""
+    if not prompt.strip():
+        raise record.error("the prompt is empty: write one or delete the row.")
+
+
 def load_demonstrations(path: PathLike, columns: Mapping[str, str] | None = None, seed: int = 0) -> list[Demonstration]:
-    """Demonstrations of a file; arguments and errors as in `load_prompts`. An empty prompt or completion is an error."""
+    """Demonstrations of a file; arguments and errors as in `load_prompts`. Empty texts are errors."""
     records = read_records(path, columns)
     completions = [completion_of(record) for record in records]
     prompts = [prompt_of(record) for record in records]
     for record, prompt in zip(records, prompts, strict=True):
-        record.filled(prompt, "prompt")
+        _check_prompt(record, prompt)
 
     def build(i: int, prompt_id: str, split: str) -> Demonstration:
         return Demonstration(
@@ -449,49 +455,55 @@ class _Ranking:
     problem: str = ""
 
 
+def _kwise(record: Record) -> _Ranking:
+    """The ranking in a row with a list of completions."""
+    completions = tuple(record.filled(text, "completions") for text in record.value("completions", list[str]))
+    if len(completions) < 2:
+        raise record.error(f"found {len(completions)}: a ranking needs at least 2 completions.", "completions")
+    ranks = ranks_of(record, len(completions))
+    tied = len(set(ranks)) == 1 or len(set(completions)) == 1
+    return _Ranking(prompt_of(record), completions, ranks, TIED if tied else "")
+
+
+def _pair(record: Record) -> _Ranking:
+    """The ranking in a row with a chosen and a rejected completion."""
+    if "chosen" not in record.values:
+        raise record.missing("chosen", "completions")
+    if "rejected" not in record.values:
+        raise record.missing("rejected")
+    prompt, chosen, rejected = pair_of(record)
+    if chosen.strip() == rejected.strip():
+        return _Ranking(prompt, (chosen, rejected), (1, 2), TIED)
+    if not has_prompt(record) and not (chosen and rejected):
+        return _Ranking(prompt, (chosen, rejected), (1, 2), SILENT)
+    return _Ranking(prompt, (record.filled(chosen, "chosen"), record.filled(rejected, "rejected")), (1, 2))
+
+
 def _ranking(record: Record) -> _Ranking:
-    """The ranking of one row, K-wise or a pair."""
-    if "completions" in record.values:
-        completions = [record.filled(text, "completions") for text in record.list("completions", str)]
-        if len(completions) < 2:
-            raise record.error(f'field "completions" has {len(completions)}: a ranking needs at least 2.')
-        prompt, ranks = prompt_of(record), ranks_of(record, len(completions))
-        problem = TIED if len(set(ranks)) == 1 else ""
-    else:
-        for field in ("chosen", "rejected"):
-            if field not in record.values:
-                raise record.missing(field, *(["completions"] if field == "chosen" else []))
-        prompt, *completions = pair_of(record)
-        transcripts = not has_prompt(record)
-        problem = TIED if completions[0].strip() == completions[1].strip() else ""
-        if transcripts and not problem and not all(completions):
-            problem = SILENT
-        if not problem:
-            completions = [
-                record.filled(text, field) for text, field in zip(completions, ("chosen", "rejected"), strict=True)
-            ]
-        ranks = (1, 2)
-    record.filled(prompt, "prompt")
-    return _Ranking(prompt, tuple(completions), ranks, problem)
+    """The ranking of one row, K-wise or a pair. The prompt must not be blank."""
+    ranking = _kwise(record) if "completions" in record.values else _pair(record)
+    _check_prompt(record, ranking.prompt)
+    return ranking
 
 
 def _per_completion(record: Record, field: str, kind: type, n: int) -> tuple[Any, ...]:
     """An optional list with one member per completion; () if the row has none."""
-    if field not in record.values or record.values[field] in ("", [], ()):
+    if record.values.get(field, "") in ("", [], ()):
         return ()
-    members = record.list(field, kind)
+    members = record.value(field, tuple[kind, ...])  # type: ignore[valid-type]
     if len(members) != n:
-        raise record.error(f'field "{field}" has {len(members)} members for {n} completions: give one for each.')
-    return tuple(members)
+        raise record.error(f"{len(members)} members for {n} completions: give one for each.", field)
+    return members
 
 
 def _report_left_out(path: PathLike, records: Sequence[Record], rankings: Sequence[_Ranking]) -> None:
     """One warning line per problem, with a count and the first row; UserError if no row is left."""
     for problem in (TIED, SILENT):
-        rows = [record.where for record, ranking in zip(records, rankings, strict=True) if ranking.problem == problem]
+        rows = [record.number for record, ranking in zip(records, rankings, strict=True) if ranking.problem == problem]
         if rows:
-            first = rows[0].rpartition(", ")[2]
-            log.warning("%s: left out %d of %d rows %s (first: %s).", path, len(rows), len(records), problem, first)
+            log.warning(
+                "%s: left out %d of %d rows %s (first: row %d).", path, len(rows), len(records), problem, rows[0]
+            )
     if all(ranking.problem for ranking in rankings):
         raise UserError(
             f"{path}: no row says which completion is better, as in all {len(records)} rows the completions are tied, "

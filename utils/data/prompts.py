@@ -16,7 +16,7 @@ import numpy as np
 
 from utils.data.language import foreign_language
 from utils.data.pii import find_pii, mask_pii
-from utils.data.schemas import SPLITS, USE_CASES, Prompt
+from utils.data.schemas import SPLITS, USE_CASES, Comparison, Demonstration, Prompt
 from utils.errors import UserError
 from utils.runtime import stream_seed
 
@@ -89,6 +89,13 @@ def token_length(tokenizer: PreTrainedTokenizerBase, data_cfg: DataConfig) -> Le
     from utils.data.encoding import encode_prompt  # here, so that cleaning by words needs no torch
 
     return lambda text: len(encode_prompt(tokenizer, text, data_cfg))
+
+
+def length_function(tokenizer: PreTrainedTokenizerBase | Length | None, data_cfg: DataConfig) -> Length:
+    """Length of a prompt by a tokenizer, by a function of one's own, or by words if there is neither."""
+    if tokenizer is None:
+        return count_words
+    return token_length(tokenizer, data_cfg) if hasattr(tokenizer, "encode") else tokenizer  # type: ignore[arg-type]
 
 
 def drop_empty(prompts: Sequence[Prompt]) -> CleaningResult:
@@ -180,12 +187,7 @@ def clean_prompts(
     tokenizer: a tokenizer, or a function from text to its length in tokens; without one, length is counted in words.
     Personal data is looked for in the train split, where a prompt is until `split_by_user` has moved it.
     """
-    if tokenizer is None:
-        length: Length = count_words
-    elif hasattr(tokenizer, "encode"):
-        length = token_length(tokenizer, data_cfg)
-    else:
-        length = tokenizer
+    length = length_function(tokenizer, data_cfg)
     steps: list[Callable[[Sequence[Prompt]], CleaningResult]] = [
         drop_empty,
         lambda rows: drop_too_long(rows, length, data_cfg.max_prompt_tokens),
@@ -235,9 +237,11 @@ def check_user_splits(prompts: Iterable[Prompt]) -> None:
 def split_of_key(key: str, fractions: Mapping[str, float], seed: int) -> str:
     """The split of a user by the hash of `key` alone, so that it is the same in every file and every order of rows."""
     position = stream_seed(seed, "split", key) / 2**63 * sum(fractions.values())
-    names = list(fractions)
-    edges = np.cumsum([fractions[name] for name in names])
-    return names[min(int(np.searchsorted(edges, position, side="right")), len(names) - 1)]
+    for name, fraction in fractions.items():
+        position -= fraction
+        if position < 0:
+            return name
+    return name
 
 
 def _splits_by_count(sizes: Mapping[str, int], counts: Mapping[str, int], seed: int) -> dict[str, str]:
@@ -274,17 +278,30 @@ def split_by_user(
     kept.
     Raises UserError if a user is in two splits or if the counts cannot be met with whole users.
     """
-    if (fractions is None) == (counts is None) or "train" in (counts or {}):
-        raise ValueError("give either fractions, or counts of every split but train")
     if any(prompt.split != "train" for prompt in prompts):
         check_user_splits(prompts)
         return list(prompts)
     sizes = Counter(user_key(prompt) for prompt in prompts)
-    if counts is not None:
+    if counts is not None and fractions is None and "train" not in counts:
         split_of = _splits_by_count(sizes, counts, seed)
-    else:
+    elif fractions is not None and counts is None:
         split_of = {key: split_of_key(key, fractions, seed) for key in sizes}
+    else:
+        raise ValueError("give either fractions, or counts of every split but train")
     return [replace(prompt, split=split_of[user_key(prompt)]) for prompt in prompts]
+
+
+def check_leaks(**sets: Iterable[Prompt | Demonstration | Comparison]) -> None:
+    """UserError if the same prompt is in different splits in different sets, such as prompts=..., comparisons=..."""
+    first: dict[str, tuple[str, str]] = {}
+    for name, rows in sets.items():
+        for row in rows:
+            other, split = first.setdefault(prompt_key(row.prompt), (name, row.split))
+            if split != row.split:
+                raise UserError(
+                    f"Prompt {row.prompt_id} is in the split '{row.split}' of the {name} but in '{split}' of the "
+                    f"{other}: give it one split in all files, or leave out split and user in all of them."
+                )
 
 
 # ---------------------------------------------------------------- tables
