@@ -1,0 +1,153 @@
+"""GPT-2 reward model over K completions of each prompt with the prompt computed once and no padding in linear layers.
+
+A K-wise batch repeats every prompt K times. Here prompt tokens and completion tokens stand once in one flat list; the
+linear layers run over that list, and only attention sees rectangles: prompts attend to themselves, completions to
+their prompt and themselves. Same function as a plain forward of each prompt + completion (a test compares scores and
+gradients). In the last block only the last token of each completion is computed, since nothing else is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import GPT2ForSequenceClassification
+
+from utils import gpt2
+
+Ids = Sequence[int]
+
+
+class Rectangle(NamedTuple):
+    """Where sequences of different lengths stand in the flat list of tokens, as rows of a right-padded rectangle.
+
+    slots (B, T): index into the flat list, 0 at padding. real (M,): index of each real token in the rectangle, row by
+    row. mask (B, T): True at real tokens.
+    """
+
+    slots: Tensor
+    real: Tensor
+    mask: Tensor
+
+    def gather(self, flat: Tensor) -> Tensor:
+        """(tokens, C) -> (B, T, C)."""
+        return F.embedding(self.slots, flat)
+
+    def flatten(self, rows: Tensor) -> Tensor:
+        """(B, T, C) -> (M, C)."""
+        return rows.reshape(-1, rows.shape[-1]).index_select(0, self.real)
+
+
+class Packed(NamedTuple):
+    """N prompts and U completions as one flat list: all prompt tokens, then all completion tokens.
+
+    ids, positions (M,); owner (U,) prompt of each completion; ends (U,) flat index of each completion's last token.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    prompts: Rectangle
+    completions: Rectangle
+    owner: Tensor
+    ends: Tensor
+
+
+def _rectangle(lengths: list[int], offset: int) -> Rectangle:
+    """Sequences of these lengths that stand one after the other in the flat list from `offset`."""
+    size = torch.tensor(lengths)
+    column = torch.arange(max(max(lengths), 1))
+    mask = column < size[:, None]
+    starts = offset + size.cumsum(0) - size
+    slots = (starts[:, None] + column).masked_fill(~mask, 0)
+    return Rectangle(slots, mask.flatten().nonzero().squeeze(1), mask)
+
+
+def pack(prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], device: torch.device | str = "cpu") -> Packed:
+    """Pack N prompts and the completions of each. Every completion has at least one token, a prompt may have none."""
+    flat = list(chain.from_iterable(completions))
+    owner = torch.tensor([n for n, group in enumerate(completions) for _ in group])
+    prompt_lengths, lengths = [len(p) for p in prompts], [len(c) for c in flat]
+    left = _rectangle(prompt_lengths, 0)
+    right = _rectangle(lengths, sum(prompt_lengths))
+    ids = torch.tensor([*chain.from_iterable(prompts), *chain.from_iterable(flat)])
+    first = torch.tensor(prompt_lengths)[owner, None]
+    columns = (torch.arange(left.mask.shape[1]).expand_as(left.mask), first + torch.arange(right.mask.shape[1]))
+    positions = torch.cat([columns[0][left.mask], columns[1][right.mask]])
+    ends = right.slots.gather(1, torch.tensor(lengths)[:, None] - 1).squeeze(1)
+    left, right = (Rectangle(*(tensor.to(device) for tensor in rectangle)) for rectangle in (left, right))
+    return Packed(ids.to(device), positions.to(device), left, right, owner.to(device), ends.to(device))
+
+
+def can_share(model: nn.Module) -> bool:
+    """True for a bare GPT-2 classifier with standard attention and no dropout; other models take the plain forward."""
+    if type(model) is not GPT2ForSequenceClassification or not gpt2.supported(model):
+        return False
+    return not (model.training and any(m.p > 0 for m in model.modules() if isinstance(m, nn.Dropout)))
+
+
+def shared_prompt_scores(model: Any, packed: Packed) -> Tensor:
+    """Reward (U,) of each completion at its last token, without the shift."""
+    trunk = model.transformer
+    visible = _visible(packed)
+    x = trunk.wte(packed.ids) + trunk.wpe(packed.positions)
+    for block in trunk.h[:-1]:
+        x = _block(block, x, packed, visible)
+    return model.score(trunk.ln_f(_last_block(trunk.h[-1], x, packed, visible))).squeeze(-1)
+
+
+def _visible(packed: Packed) -> Tensor:
+    """(U, 1, R, P + R) bool: what each completion token attends to: its prompt, and its completion up to itself."""
+    width = packed.completions.mask.shape[1]
+    causal = torch.ones(width, width, dtype=torch.bool, device=packed.ids.device).tril()
+    prompt = packed.prompts.mask[packed.owner]
+    rows = len(packed.owner)
+    return torch.cat([prompt[:, None].expand(-1, width, -1), causal.expand(rows, -1, -1)], 2)[:, None]
+
+
+def _heads(block: Any, rows: Tensor) -> tuple[Tensor, ...]:
+    """(B, T, n C) -> n tensors (B, heads, T, head size)."""
+    attention = block.attn
+    split = rows.view(*rows.shape[:2], -1, attention.num_heads, attention.head_dim)
+    return split.permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def _keys_values(packed: Packed, prompt: Sequence[Tensor], own: Sequence[Tensor]) -> list[Tensor]:
+    """Keys and values (U, heads, P + R, head size) of each completion: its prompt's, then its own."""
+    return [torch.cat([left.index_select(0, packed.owner), right], 2) for left, right in zip(prompt, own, strict=True)]
+
+
+def _merge(heads: Tensor) -> Tensor:
+    """(B, heads, T, head size) -> (B, T, C)."""
+    return heads.transpose(1, 2).flatten(2)
+
+
+def _block(block: Any, x: Tensor, packed: Packed, visible: Tensor) -> Tensor:
+    """One transformer block over the flat tokens (M, C)."""
+    qkv = block.attn.c_attn(block.ln_1(x))
+    prompt_query, *prompt = _heads(block, packed.prompts.gather(qkv))
+    query, *own = _heads(block, packed.completions.gather(qkv))
+    keys, values = _keys_values(packed, prompt, own)
+    left = _merge(F.scaled_dot_product_attention(prompt_query, prompt[0], prompt[1], is_causal=True))
+    right = _merge(F.scaled_dot_product_attention(query, keys, values, attn_mask=visible))
+    x = x + block.attn.c_proj(torch.cat([packed.prompts.flatten(left), packed.completions.flatten(right)]))
+    return x + block.mlp(block.ln_2(x))
+
+
+def _last_block(block: Any, x: Tensor, packed: Packed, visible: Tensor) -> Tensor:
+    """The last block at the last token of each completion alone: (M, C) -> (U, C)."""
+    attention, width = block.attn, x.shape[-1]
+    y = block.ln_1(x)
+    weight, bias = attention.c_attn.weight, attention.c_attn.bias
+    kv = torch.addmm(bias[width:], y, weight[:, width:])
+    (query,) = _heads(block, torch.addmm(bias[:width], y.index_select(0, packed.ends), weight[:, :width])[:, None])
+    prompt, own = _heads(block, packed.prompts.gather(kv)), _heads(block, packed.completions.gather(kv))
+    keys, values = _keys_values(packed, prompt, own)
+    last = packed.completions.mask.sum(1) - 1
+    row = visible[torch.arange(len(last), device=last.device), :, last][:, :, None]
+    mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=row)
+    x = x.index_select(0, packed.ends) + attention.c_proj(_merge(mixed).squeeze(1))
+    return x + block.mlp(block.ln_2(x))
