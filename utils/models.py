@@ -31,6 +31,7 @@ from transformers.activations import NewGELUActivation
 from transformers.utils import logging as hf_logging
 
 from utils.errors import UserError
+from utils.io import disk_errors
 from utils.runtime import stream_seed, torch_generator
 
 BOS, EOS, PAD = "<|endoftext|>", "<|end|>", "<|pad|>"
@@ -193,6 +194,16 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
         )
 
 
+def check_same_vocabulary(
+    tokenizer: PreTrainedTokenizerBase, path: str | Path, other: PreTrainedTokenizerBase, other_path: str | Path
+) -> None:
+    """Raise UserError if two models that read the same token ids have different vocabularies."""
+    if tokenizer.get_vocab() != other.get_vocab() or tokenizer.eos_token_id != other.eos_token_id:
+        raise UserError(
+            f"{other_path}: its vocabulary differs from that of {path}; train both models from the same base."
+        )
+
+
 def context_length(model: PreTrainedModel) -> int | None:
     """Most positions that the model can read, None if it does not say."""
     return getattr(model.config, "max_position_embeddings", None)
@@ -204,9 +215,7 @@ def _ready(model: PreTrainedModel, device: torch.device | str) -> PreTrainedMode
     return model.to(device).eval()
 
 
-def load_base(
-    path: str | Path, device: torch.device | str = "cpu"
-) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+def load_base(path: str | Path, device: torch.device | str = "cpu") -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """(tokenizer, causal LM) of any local directory or hub name, with the special tokens of this project added."""
     if not _is_hub_name(str(path)):
         _check_kind(_read_config(path), path, "policy")
@@ -254,15 +263,15 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path:
     final = Path(path)
     temporary = final.with_name(f".{final.name}.partial")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        with quiet_transformers():
-            model.save_pretrained(temporary, safe_serialization=True)
+        with disk_errors(final), quiet_transformers():
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
-        shutil.rmtree(final, ignore_errors=True)
-        temporary.rename(final)
-    except (OSError, SafetensorError) as error:
-        message = f"{final}: the model cannot be written ({error}); free some space or choose another --out."
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.rename(final)
+    except SafetensorError as error:
+        message = f"{final}: the weights cannot be written ({error}); free some space or choose another folder."
         raise UserError(message) from None
 
 

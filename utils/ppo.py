@@ -1,0 +1,412 @@
+"""PPO and PPO-ptx (Eq. 2, sec. 3.5, C.3, C.4).
+
+The environment is a bandit: a prompt, one response, one reward at its end, no discount; a KL penalty to the reference
+policy is paid at every token. One round samples `episodes_per_round` responses and then trains on them. Policy, value,
+reward and reference are four models: the value model starts as the reward model, the reference as the policy.
+
+With gamma_ptx > 0 each minibatch adds the gradient of gamma_ptx * (mean loss per pretraining token) into the same
+buffers as the gradient of the policy loss (a mean per response token), and then takes one optimizer step (PPO-ptx).
+With gamma_ptx = 0 it is PPO.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from utils.config import DataConfig, PPOConfig
+from utils.data.encoding import encode_prompt, reward_input, stop_ids
+from utils.errors import UserError
+from utils.io import digest, digest_path
+from utils.losses import (
+    ema_update,
+    explained_variance,
+    gae,
+    kl_k1,
+    kl_k3,
+    learning_rate,
+    masked_mean,
+    penalised_rewards,
+    ppo_policy_loss,
+    ppo_value_loss,
+    whiten,
+)
+from utils.models import check_same_vocabulary, context_length, load_policy, load_reward, load_tokenizer, save_model
+from utils.rollout import (
+    Rollout,
+    episode_uniforms,
+    response_logprobs,
+    response_values,
+    sample,
+    score,
+    sequence_logprobs,
+)
+from utils.runtime import stream_seed, torch_generator
+from utils.training import TrainingLoop, make_optimizer
+
+GLOSSARY: dict[str, str] = {
+    "step": "number of the round, from 0; what is measured on samples describes the policy before this round's update",
+    "reward": "mean over responses of score - beta * sum over tokens of (log pi - log ref): what PPO maximises",
+    "score": "mean over responses of the reward model's output at the last token, minus its shift",
+    "kl_k1": "mean over responses of sum over tokens of (log pi - log ref): KL(pi || ref) per response in nats",
+    "kl_k3": "mean over responses of sum over tokens of (exp(d) - 1 - d), d = log ref - log pi: the same KL, never < 0",
+    "entropy": "mean over response tokens of -log pi(token): estimate of the policy's entropy per token in nats",
+    "length": "mean number of response tokens, the end token included",
+    "ended": "share of the responses that ended themselves before the length limit",
+    "explained_variance": "1 - Var(returns - values) / Var(returns) over response tokens, values before the update",
+    "value_loss": "mean over minibatches of 0.5 * mean over tokens of max((V - R)^2, (clipped V - R)^2); "
+    "unclipped in value-only rounds",
+    "value_grad_norm": "mean over minibatches of the 2-norm of the value model's gradient before clipping",
+    "value_learning_rate": "learning rate of the value model in this round",
+    "policy_loss": "mean over minibatches of mean over tokens of max(-A rho, -A clip(rho, 1 - clip, 1 + clip)), "
+    "rho = pi / pi at sampling",
+    "ptx_loss": "mean over minibatches of the mean over pretraining tokens of -log pi(token), before gamma_ptx",
+    "policy_grad_norm": "mean over minibatches of the 2-norm of the policy's gradient (PPO plus ptx) before clipping",
+    "learning_rate": "learning rate of the policy in this round",
+    "first_ratio": "mean over tokens of rho at the first minibatch of the round, before any update: 1 up to rounding",
+    "clip_fraction": "mean over minibatches of the share of tokens whose ratio is clipped (the clipped term decides)",
+    "approx_kl": "mean over minibatches of mean over tokens of (log rho)^2 / 2: how far the update moved the policy",
+    "gold": "result of the evaluation callback on the averaged (EMA) weights after this round's update",
+}
+
+
+@dataclass(frozen=True)
+class Actors:
+    """The four models of PPO and the ids they need. `reference` and `reward` are never trained."""
+
+    policy: PreTrainedModel
+    reference: PreTrainedModel
+    reward: PreTrainedModel
+    value: PreTrainedModel
+    stops: tuple[int, ...]
+    eos_id: int
+    pad_id: int
+
+
+@dataclass(frozen=True)
+class Experience:
+    """One round's episodes: B responses of at most R tokens, everything PPO needs to train on them.
+
+    scores (B,); ref_logprobs, values, rewards, advantages, returns (B, R), 0 in the padding. The log-probs under the
+    policy that sampled are `rollout.logprobs`.
+    """
+
+    rollout: Rollout
+    scores: Tensor
+    ref_logprobs: Tensor
+    values: Tensor
+    rewards: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Experience:
+        """The same fields for some episodes."""
+        return Experience(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+def _inputs(rollout: Rollout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return rollout.prompt_ids, rollout.prompt_mask, rollout.response_ids, rollout.response_mask
+
+
+# Collecting
+
+
+def round_prompts(n_prompts: int, round_: int, episodes: int, seed: int) -> list[int]:
+    """Indices of the prompts of a round: the next `episodes` of an endless row of permutations of all prompts."""
+    positions = range(round_ * episodes, (round_ + 1) * episodes)
+    passes = {position // n_prompts for position in positions}
+    orders = {p: torch.randperm(n_prompts, generator=torch_generator(seed, "ppo", "prompts", p)) for p in passes}
+    return [int(orders[position // n_prompts][position % n_prompts]) for position in positions]
+
+
+def reward_scores(reward: PreTrainedModel, rollout: Rollout, stops: Sequence[int], eos_id: int) -> Tensor:
+    """(B,) reward of each response, read at its end token, or at its last token if it was cut off."""
+    pairs = zip(rollout.prompts(), rollout.responses(), strict=True)
+    return score(reward, [reward_input(prompt, response, stops, eos_id) for prompt, response in pairs])
+
+
+def build_experience(
+    rollout: Rollout, scores: Tensor, ref_logprobs: Tensor, values: Tensor, cfg: PPOConfig
+) -> Experience:
+    """Rewards with the KL penalty, advantages and returns from what the four models said of the responses."""
+    mask = rollout.response_mask
+    rewards = penalised_rewards(scores, rollout.logprobs, ref_logprobs, mask, cfg.beta)
+    advantages, returns = gae(rewards, values, mask, cfg.gae_gamma, cfg.gae_lambda)
+    if cfg.whiten_advantages:
+        advantages = whiten(advantages, mask)
+    return Experience(rollout, scores, ref_logprobs, values, rewards, advantages, returns)
+
+
+@torch.no_grad()
+def collect_round(
+    actors: Actors, prompts: Sequence[Sequence[int]], seeds: Sequence[int], cfg: PPOConfig, max_new_tokens: int
+) -> Experience:
+    """Sample one response to each prompt (row i from the stream seeds[i]), score it and build the experience."""
+    rollout = sample(
+        actors.policy, prompts, episode_uniforms(seeds, max_new_tokens), max_new_tokens=max_new_tokens,
+        temperature=cfg.temperature, stop_ids=actors.stops, pad_id=actors.pad_id,
+    )  # fmt: skip
+    scores = reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)
+    ref_logprobs, values = [], []
+    for rows in torch.arange(len(rollout), device=scores.device).split(cfg.minibatch_size):
+        inputs = _inputs(rollout[rows])
+        ref_logprobs.append(response_logprobs(actors.reference, *inputs, temperature=cfg.temperature))
+        values.append(response_values(actors.value, *inputs))
+    return build_experience(rollout, scores, torch.cat(ref_logprobs), torch.cat(values), cfg)
+
+
+def experience_metrics(experience: Experience) -> dict[str, float]:
+    """What a round's samples say of the policy that made them; see GLOSSARY."""
+    rollout, mask = experience.rollout, experience.rollout.response_mask
+    metrics = {
+        "reward": experience.rewards.sum(1).mean(),
+        "score": experience.scores.mean(),
+        "kl_k1": kl_k1(rollout.logprobs, experience.ref_logprobs, mask).mean(),
+        "kl_k3": kl_k3(rollout.logprobs, experience.ref_logprobs, mask).mean(),
+        "entropy": -masked_mean(rollout.logprobs, mask),
+        "length": mask.sum(1).float().mean(),
+        "ended": rollout.ended.float().mean(),
+        "explained_variance": explained_variance(experience.values, experience.returns, mask),
+    }
+    return {name: float(value) for name, value in metrics.items()}
+
+
+# Updating
+
+
+def policy_loss(policy: PreTrainedModel, batch: Experience, cfg: PPOConfig) -> tuple[Tensor, dict[str, Tensor]]:
+    """Clipped policy loss of a minibatch (scalar) and its statistics."""
+    logprobs = response_logprobs(policy, *_inputs(batch.rollout), temperature=cfg.temperature)
+    mask = batch.rollout.response_mask
+    return ppo_policy_loss(logprobs, batch.rollout.logprobs, batch.advantages, mask, cfg.clip)
+
+
+def value_loss(value: PreTrainedModel, batch: Experience, clip: float) -> Tensor:
+    """Value loss of a minibatch (scalar)."""
+    values = response_values(value, *_inputs(batch.rollout))
+    return ppo_value_loss(values, batch.values, batch.returns, batch.rollout.response_mask, clip)
+
+
+def ptx_loss(policy: PreTrainedModel, rows: Tensor, pad_id: int) -> Tensor:
+    """Mean -log pi per token of pretraining rows (N, T), right-padded if padded at all: the gamma term of Eq. 2."""
+    mask = rows != pad_id
+    return -masked_mean(sequence_logprobs(policy, rows, mask, mask)[:, 1:], mask[:, 1:])
+
+
+def draw_ptx_rows(ptx_rows: Tensor, episodes: int, cfg: PPOConfig, generator: torch.Generator) -> Tensor:
+    """`ptx_rows_per_episode` rows for each of `episodes`, at least one, drawn with replacement from (N, T)."""
+    count = max(1, round(cfg.ptx_rows_per_episode * episodes))
+    return ptx_rows[torch.randint(len(ptx_rows), (count,), generator=generator)]
+
+
+def update_policy(
+    loop: TrainingLoop, policy: PreTrainedModel, batch: Experience, ptx: Tensor | None, pad_id: int, lr: float,
+    cfg: PPOConfig,
+) -> dict[str, float]:  # fmt: skip
+    """One policy step: PPO gradient, then the pretraining gradient into the same buffers, then the optimizer."""
+    loss, stats = policy_loss(policy, batch, cfg)
+    metrics = {name: float(value) for name, value in stats.items()}
+    metrics["policy_loss"] = loop.backward(loss)
+    if ptx is not None:
+        loss = ptx_loss(policy, ptx, pad_id)
+        loop.backward(cfg.gamma_ptx * loss)
+        metrics["ptx_loss"] = float(loss.detach())
+    metrics["policy_grad_norm"] = loop.optimizer_step("policy", lr=lr, max_grad_norm=cfg.max_grad_norm)
+    return metrics
+
+
+def update_value(
+    loop: TrainingLoop, value: PreTrainedModel, batch: Experience, clip: float, cfg: PPOConfig
+) -> dict[str, float]:
+    """One value step."""
+    loss = loop.backward(value_loss(value, batch, clip))
+    norm = loop.optimizer_step("value", lr=cfg.value_learning_rate, max_grad_norm=cfg.max_grad_norm)
+    return {"value_loss": loss, "value_grad_norm": norm}
+
+
+def minibatches(n_episodes: int, size: int, epochs: int, seed: int, round_: int) -> Iterator[Tensor]:
+    """Rows of each minibatch: a new permutation of the round's episodes for every inner epoch."""
+    for epoch in range(epochs):
+        generator = torch_generator(seed, "ppo", "minibatches", round_, epoch)
+        yield from torch.randperm(n_episodes, generator=generator).split(size)
+
+
+def policy_learning_rate(round_: int, cfg: PPOConfig) -> float:
+    """Constant after a linear warm-up from `warmup_from` of the peak over the first policy rounds (C.4)."""
+    trained = round_ - cfg.value_warmup_rounds
+    return learning_rate(
+        trained, cfg.rounds, cfg.learning_rate, cfg.warmup_rounds, cfg.warmup_from, kind="constant"
+    )  # fmt: skip
+
+
+def update_round(
+    loop: TrainingLoop,
+    actors: Actors,
+    ema: dict[str, Tensor],
+    experience: Experience,
+    round_: int,
+    cfg: PPOConfig,
+    seed: int,
+    ptx_rows: Tensor | None,
+) -> dict[str, float]:
+    """Train on one round's experience; returns the round's update metrics (see GLOSSARY).
+
+    The first `value_warmup_rounds` rounds train the value model alone, without value clipping, because it starts as a
+    reward model and has far to go; the policy and its average do not move.
+    """
+    value_only = round_ < cfg.value_warmup_rounds
+    epochs = cfg.value_warmup_epochs if value_only else cfg.inner_epochs
+    lr = 0.0 if value_only else policy_learning_rate(round_, cfg)
+    device = experience.scores.device
+    weights = dict(actors.policy.named_parameters())
+    steps: list[dict[str, float]] = []
+    order = minibatches(len(experience.rollout), cfg.minibatch_size, epochs, seed, round_)
+    for number, rows in enumerate(order):
+        batch = experience[rows.to(device)]
+        metrics: dict[str, float] = {}
+        if not value_only:
+            ptx = None
+            if cfg.gamma_ptx > 0 and ptx_rows is not None:
+                generator = torch_generator(seed, "ppo", "ptx", round_, number)
+                ptx = draw_ptx_rows(ptx_rows, len(rows), cfg, generator).to(device)
+            metrics |= update_policy(loop, actors.policy, batch, ptx, actors.pad_id, lr, cfg)
+            ema_update(ema, weights, cfg.ema_decay)
+        metrics |= update_value(loop, actors.value, batch, math.inf if value_only else cfg.value_clip, cfg)
+        steps.append(metrics)
+    return _summary(steps, lr, cfg)
+
+
+def _summary(steps: Sequence[dict[str, float]], lr: float, cfg: PPOConfig) -> dict[str, float]:
+    """Means over the minibatches of a round; the ratio only of the first."""
+    summary = {name: math.fsum(step[name] for step in steps) / len(steps) for name in steps[0]}
+    summary["value_learning_rate"] = cfg.value_learning_rate
+    if "ratio" in summary:
+        del summary["ratio"]
+        summary |= {"first_ratio": steps[0]["ratio"], "learning_rate": lr}
+    return summary
+
+
+# The stage
+
+
+@contextmanager
+def averaged_weights(policy: PreTrainedModel, ema: dict[str, Tensor]) -> Iterator[PreTrainedModel]:
+    """The policy with the averaged weights inside the block, with its own again after it (bit for bit)."""
+    own = {name: weight.detach().clone() for name, weight in policy.named_parameters()}
+    _copy_weights(policy, ema)
+    try:
+        yield policy
+    finally:
+        _copy_weights(policy, own)
+
+
+@torch.no_grad()
+def _copy_weights(model: PreTrainedModel, weights: dict[str, Tensor]) -> None:
+    for name, weight in model.named_parameters():
+        weight.copy_(weights[name])
+
+
+def _check(prompts: Sequence[str], cfg: PPOConfig, ptx_rows: Tensor | None, limit: int | None) -> None:
+    if not prompts:
+        raise UserError("ppo: there are no training prompts; give a prompts file with at least one row.")
+    if cfg.rounds <= cfg.value_warmup_rounds:
+        raise UserError(
+            f"ppo: rounds is {cfg.rounds} but the first {cfg.value_warmup_rounds} train only the value model; "
+            "raise ppo.rounds or lower ppo.value_warmup_rounds."
+        )
+    if cfg.gamma_ptx > 0 and (ptx_rows is None or not len(ptx_rows)):
+        raise UserError("ppo: gamma_ptx is above 0 but there is no pretraining text; give some or set it to 0.")
+    if cfg.gamma_ptx > 0 and ptx_rows is not None and limit is not None and ptx_rows.shape[1] > limit:
+        raise UserError(
+            f"ppo: ptx_length is {ptx_rows.shape[1]} but the model's context is {limit}; lower ppo.ptx_length."
+        )
+
+
+def load_actors(
+    policy_dir: str | Path, reward_dir: str | Path, device: torch.device | str = "cpu"
+) -> tuple[Actors, PreTrainedTokenizerBase]:
+    """The four models and the policy's tokenizer. Raises UserError if policy and reward model differ in vocabulary."""
+    tokenizer = load_tokenizer(policy_dir)
+    check_same_vocabulary(tokenizer, policy_dir, load_tokenizer(reward_dir), reward_dir)
+    actors = Actors(
+        policy=load_policy(policy_dir, device),
+        reference=load_policy(policy_dir, device).requires_grad_(False),
+        reward=load_reward(reward_dir, device).requires_grad_(False),
+        value=load_reward(reward_dir, device),
+        stops=stop_ids(tokenizer),
+        eos_id=tokenizer.eos_token_id,
+        pad_id=tokenizer.pad_token_id,
+    )
+    return actors, tokenizer
+
+
+def train_ppo(
+    out_dir: str | Path,
+    policy_dir: str | Path,
+    reward_dir: str | Path,
+    prompts: Sequence[str],
+    cfg: PPOConfig,
+    data_cfg: DataConfig,
+    seed: int,
+    ptx_rows: Tensor | None = None,
+    evaluate: Callable[[PreTrainedModel], float] | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    label: str = "ppo",
+    checkpoint_every: int = 5,
+) -> None:
+    """Train the policy of `policy_dir` against the reward model of `reward_dir`; one step of the loop is one round.
+
+    Writes out_dir/model (the averaged weights, a Hugging Face directory) and out_dir/metrics.jsonl (one record a round,
+    explained by GLOSSARY). `prompts` are texts; `ptx_rows` (N, T) long are token ids of pretraining text, needed if
+    cfg.gamma_ptx > 0. `evaluate` gets the policy with averaged weights every `eval_every_rounds` rounds and after the
+    last one and gives the number logged as `gold`. `checkpoint_every` counts rounds. Interrupted, the same call goes on
+    and ends in the same weights. Raises UserError for bad models, prompts or settings and for a loss that is no number.
+    """
+    actors, tokenizer = load_actors(policy_dir, reward_dir, device)
+    _check(prompts, cfg, ptx_rows, context_length(actors.policy))
+    encoded = [encode_prompt(tokenizer, prompt, data_cfg) for prompt in prompts]
+    betas = (cfg.adam_beta1, cfg.adam_beta2)
+    ema = {name: weight.detach().clone() for name, weight in actors.policy.named_parameters()}
+    loop = TrainingLoop(
+        out_dir, label=label, total_steps=cfg.rounds, seed=seed, checkpoint_every=checkpoint_every,
+        models={"policy": actors.policy, "value": actors.value},
+        optimizers={
+            "policy": make_optimizer(actors.policy.parameters(), cfg.learning_rate, betas, cfg.weight_decay),
+            "value": make_optimizer(actors.value.parameters(), cfg.value_learning_rate, betas, cfg.weight_decay),
+        },
+        extra={"ema": ema},
+        fingerprint=_fingerprint(policy_dir, reward_dir, encoded, cfg, data_cfg, ptx_rows),
+    )  # fmt: skip
+    for round_ in loop:
+        chosen = round_prompts(len(encoded), round_, cfg.episodes_per_round, seed)
+        seeds = [stream_seed(seed, "ppo", "episode", round_, episode) for episode in range(len(chosen))]
+        experience = collect_round(
+            actors, [encoded[index] for index in chosen], seeds, cfg, data_cfg.max_response_tokens
+        )  # fmt: skip
+        metrics = experience_metrics(experience)
+        metrics |= update_round(loop, actors, ema, experience, round_, cfg, seed, ptx_rows)
+        if evaluate is not None and ((round_ + 1) % cfg.eval_every_rounds == 0 or round_ + 1 == cfg.rounds):
+            with averaged_weights(actors.policy, ema) as averaged:
+                metrics["gold"] = float(evaluate(averaged))
+        loop.log(round_, **metrics)
+    _copy_weights(actors.policy, ema)
+    save_model(actors.policy, tokenizer, Path(out_dir) / "model")
+    loop.finish()
+
+
+def _fingerprint(
+    policy_dir: str | Path, reward_dir: str | Path, prompts: Sequence[Sequence[int]], cfg: PPOConfig,
+    data_cfg: DataConfig, ptx_rows: Tensor | None,
+) -> str:  # fmt: skip
+    """Digest of everything that decides the result: a checkpoint of another run is not resumed."""
+    ptx = None if ptx_rows is None else ptx_rows.tolist()
+    models = [digest_path(policy_dir), digest_path(reward_dir)]
+    return digest([asdict(cfg), data_cfg.max_response_tokens, [list(prompt) for prompt in prompts], models, ptx])
