@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -35,6 +35,7 @@ from utils.data.prompts import (
 )
 from utils.data.schemas import USE_CASES, Demonstration, Prompt
 from utils.errors import UserError
+from utils.world import World, make_prompts
 
 CONFIG = DataConfig(cap_per_user=3, dedup_prefix_chars=12, max_prompt_tokens=30)
 
@@ -206,6 +207,7 @@ def test_pii_is_dropped_from_the_train_split_only() -> None:
         "sort o, e, é, a",
         "Who wrote Les Misérables?",
         "Write about the Champs-Élysées and die Katze",
+        "Yih et al, 2016 and Kim et al, 2017",
     ],
 )
 def test_english_and_undecided_text_stays(text: str) -> None:
@@ -224,6 +226,7 @@ def test_english_and_undecided_text_stays(text: str) -> None:
         ("Wat is het grootste dier van de wereld?", "dutch"),
         ("Сколько будет 2+2?", "script"),
         ("世界上最大的动物是什么?", "script"),
+        ("Napisz krótką historię o lisie i niedźwiedziu w lesie.", "unknown"),
         ("Täna õhtul lähme kõik koos metsa, sest väljas päike särab", "unknown"),
     ],
 )
@@ -393,10 +396,16 @@ def test_shorten_masks_before_it_cuts() -> None:
     assert shorten("write to somebody@example.org " + "x" * 80, 20) == "write to [EMAIL] xx…"
 
 
-def test_cleaning_the_whole_list_keeps_users_within_the_cap() -> None:
-    config = DataConfig(cap_per_user=2, max_prompt_tokens=1000)
-    prompts = [Prompt(f"p{i}", f"{i} frogs sing", user_id=f"u{i % 3}") for i in range(20)]
-    per_user: dict[str, int] = defaultdict(int)
-    for prompt in clean_prompts(prompts, config).kept:
-        per_user[prompt.user_id] += 1
-    assert per_user == {"u0": 2, "u1": 2, "u2": 2}
+def test_the_tiny_world_s_prompts_come_out_clean() -> None:
+    prompts = make_prompts(World.load(), 3, {"train": 1500, "valid": 100, "test": 200})
+    config = DataConfig()
+    result = clean_prompts(prompts, config)
+    dropped = Counter(d.reason for d in result.dropped)
+    assert set(dropped) == set(REASONS)
+    assert dropped["language"] == pytest.approx(0.01 * len(prompts), rel=0.6)
+    assert len({normalise(prompt.prompt) for prompt in result.kept}) == len(result.kept)
+    assert max(Counter(prompt.user_id for prompt in result.kept).values()) == config.cap_per_user
+    assert all(prompt.prompt.isascii() for prompt in result.kept)
+    assert not any("@" in prompt.prompt for prompt in result.kept if prompt.split == "train")
+    check_user_splits(result.kept)
+    check_leaks(prompts=result.kept)

@@ -81,12 +81,12 @@ def foreign_language(text: str) -> str:
     words = _WORD.findall(text.lower())
     if len(words) < MIN_WORDS:
         return ""
-    counts = {language: sum(word in known for word in words) for language, known in FUNCTION_WORDS.items()}
-    english = counts.pop("english")
-    best = max(counts, key=lambda language: counts[language])
-    if counts[best] >= 2 and counts[best] > english:
+    found = {language: len(known.intersection(words)) for language, known in FUNCTION_WORDS.items()}
+    english = found.pop("english")
+    best = max(found, key=lambda language: found[language])
+    if found[best] >= 2 and found[best] > english:
         return best
     accented = sum(not word.isascii() for word in words)
-    if len(words) >= 8 and english / len(words) < 0.1 and accented / len(words) > 0.15:
+    if len(words) >= 8 and english / len(words) < 0.15 and accented / len(words) > 0.15:
         return "unknown"
     return ""

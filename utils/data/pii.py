@@ -91,13 +91,15 @@ PATTERNS: dict[str, tuple[re.Pattern[str], Callable[[str], bool] | None]] = {
 
 def find_pii(text: str) -> list[Finding]:
     """Findings in order of position, without overlaps."""
-    taken: list[Finding] = []
+    findings: list[Finding] = []
+    taken = bytearray(len(text))
     for kind, (pattern, check) in PATTERNS.items():
         for match in pattern.finditer(text):
             start, end = match.span(match.lastgroup or 0)
-            if (check is None or check(text[start:end])) and all(end <= f.start or start >= f.end for f in taken):
-                taken.append(Finding(kind, start, end))
-    return sorted(taken, key=lambda finding: finding.start)
+            if not any(taken[start:end]) and (check is None or check(text[start:end])):
+                findings.append(Finding(kind, start, end))
+                taken[start:end] = b"\1" * (end - start)
+    return sorted(findings, key=lambda finding: finding.start)
 
 
 def mask_pii(text: str) -> str:
