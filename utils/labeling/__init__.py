@@ -25,6 +25,7 @@ from utils.labeling.simulated import (
     make_candidates,
     make_heldout,
 )
+from utils.labeling.tiny_world import demonstration_writer, screening_prompts, screening_set
 
 __all__ = [
     "FINAL_EVALUATION",
@@ -42,6 +43,7 @@ __all__ = [
     "calibrate_noise",
     "cohens_kappa",
     "completion_names",
+    "demonstration_writer",
     "dense_ranks",
     "judge_pairs",
     "krippendorff_alpha",
@@ -55,4 +57,6 @@ __all__ = [
     "rank_all",
     "rate",
     "screen",
+    "screening_prompts",
+    "screening_set",
 ]

@@ -14,7 +14,7 @@ from utils.labeling import simulated
 from utils.labeling.agreement import mean_rate
 from utils.labeling.draws import uniforms
 from utils.labeling.items import BoolArray, FloatArray, IntArray, Items, as_items, check_parts, make_items
-from utils.labeling.simulated import FLAGS, SimulatedLabeler, dense_ranks, look, perceived
+from utils.labeling.simulated import FLAGS, SimulatedLabeler, dense_ranks, look, look_at_all, perceived
 from utils.runtime import stream_seed
 
 MAX_DOUBLINGS = 12
@@ -44,10 +44,9 @@ def rank_all(
 ) -> IntArray:
     """Dense ranks (L, P, K) of every labeler on every prompt; 0 where a prompt has fewer completions."""
     items = as_items(material)
-    labeler, prompt = _grid(len(labelers), len(items))
-    seen = look(labelers, items, labeler, prompt, seed)
-    ties = _ties(labelers, labeler)
-    ranks = dense_ranks(perceived(labelers, items, seen, phase), ties, items.mask[prompt])
+    seen = look_at_all(labelers, items, seed)
+    ties = _ties(labelers, seen.labeler)
+    ranks = dense_ranks(perceived(labelers, items, seen, phase), ties, items.mask[seen.prompt])
     return ranks.reshape(len(labelers), len(items), -1)
 
 
@@ -66,9 +65,9 @@ def calibrate_noise(
     `tolerance` (with no noise at all these labelers agree less than that, or chance agreement is above it).
     """
     items = as_items(parts_by_prompt)
-    labeler, prompt = _grid(len(labelers), len(items))
-    seen = look(labelers, items, labeler, prompt, seed)
-    ties, mask, shape = _ties(labelers, labeler), items.mask[prompt], (len(labelers), len(items), -1)
+    seen = look_at_all(labelers, items, seed)
+    ties, mask = _ties(labelers, seen.labeler), items.mask[seen.prompt]
+    shape = (len(labelers), len(items), -1)
 
     def agreement(factor: float) -> float:
         return mean_rate(dense_ranks(perceived(labelers, items, seen, phase, factor), ties, mask).reshape(shape))
@@ -108,6 +107,9 @@ def label_comparisons(
     the prompt's id, the labeler's id and the text, so order does not matter and equal completions tie.
     """
     ends = ended if ended is not None else [[True] * len(texts) for texts in completions]
+    for name, lists in (("completions", completions), ("ended", ends), ("policies", policies or prompts)):
+        if len(lists) != len(prompts):
+            raise UserError(f"labeling: {name} holds {len(lists)} lists for {len(prompts)} prompts, give one for each.")
     items = make_items(parts, prompts, [completion_names(t, e) for t, e in zip(completions, ends, strict=True)])
     who = assign(labelers, items.prompt_ids, seed)[:, 0]
     seen = look(labelers, items, who, np.arange(len(items)), seed)
@@ -183,11 +185,6 @@ def judge_pairs(
     ranks = dense_ranks(perceived(labelers, items, seen, phase), _ties(labelers, seen.labeler))
     wins = (1.0 + np.sign(ranks[:, 1] - ranks[:, 0])) / 2
     return wins.reshape(len(items), m).mean(axis=1)
-
-
-def _grid(n_labelers: int, n_prompts: int) -> tuple[IntArray, IntArray]:
-    """Labeler and prompt of every row when all labelers look at all prompts, labeler by labeler."""
-    return np.repeat(np.arange(n_labelers), n_prompts), np.tile(np.arange(n_prompts), n_labelers)
 
 
 def _ties(labelers: Sequence[SimulatedLabeler], labeler: IntArray) -> FloatArray:

@@ -15,10 +15,13 @@ from utils.errors import UserError
 from utils.labeling.agreement import pair_agreement
 from utils.labeling.items import BoolArray, FloatArray, Items, make_items
 from utils.labeling.ranking import rank_all
-from utils.labeling.simulated import GOLD, MAX_POINTS, TOPICS, TRAINING, SimulatedLabeler, look, noticed
+from utils.labeling.simulated import GOLD, MAX_POINTS, TOPICS, TRAINING, SimulatedLabeler, look_at_all, noticed
+from utils.world.rubric import GOLD_WEIGHTS
 
 CRITERIA = ("flagging", "ranking", "demonstration", "topics")
 RESEARCHER_NOISE = 0.3  # points
+# A demonstration without any nicety can still be perfect: 7 of 7 from these points on.
+FULL_MARKS = MAX_POINTS - GOLD_WEIGHTS["manner"]
 
 WriteDemonstration = Callable[[SimulatedLabeler, int], Sequence[float]]
 
@@ -90,14 +93,10 @@ def flagging_agreement(candidates: Sequence[SimulatedLabeler], material: Screeni
 
     Sensitive text is rare; without equal weights a candidate who never flags anything would pass.
     """
-    n, items = len(material.items), material.items
-    truth, valid = material.sensitive, items.mask
-    result = np.empty(len(candidates))
-    for i, candidate in enumerate(candidates):
-        seen = look([candidate], items, np.zeros(n, dtype=np.int64), np.arange(n), seed)
-        raised = noticed([candidate], seen, truth[..., None])[..., 0]
-        result[i] = (np.mean(raised[truth & valid]) + np.mean(~raised[~truth & valid])) / 2
-    return result
+    truth, valid = material.sensitive, material.items.mask
+    seen = look_at_all(candidates, material.items, seed)
+    raised = noticed(candidates, seen, truth[seen.prompt][..., None]).reshape(len(candidates), *truth.shape)
+    return (raised[:, truth & valid].mean(axis=1) + (~raised[:, ~truth & valid]).mean(axis=1)) / 2
 
 
 def ranking_agreement(
@@ -115,10 +114,10 @@ def demonstration_scores(
 ) -> FloatArray:
     """Criterion 3: mean score 1-7 (L,) that the researchers give to the candidate's demonstrations.
 
-    The score of one is 1 + 6 x its share of the gold points. write(labeler, index) returns its six part scores.
+    The score of one is 1 + 6 x gold points / `FULL_MARKS`, at most 7. write(labeler, index) returns part scores (6,).
     """
     parts = np.array([[write(one, i) for i in range(n_demonstrations)] for one in candidates], dtype=np.float64)
-    return (1.0 + 6.0 * (parts @ GOLD) / MAX_POINTS).mean(axis=1)
+    return (1.0 + 6.0 * np.minimum(parts @ GOLD / FULL_MARKS, 1.0)).mean(axis=1)
 
 
 def screen(

@@ -155,6 +155,12 @@ def look(labelers: Sequence[SimulatedLabeler], items: Items, labeler: IntArray, 
     return Seen(labeler, prompt, seeds, normals(seeds), at_random)
 
 
+def look_at_all(labelers: Sequence[SimulatedLabeler], items: Items, seed: int) -> Seen:
+    """`look` for every labeler at every prompt: L * P rows, labeler by labeler."""
+    labeler, prompt = np.repeat(np.arange(len(labelers)), len(items)), np.tile(np.arange(len(items)), len(labelers))
+    return look(labelers, items, labeler, prompt, seed)
+
+
 def phase_weights(labelers: Sequence[SimulatedLabeler], phase: str) -> FloatArray:
     """Weights (L, 6) in points under the priority rule of `phase`; every labeler's total stays the same (B.2)."""
     if phase not in PRIORITY:
