@@ -169,6 +169,16 @@ def usable(groups: Sequence[Group]) -> list[Group]:
     return [group for group in groups if len(set(group.ranks)) > 1]
 
 
+def shard(batch: Sequence[Group], rank: int, world: int) -> tuple[Sequence[Group], float]:
+    """Prompts of process `rank` of `world`, and the weight of their mean loss.
+
+    The weighted losses average over processes to the mean over the whole batch. A process without a prompt takes the
+    whole batch with weight 0, so that every process runs the same collective operations.
+    """
+    share = batch[rank::world]
+    return (share, len(share) * world / len(batch)) if share else (batch, 0.0)
+
+
 def train_reward(
     out_dir: Path | str,
     init_dir: Path | str,
@@ -237,9 +247,7 @@ def fit(
         epoch, index = divmod(step, per_epoch)
         order = torch.randperm(len(groups), generator=torch_generator(seed, "reward", "epoch", epoch)).tolist()
         batch = [groups[i] for i in order[index * cfg.prompts_per_step : (index + 1) * cfg.prompts_per_step]]
-        # Each process takes every world-th prompt, weighted so that the processes average to the mean over all.
-        share = batch[rank::world] or batch
-        weight = len(share) * world / len(batch) if batch[rank::world] else 0.0
+        share, weight = shard(batch, rank, world)
         done = kwise_step(loop.models["reward"], share, pad_id, device)
         loss = loop.backward(done.loss * weight)
         rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)

@@ -10,10 +10,12 @@ more of them than an answer, weighs by its tokens: the share of *rows* is what `
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -187,6 +189,7 @@ class SFTRun:
     pretrain: Tensor | None = None
     label: str = "sft"
 
+    @cached_property
     def pretrain_split(self) -> tuple[list[Row], list[Row]]:
         """Pretraining rows for training and for validation."""
         if self.pretrain is None:
@@ -198,7 +201,7 @@ class SFTRun:
     def end_of_epoch(self, epoch: int, main: bool = True) -> dict[str, float]:
         """Validation losses after `epoch` (from 1); the main process keeps the checkpoint if it is asked for."""
         losses = {"valid_loss": evaluate_loss(self.model, self.valid, self.tokenizer.pad_token_id)}
-        if held_out := self.pretrain_split()[1]:
+        if held_out := self.pretrain_split[1]:
             losses["pretrain_loss"] = evaluate_loss(self.model, held_out, self.tokenizer.pad_token_id)
         if main and epoch in kept_epochs(self.cfg):
             save_model(self.model, self.tokenizer, checkpoint_dir(self.out_dir, epoch))
@@ -250,7 +253,8 @@ def train_sft(
 
         train_with_trl(run)
     else:
-        train_own(run, digest([digest_path(model_dir), cfg, data_cfg, seed, encoded[0].rows, counts]))
+        text = None if pretrain_rows is None else hashlib.sha256(pretrain_rows.cpu().numpy().tobytes()).hexdigest()
+        train_own(run, digest([digest_path(model_dir), cfg, [part.rows for part in encoded], text]))
 
 
 class Batches:
@@ -259,7 +263,7 @@ class Batches:
     def __init__(self, run: SFTRun, schedule: Schedule) -> None:
         self.run, self.schedule = run, schedule
         self.lengths = [len(row.ids) for row in run.train]
-        self.pretrain = run.pretrain_split()[0] if schedule.pretrain else []
+        self.pretrain = run.pretrain_split[0] if schedule.pretrain else []
         self.epoch = -1
         self.order: list[list[int]] = []
 
