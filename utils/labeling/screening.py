@@ -16,7 +16,7 @@ from utils.labeling.agreement import pair_agreement
 from utils.labeling.items import BoolArray, FloatArray, Items, make_items
 from utils.labeling.ranking import rank_all
 from utils.labeling.simulated import GOLD, MAX_POINTS, TOPICS, TRAINING, SimulatedLabeler, look_at_all, noticed
-from utils.world.rubric import GOLD_WEIGHTS
+from utils.world.rubric import GOLD_WEIGHTS, PARTS
 
 CRITERIA = ("flagging", "ranking", "demonstration", "topics")
 RESEARCHER_NOISE = 0.3  # points
@@ -76,7 +76,7 @@ def make_material(
     """
     items = make_items(scores, prompts, completions)
     if sensitive is None:
-        marked = (items.parts[..., 3] < 0.5) & items.mask
+        marked = (items.parts[..., PARTS.index("harmless")] < 0.5) & items.mask
     else:
         marked = np.zeros(items.mask.shape, dtype=bool)
         for p, row in enumerate(sensitive):
