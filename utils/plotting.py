@@ -156,8 +156,8 @@ def _value_labels(axes: Axes, xs: Iterable[float], tops: Iterable[float], values
 def bars_with_intervals(
     names: Sequence[str],
     means: Sequence[float],
-    lows: Sequence[float],
-    highs: Sequence[float],
+    lows: Sequence[float] | None,
+    highs: Sequence[float] | None,
     ylabel: str,
     reference: float | None = None,
     title: str = "",
@@ -167,14 +167,20 @@ def bars_with_intervals(
 ) -> Figure:
     """One bar a name from zero, with its interval low .. high; `reference` is a dashed line across.
 
-    Names of policies are written and coloured as everywhere; ylabel says the unit.
+    Names of policies are written and coloured as everywhere; ylabel says the unit. lows, highs: None draws no interval,
+    a nan entry none for that bar.
     """
+    without = [math.nan] * len(means)
+    lows, highs = (without if lows is None else lows), (without if highs is None else highs)
     _same_length(names=names, means=means, lows=lows, highs=highs)
     figure = _figure(4.8, 3.1)
     axes = figure.subplots()
     xs = np.arange(len(names))
-    colours = [policy_colour(name, index) for index, name in enumerate(names)]
-    axes.bar(xs, means, 0.66, color=colours, yerr=_errors(means, lows, highs), error_kw=_ERROR_BARS)
+    axes.bar(xs, means, 0.66, color=[policy_colour(name, index) for index, name in enumerate(names)])
+    reach = _errors(means, lows, highs)
+    drawn = reach.any(axis=0)
+    if drawn.any():
+        axes.errorbar(xs[drawn], np.asarray(means)[drawn], yerr=reach[:, drawn], fmt="none", **_ERROR_BARS)
     _value_labels(axes, xs, np.fmax(means, highs), means, value_format)
     _category_axis(axes, [policy_label(name) for name in names])
     axes.set_xlabel(xlabel)
@@ -185,9 +191,8 @@ def bars_with_intervals(
         axes.axhline(reference, color=MUTED, linestyle="--", linewidth=1.2, label=reference_label or None)
         if reference_label:
             axes.legend(loc="best")
-    told = (
-        f"{policy_label(n)} {m:.3g} ({a:.3g} to {b:.3g})" for n, m, a, b in zip(names, means, lows, highs, strict=True)
-    )
+    ends = [f" ({low:.3g} to {high:.3g})" if seen else "" for low, high, seen in zip(lows, highs, drawn, strict=True)]
+    told = (f"{policy_label(name)} {mean:.3g}{end}" for name, mean, end in zip(names, means, ends, strict=True))
     return _finish(figure, f"{title or 'Bars'}; {ylabel}: " + ", ".join(told))
 
 
@@ -210,7 +215,7 @@ def gold_by_policy(summary: Mapping[str, Any], maximum: float | None = None, con
     policies = present_policies(summary, "gold", ".mean")
     if not policies:
         raise UserError("figure: the summary has no gold.<policy>.mean; run the evaluate stage.")
-    figure = _figure(5.6, 3.4)
+    figure = _figure(max(5.6, 1.1 * len(policies)), 3.4)
     axes = figure.subplots()
     z, told = normal_quantile(confidence), []
     for offset, kind, name in ((-0.2, "", "T = 1"), (0.2, "greedy_", "greedy")):
@@ -259,6 +264,41 @@ def agreement_bars(
     axes.legend(loc="upper center", ncols=2)
     told = (f"{n} {m:.1%}" + (f" (paper {p:.1%})" if p else "") for n, m, p in zip(names, measured, paper, strict=True))
     return _finish(figure, f"{title}: " + ", ".join(told))
+
+
+@_styled
+def screening(rows: Sequence[Row], cuts: tuple[float, float] = (0.75, 0.75)) -> Figure:
+    """Candidates by their agreement with the researchers on flagging and ranking (B.1); dashed lines are the cuts.
+
+    rows: flagging, ranking (shares in [0, 1]), hired (bool) and, where the simulation knows it, reliable (bool).
+    """
+    flagging, ranking = _columns(rows, "flagging", "ranking")
+    figure = _figure(4.8, 3.4)
+    axes = figure.subplots()
+    for cut, line in zip(cuts, (axes.axvline, axes.axhline), strict=True):
+        line(cut, color=MUTED, linestyle="--", linewidth=1.2)
+    told = []
+    groups = (
+        (True, True, "hired", "o", OKABE_ITO[0]),
+        (False, True, "not hired", "o", OKABE_ITO[7]),
+        (True, False, "careless, hired", "X", OKABE_ITO[4]),
+        (False, False, "careless, not hired", "X", OKABE_ITO[1]),
+    )
+    for hired, reliable, name, marker, colour in groups:
+        mine = [
+            i for i, r in enumerate(rows) if (bool(r.get("hired")), bool(r.get("reliable", True))) == (hired, reliable)
+        ]
+        told.append(f"{name} {len(mine)}")
+        if mine:
+            xs, ys = [flagging[i] for i in mine], [ranking[i] for i in mine]
+            axes.scatter(xs, ys, s=30, marker=marker, color=colour, alpha=0.85, label=name)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel("agreement on flagging (%)")
+    axes.set_ylabel("agreement on ranking (%)")
+    axes.set_title("Screening of simulated candidates")
+    axes.legend(loc="best")
+    return _finish(figure, "Screening of simulated candidates: " + ", ".join(told))
 
 
 # --- win rates -----------------------------------------------------------------------------------------------------
@@ -498,7 +538,8 @@ def calibration(predicted: Sequence[float], observed: Sequence[float], counts: S
     axes.plot(predicted, observed, color=OKABE_ITO[0], linewidth=1.2)
     sizes = 25.0 + 120.0 * np.asarray(counts, float) / max(counts)
     axes.scatter(predicted, observed, s=sizes, color=OKABE_ITO[0], zorder=3, label="reward model (size: pairs)")
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    start = 0.45 if min(*predicted, *observed) >= 0.45 else -0.02  # pairs told by their likelier side begin at a half
+    axes.set(xlim=(start, 1.02), ylim=(start, 1.02))
     axes.set_xlabel("predicted share preferred (%)")
     axes.set_ylabel("share the labeler preferred (%)")
     for axis in (axes.xaxis, axes.yaxis):
