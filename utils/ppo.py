@@ -11,6 +11,7 @@ With gamma_ptx = 0 it is PPO.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -407,6 +408,6 @@ def _fingerprint(
     data_cfg: DataConfig, ptx_rows: Tensor | None,
 ) -> str:  # fmt: skip
     """Digest of everything that decides the result: a checkpoint of another run is not resumed."""
-    ptx = None if ptx_rows is None else ptx_rows.tolist()
+    ptx = None if ptx_rows is None else hashlib.sha256(ptx_rows.cpu().numpy().tobytes()).hexdigest()
     models = [digest_path(policy_dir), digest_path(reward_dir)]
     return digest([asdict(cfg), data_cfg.max_response_tokens, [list(prompt) for prompt in prompts], models, ptx])
