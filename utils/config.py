@@ -30,7 +30,8 @@ class DataConfig:
     cap_per_user: paper 200 (A.2). dedup_prefix_chars: a common prefix this long makes two prompts duplicates; the
     paper says "long" and gives no number. pii_filter: drop training prompts with personal data (paper: yes).
     max_prompt_tokens: longer prompts are dropped (paper: 1,000 of 2,048, App. C).
-    max_response_tokens: responses are cut here (paper: 1,000).
+    max_response_tokens: responses are cut here (paper: 1,000). prompted_template: how the prompted base is asked (the
+    paper's prefix is not printed).
     """
 
     prompts: str | None = None
@@ -44,10 +45,11 @@ class DataConfig:
     cap_per_user: int = 200
     dedup_prefix_chars: int = 64
     pii_filter: bool = True
-    max_prompt_tokens: int = 28
-    max_response_tokens: int = 28
+    max_prompt_tokens: int = 40
+    max_response_tokens: int = 32
     prompt_suffix: str = "\n"
     completion_prefix: str = " "
+    prompted_template: str = "Question: {prompt}\n Answer:"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class LabelerConfig:
     that never make training data. agreement_train / agreement_heldout: targets that noise is calibrated to (paper:
     0.726 / 0.773). screen_*: soft cuts of B.1 (0.75 / 0.75 / 6 of 7; topics). careless_share: candidates who
     answer at random part of the time and whom screening should catch. flaw: chance that a demonstration has a slip.
+    nice: chance of each nicety in a demonstration. unsure: chance that a labeler answers a question that has a popular
+    wrong answer with "I do not know.".
     """
 
     n_candidates: int = 90
@@ -72,6 +76,8 @@ class LabelerConfig:
     weight_spread: float = 0.25
     tie_below: float = 0.3
     flaw: float = 0.35
+    nice: float = 0.4
+    unsure: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -215,6 +221,7 @@ class Config:
     reward_init: str | None = None
     largest_model: str | None = "data/models/large"
     world: bool = True
+    web_documents: int = 20_000
     device: str = "auto"
     data: DataConfig = field(default_factory=DataConfig)
     labelers: LabelerConfig = field(default_factory=LabelerConfig)

@@ -112,14 +112,22 @@ def completions_to_rank(
     result = []
     for i, (prompt, plan) in enumerate(zip(prompts, plans, strict=True)):
         rng = python_rng(seed, "distract", prompt.prompt_id)
-        row = [(n, made.get((i, j)) or _derived(n, i, by_case[prompt.use_case], plans, made, rng)) for j, n in enumerate(plan)]
+        row = [
+            (n, made.get((i, j)) or _derived(n, i, by_case[prompt.use_case], plans, made, rng))
+            for j, n in enumerate(plan)
+        ]
         rng.shuffle(row)
         result.append(row)
     return result
 
 
 def _derived(
-    name: str, i: int, same: list[int], plans: list[list[str]], made: dict[tuple[int, int], Response], rng: random.Random
+    name: str,
+    i: int,
+    same: list[int],
+    plans: list[list[str]],
+    made: dict[tuple[int, int], Response],
+    rng: random.Random,
 ) -> Response:
     """An answer made from a sampled one: of another prompt, or repeated."""
     source = i

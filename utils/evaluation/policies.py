@@ -1,0 +1,214 @@
+"""Final evaluation of every policy on test prompts (sec. 3.6, 4.1): gold, win rates, KL, alignment tax, samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from utils.config import Config
+from utils.data.encoding import encode_completion, encode_text
+from utils.data.schemas import Prompt
+from utils.evaluation.statistics import gold_comparison, mean_se, paired_difference, win_rate
+from utils.evaluation.tax import ChoiceItem, choice_accuracy, web_loss
+from utils.labeling import FINAL_EVALUATION, SimulatedLabeler, completion_names, judge_pairs
+from utils.models import load_policy
+from utils.pretrain import HELD_OUT_WEB_SEED, token_rows, web_texts
+from utils.rollout import response_logprobs
+from utils.runtime import python_rng
+from utils.sampling import Response, Sampler
+from utils.world import GOLD_TIE, PARTS, Scores, World, gold, misconception, score
+from utils.world.tables import fill
+
+TEMPERATURES = {"sampled": 1.0, "greedy": 0.0}
+CHOICES = 4
+ROW_LENGTH = 128
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy to evaluate: its name, its model directory, and whether it is asked as the prompted base is."""
+
+    name: str
+    path: Path
+    prompted: bool = False
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Responses of one policy at one temperature for the test prompts, with the gold rubric's part scores."""
+
+    responses: list[Response]
+    parts: list[Scores]
+
+    @property
+    def golds(self) -> list[float]:
+        return [gold(s) for s in self.parts]
+
+
+def respond(policy: Policy, prompts: Sequence[Prompt], cfg: Config, temperature: float) -> list[Response]:
+    """One response a prompt; random numbers belong to the prompt, so all policies use the same ones."""
+    sampler = Sampler.load(policy.path, cfg.data, prompted=policy.prompted)
+    names = [f"evaluate/{p.prompt_id}" for p in prompts]
+    return sampler([p.prompt for p in prompts], seed=cfg.seed, names=names, temperature=temperature)
+
+
+def judged(policy: Policy, prompts: Sequence[Prompt], cfg: Config, temperature: float) -> Judged:
+    responses = respond(policy, prompts, cfg, temperature)
+    return Judged(responses, [score(p.meta, r.text, r.ended) for p, r in zip(prompts, responses, strict=True)])
+
+
+def gold_summary(name: str, sampled: Judged, greedy: Judged) -> dict[str, float]:
+    """gold.*, parts.*, ended.* and length.* keys of one policy."""
+    at_one, at_zero = mean_se(sampled.golds), mean_se(greedy.golds)
+    keys = {
+        f"gold.{name}.mean": at_one.mean,
+        f"gold.{name}.se": at_one.se,
+        f"gold.{name}.greedy_mean": at_zero.mean,
+        f"gold.{name}.greedy_se": at_zero.se,
+        f"ended.{name}": mean_se([float(r.ended) for r in sampled.responses]).mean,
+        f"words.{name}": mean_se([float(len(r.text.split())) for r in sampled.responses]).mean,
+    }
+    for i, part in enumerate(PARTS):
+        keys[f"parts.{name}.{part}"] = mean_se([s[i] for s in sampled.parts]).mean
+        keys[f"parts.{name}.{part}_greedy"] = mean_se([s[i] for s in greedy.parts]).mean
+    return keys
+
+
+def compare(a: str, b: str, first: Judged, second: Judged, suffix: str = "") -> dict[str, float]:
+    """Paired gold difference of policies a and b, and the shares that gold decides: keys gold_*.a_vs_b."""
+    pair = f"{a}_vs_{b}{suffix}"
+    difference = paired_difference(first.golds, second.golds)
+    shares = gold_comparison(first.golds, second.golds, GOLD_TIE)
+    return {
+        f"gold_gain.{pair}.mean": difference.mean,
+        f"gold_gain.{pair}.se": difference.se,
+        f"gold_wins.{pair}": shares.decided,
+        f"gold_ties.{pair}": shares.tied,
+    }
+
+
+def labeler_win_rate(
+    a: str,
+    b: str,
+    first: Judged,
+    second: Judged,
+    prompts: Sequence[Prompt],
+    labelers: Sequence[SimulatedLabeler],
+    cfg: Config,
+) -> dict[str, float]:
+    """winrate.a_vs_b as judged by held-out simulated labelers, one a prompt, truthful and harmless first (B.2)."""
+    names = [completion_names([r.text for r in x.responses], [r.ended for r in x.responses]) for x in (first, second)]
+    wins = judge_pairs(
+        first.parts, second.parts, labelers, FINAL_EVALUATION, cfg.seed,
+        prompt_ids=[p.prompt_id for p in prompts], names_a=names[0], names_b=names[1],
+    )  # fmt: skip
+    found = win_rate(wins, cfg.evaluation.confidence)
+    pair = f"winrate.{a}_vs_{b}"
+    keys = {f"{pair}.mean": found.mean, f"{pair}.low": found.low, f"{pair}.high": found.high, f"{pair}.n": found.n}
+    return keys | {f"{pair}.decided": found.decided_win_rate}
+
+
+@torch.no_grad()
+def kl_to(policy: Policy, reference: Path, prompts: Sequence[Prompt], responses: list[Response], cfg: Config) -> float:
+    """Mean over responses of log pi(y|x) - log ref(y|x), in nats a response, on the policy's own samples (k1)."""
+    sampler = Sampler.load(policy.path, cfg.data, prompted=policy.prompted)
+    plain = Sampler.load(reference, cfg.data)
+    tokenizer = sampler.tokenizer
+    answers = [encode_completion(tokenizer, r.text, r.ended, cfg.data) for r in responses]
+    logprobs = []
+    for model, asked in ((sampler.model, sampler), (load_policy(reference), plain)):
+        rows = []
+        for start in range(0, len(prompts), 256):
+            part = slice(start, start + 256)
+            rows.append(
+                _answer_logprobs(model, [asked.encode(p.prompt) for p in prompts[part]], answers[part], tokenizer)
+            )
+        logprobs.append(torch.cat(rows))
+    return float((logprobs[0] - logprobs[1]).mean())
+
+
+def _answer_logprobs(model: Any, prompts: list[list[int]], answers: list[list[int]], tokenizer: Any) -> Tensor:
+    """(B,) log pi(y|x), summed over the response tokens."""
+    from utils.data.encoding import pad_left, pad_right
+
+    prompt_ids, prompt_mask = pad_left(prompts, tokenizer.pad_token_id)
+    ids, mask = pad_right(answers, tokenizer.pad_token_id)
+    return response_logprobs(model, prompt_ids, prompt_mask, ids, mask).sum(1)
+
+
+def fact_items(tokenizer: Any, n: int = 300) -> list[ChoiceItem]:
+    """Closed-book facts as multiple choice: the statement up to its answer, the truth among other answers (App. D)."""
+    world = World.load()
+    facts = [f for f in world.facts.values() if f.statement.rstrip(".").endswith(("{x}", "{a x}"))]
+    facts = python_rng(0, "fact_items").sample(facts, min(n, len(facts)))
+    items = []
+    for fact in facts:
+        others = [v for v in world.values(fact.attribute) if v not in (fact.truth, fact.popular)]
+        rng = python_rng(0, "fact_choices", fact.entity, fact.attribute)
+        wrong = ([fact.popular] if fact.popular else []) + rng.sample(others, min(len(others), CHOICES))
+        texts = [fill(fact.statement, "", v).rstrip(".") for v in [fact.truth, *wrong[: CHOICES - 1]]]
+        ids = [encode_text(tokenizer, t) for t in texts]
+        shared = next(i for i in range(len(ids[0])) if len({tuple(x[: i + 1]) for x in ids}) > 1)
+        items.append(ChoiceItem([tokenizer.bos_token_id, *ids[0][:shared]], [x[shared:] for x in ids], 0))
+    return items
+
+
+def tax(policy: Policy, cfg: Config, rows: Tensor, items: list[ChoiceItem]) -> dict[str, float]:
+    """web_loss.* (nats per token on held-out pretraining text) and facts.* (closed-book accuracy): the alignment tax."""
+    model = load_policy(policy.path)
+    return {f"web_loss.{policy.name}": web_loss(model, rows), f"facts.{policy.name}": choice_accuracy(model, items)}
+
+
+def held_out_web(tokenizer: Any, n_documents: int) -> Tensor:
+    """Rows (N, ROW_LENGTH) of web text that no base has seen."""
+    return token_rows(tokenizer, web_texts(n_documents, HELD_OUT_WEB_SEED), ROW_LENGTH)
+
+
+def misconception_shares(name: str, prompts: Sequence[Prompt], sampled: Judged, greedy: Judged) -> dict[str, float]:
+    """Of the answers to questions that have a popular wrong answer: shares true, misconception, idk, other."""
+    keys: dict[str, float] = {}
+    for label, answers in (("", sampled), ("_greedy", greedy)):
+        said = [misconception(p.meta, r.text) for p, r in zip(prompts, answers.responses, strict=True)]
+        said = [s for s in said if s]
+        for kind in ("true", "misconception", "idk", "other"):
+            keys[f"truth.{name}.{kind}{label}"] = sum(s == kind for s in said) / len(said) if said else float("nan")
+        keys[f"truth.{name}.n"] = len(said)
+    return keys
+
+
+def best_of_n(
+    policy: Policy, prompts: Sequence[Prompt], ns: Sequence[int], cfg: Config, rewards_of: Any
+) -> list[dict[str, float]]:
+    """Gold of the sample that the reward model likes best of n: a test of the reward model that takes seconds.
+
+    rewards_of(prompts, responses) -> rewards. Rows {n, proxy, gold, gold_se, oracle}; oracle: the best by gold.
+    """
+    most = max(ns)
+    sampler = Sampler.load(policy.path, cfg.data, prompted=policy.prompted)
+    repeated = [p for p in prompts for _ in range(most)]
+    names = [f"best_of/{p.prompt_id}/{i}" for p in prompts for i in range(most)]
+    responses = sampler([p.prompt for p in repeated], seed=cfg.seed, names=names)
+    shape = (len(prompts), most)
+    rewards = torch.tensor(rewards_of(repeated, responses)).view(shape)
+    golds = torch.tensor([gold(score(p.meta, r.text, r.ended)) for p, r in zip(repeated, responses, strict=True)]).view(
+        shape
+    )
+    rows = []
+    for n in ns:
+        best = rewards[:, :n].argmax(1, keepdim=True)
+        found = mean_se(golds.gather(1, best).squeeze(1).tolist())
+        proxy = float(rewards.gather(1, best).mean())
+        oracle = float(golds[:, :n].amax(1).mean())
+        rows.append({"n": n, "proxy": proxy, "gold": found.mean, "gold_se": found.se, "oracle": oracle})
+    return rows
+
+
+__all__ = [
+    "TEMPERATURES", "Judged", "Policy", "best_of_n", "compare", "fact_items", "gold_summary", "held_out_web", "judged",
+    "kl_to", "labeler_win_rate", "misconception_shares", "respond", "tax",
+]  # fmt: skip

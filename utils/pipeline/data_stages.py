@@ -1,0 +1,287 @@
+"""Stages that make the data: prompts, labelers, demonstrations, comparisons (sec. 3.2-3.4, App. A, B)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from utils.config import Config
+from utils.data.formats import load_comparisons, load_demonstrations, load_prompts
+from utils.data.prompts import (
+    check_leaks,
+    clean_prompts,
+    cleaning_table,
+    length_table,
+    prompts_per_user_table,
+    source_table,
+    split_by_user,
+    token_length,
+    use_case_table,
+)
+from utils.data.schemas import Comparison, Demonstration, Prompt
+from utils.errors import UserError
+from utils.io import read_rows, write_json, write_rows
+from utils.labeling import (
+    FINAL_EVALUATION,
+    TRAINING,
+    Items,
+    SimulatedLabeler,
+    calibrate_noise,
+    completion_names,
+    demonstration_writer,
+    label_comparisons,
+    make_candidates,
+    make_heldout,
+    make_items,
+    mean_agreement,
+    rank_all,
+    screen,
+    screening_prompts,
+    screening_set,
+)
+from utils.models import load_tokenizer
+from utils.runtime import python_rng, stream_seed
+from utils.sampling import Response, Sampler, completions_to_rank
+from utils.sft import checkpoint_dir
+from utils.stages import Run
+from utils.world import IDK, Scores, World, answer, make_prompts, score
+
+Outputs = Sequence[Sequence[tuple[str, Response]]]
+Parts = Sequence[Sequence[Scores]]
+SPARE = 1.35  # raw prompts made per prompt wanted: cleaning drops some, mostly duplicates
+CALIBRATION_PROMPTS = 300
+SCREENING_POOL = 1500
+
+
+# --- prompts -------------------------------------------------------------------------------------------------------
+
+
+def prompts_stage(run: Run, folder: Path) -> None:
+    """Raw prompts -> cleaned -> sft.jsonl, rm.jsonl, ppo.jsonl, valid.jsonl, test.jsonl, and tables of what was dropped."""
+    cfg = run.config
+    raw = _raw_prompts(cfg)
+    result = clean_prompts(raw, cfg.data, token_length(load_tokenizer(cfg.model), cfg.data))
+    sets = assign_prompts(result.kept, cfg)
+    for name, rows in sets.items():
+        write_rows(folder / f"{name}.jsonl", rows)
+    kept = [row for rows in sets.values() for row in rows]
+    write_json(folder / "cleaning.json", cleaning_table(result))
+    tables = {
+        "use_cases": use_case_table(kept),
+        "sources": source_table(kept),
+        "per_user": prompts_per_user_table(kept),
+        "lengths": length_table(kept, token_length(load_tokenizer(cfg.model), cfg.data)),
+    }
+    write_json(folder / "tables.json", tables)
+
+
+def _raw_prompts(cfg: Config) -> list[Prompt]:
+    d = cfg.data
+    if d.prompts is not None:
+        rows = load_prompts(d.prompts)
+        if {row.split for row in rows} == {"train"}:
+            rows = split_by_user(rows, fractions={"train": 0.8, "valid": 0.1, "test": 0.1}, seed=cfg.seed)
+        return rows
+    wanted = {"train": d.n_sft + d.n_rm + d.n_ppo, "valid": d.n_valid, "test": d.n_test}
+    return make_prompts(World.load(), cfg.seed, {k: round(SPARE * n) for k, n in wanted.items()})
+
+
+def assign_prompts(prompts: Sequence[Prompt], cfg: Config) -> dict[str, list[Prompt]]:
+    """The five sets. Labelers' prompts go to SFT first, customers' to reward model and PPO (Table 6); PPO's are the
+    customers' that the reward model did not get."""
+    d = cfg.data
+    rows = {s: [p for p in prompts if p.split == s] for s in ("train", "valid", "test")}
+    order = {p.prompt_id: stream_seed(cfg.seed, "set", p.prompt_id) for p in rows["train"]}
+    train = sorted(rows["train"], key=lambda p: (p.source == "customer", order[p.prompt_id]))
+    total = d.n_sft + d.n_rm + d.n_ppo
+    sizes = [d.n_sft, d.n_rm, d.n_ppo]
+    if len(train) < total:
+        sizes = [max(1, round(len(train) * n / total)) for n in sizes]
+    cut, end = sizes[0], sizes[0] + sizes[1]
+    sets = {"sft": train[:cut], "rm": train[cut:end], "ppo": train[end : end + sizes[2]]}
+    sets |= {"valid": rows["valid"][: d.n_valid], "test": rows["test"][: d.n_test]}
+    empty = [name for name, found in sets.items() if not found]
+    if empty:
+        raise UserError(
+            f"After cleaning no prompt is left for {', '.join(empty)} ({len(prompts)} prompts in all); give more prompts "
+            "or relax data.max_prompt_tokens and the other filters."
+        )
+    return sets
+
+
+def load_set(run: Run, name: str) -> list[Prompt]:
+    return read_rows(run.path("prompts") / f"{name}.jsonl", Prompt)
+
+
+# --- labelers ------------------------------------------------------------------------------------------------------
+
+
+def labelers_stage(run: Run, folder: Path) -> None:
+    """A pool of simulated candidates, screened by B.1's criteria; and the held-out group, who are not screened."""
+    cfg, seed = run.config.labelers, run.config.seed
+    chosen = screening_prompts(make_prompts(World.load(), seed, {"train": SCREENING_POOL}), seed)
+    report = screen(
+        make_candidates(cfg, seed), screening_set(chosen, seed), demonstration_writer(chosen, seed), cfg, seed
+    )
+    write_json(folder / "screening.json", [asdict(row) for row in report.rows])
+    write_json(folder / "summary.json", {**report.summary, "note": report.note})
+    write_rows(folder / "hired.jsonl", report.hired)
+    write_rows(folder / "heldout.jsonl", make_heldout(cfg, seed))
+
+
+def load_labelers(run: Run, name: str) -> list[SimulatedLabeler]:
+    """ "hired" or "heldout", with the noise they have after calibration once comparisons are made."""
+    calibrated = run.path("comparisons") / f"{name}.jsonl"
+    return read_rows(calibrated if calibrated.exists() else run.path("labelers") / f"{name}.jsonl", SimulatedLabeler)
+
+
+# --- demonstrations ------------------------------------------------------------------------------------------------
+
+
+def demonstrations_stage(run: Run, folder: Path) -> None:
+    """Demonstrations by hired simulated labelers for the SFT prompts and some validation prompts, or the user's file."""
+    cfg = run.config
+    if cfg.data.demonstrations is not None:
+        rows = load_demonstrations(cfg.data.demonstrations)
+        train, valid = ([r for r in rows if r.split == s] for s in ("train", "valid"))
+        check_leaks(demonstrations=rows, prompts=[p for s in ("valid", "test") for p in load_set(run, s)])
+    else:
+        train, valid = (write_demonstrations(run, load_set(run, s)) for s in ("sft", "valid"))
+    write_rows(folder / "train.jsonl", train)
+    write_rows(folder / "valid.jsonl", valid)
+
+
+def write_demonstrations(run: Run, prompts: Sequence[Prompt]) -> list[Demonstration]:
+    """One demonstration a prompt; the labeler slips as often as their skill says, and admits not to know some facts."""
+    world, labelers = World.load(), load_labelers(run, "hired")
+    missing = next((p for p in prompts if not p.meta), None)
+    if missing is not None:
+        raise UserError(
+            f"Prompt {missing.prompt_id} is not of the tiny world, so simulated labelers cannot answer it; "
+            "give demonstrations for your prompts with --demonstrations."
+        )
+    rows = []
+    for p in prompts:
+        rng = python_rng(run.config.seed, "demonstration", p.prompt_id)
+        labeler = rng.choice(labelers)
+        fact = world.facts.get((p.meta.get("entity", ""), p.meta.get("attribute", "")))
+        unsure = (
+            p.meta["task"] == "qa" and fact is not None and fact.popular and rng.random() < run.config.labelers.unsure
+        )
+        text = (
+            IDK
+            if unsure
+            else answer(world, p.meta, rng, nice=run.config.labelers.nice, slip=rng.random() < labeler.slip)
+        )
+        rows.append(Demonstration(p.prompt_id, p.prompt, text, labeler.labeler_id, p.use_case, p.split))
+    return rows
+
+
+def load_demonstration_set(run: Run, split: str) -> list[Demonstration]:
+    return read_rows(run.path("demonstrations") / f"{split}.jsonl", Demonstration)
+
+
+# --- comparisons ---------------------------------------------------------------------------------------------------
+
+
+def comparisons_stage(run: Run, folder: Path) -> None:
+    """K outputs of several policies per prompt, each prompt ranked by one simulated labeler; or the user's rankings.
+
+    Noise is calibrated on outputs for validation prompts; the agreement is then measured on those for test prompts.
+    """
+    cfg = run.config
+    if cfg.data.comparisons is not None:
+        rows = load_comparisons(cfg.data.comparisons)
+        for split in ("train", "valid", "test"):
+            write_rows(folder / f"{split}.jsonl", [r for r in rows if r.split == split])
+        return
+    samplers = ranking_samplers(run)
+    sets = {name: load_set(run, split) for name, split in (("train", "rm"), ("valid", "valid"), ("test", "test"))}
+    outputs = {name: completions_to_rank(rows, samplers, cfg.sampling, cfg.seed) for name, rows in sets.items()}
+    parts = {name: judge(sets[name], outputs[name]) for name in sets}
+    hired, heldout = _calibrated(run, sets["valid"], outputs["valid"], parts["valid"])
+    write_rows(folder / "hired.jsonl", hired)
+    write_rows(folder / "heldout.jsonl", heldout)
+    for name, rows in sets.items():
+        write_rows(folder / f"{name}.jsonl", _label(run, rows, outputs[name], parts[name], hired, TRAINING))
+    write_rows(
+        folder / "test_heldout.jsonl",
+        _label(run, sets["test"], outputs["test"], parts["test"], heldout, FINAL_EVALUATION),
+    )
+    for name in ("valid", "test"):
+        write_json(folder / f"{name}_parts.json", [[list(s) for s in row] for row in parts[name]])
+    agreement = {}
+    items = _items(sets["test"], outputs["test"], parts["test"])
+    for group, people, phase in (("train", hired, TRAINING), ("heldout", heldout, FINAL_EVALUATION)):
+        found = mean_agreement(rank_all(people, items, phase, cfg.seed))
+        agreement |= {f"{group}_mean": found.mean, f"{group}_se": found.se}
+    write_json(folder / "agreement.json", agreement)
+
+
+def ranking_samplers(run: Run) -> dict[str, Sampler]:
+    """A function prompts -> responses for each sampled policy of `sampling.mix`."""
+    cfg = run.config
+    last = max(cfg.sft.checkpoints)
+    paths = {"sft": checkpoint_dir(run.path("sft"), last), "init": init_dir(run), "base": Path(cfg.model)}
+    paths |= {"prompted": Path(cfg.model), "sft_hot": paths["sft"]}
+    samplers = {}
+    for name in (n for n in cfg.sampling.mix if n in paths):
+        sampler = Sampler.load(paths[name], cfg.data, prompted=name == "prompted")
+        temperature = cfg.sampling.hot_temperature if name == "sft_hot" else 1.0
+
+        def draw(
+            texts: Sequence[str], names: Sequence[str], sampler: Sampler = sampler, t: float = temperature
+        ) -> list[Response]:
+            return sampler(texts, seed=cfg.seed, names=names, temperature=t)
+
+        samplers[name] = draw
+    return samplers
+
+
+def init_dir(run: Run) -> Path:
+    """The model PPO starts from and is held to (C.3)."""
+    return checkpoint_dir(run.path("init"), run.config.init.epochs)
+
+
+def judge(prompts: Sequence[Prompt], outputs: Outputs) -> list[list[Scores]]:
+    """Part scores of every output by the gold rubric."""
+    return [[score(p.meta, r.text, r.ended) for _, r in row] for p, row in zip(prompts, outputs, strict=True)]
+
+
+def _label(
+    run: Run,
+    prompts: Sequence[Prompt],
+    outputs: Outputs,
+    parts: Parts,
+    labelers: Sequence[SimulatedLabeler],
+    phase: str,
+) -> list[Comparison]:
+    return label_comparisons(
+        prompts,
+        [[r.text for _, r in row] for row in outputs],
+        parts,
+        labelers,
+        phase,
+        run.config.seed,
+        ended=[[r.ended for _, r in row] for row in outputs],
+        policies=[[name for name, _ in row] for row in outputs],
+    )
+
+
+def _items(prompts: Sequence[Prompt], outputs: Outputs, parts: Parts) -> Items:
+    """The first prompts' outputs as labelers see them."""
+    prompts, outputs, parts = (x[:CALIBRATION_PROMPTS] for x in (prompts, outputs, parts))
+    names = [completion_names([r.text for _, r in row], [r.ended for _, r in row]) for row in outputs]
+    return make_items(parts, prompts, names)
+
+
+def _calibrated(
+    run: Run, prompts: Sequence[Prompt], outputs: Outputs, parts: Parts
+) -> tuple[list[SimulatedLabeler], list[SimulatedLabeler]]:
+    """Hired and held-out labelers with the noise that gives the paper's agreement on these outputs (3.4)."""
+    cfg, seed = run.config.labelers, run.config.seed
+    items = _items(prompts, outputs, parts)
+    hired = calibrate_noise(load_labelers(run, "hired"), items, cfg.agreement_train, TRAINING, seed)
+    heldout = calibrate_noise(load_labelers(run, "heldout"), items, cfg.agreement_heldout, FINAL_EVALUATION, seed)
+    return hired, heldout

@@ -1,0 +1,190 @@
+"""Stages that judge and tell: evaluate, report (sec. 3.6, 4)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from utils.data.schemas import Prompt
+from utils.evaluation.policies import (
+    TEMPERATURES,
+    Judged,
+    Policy,
+    best_of_n,
+    compare,
+    fact_items,
+    gold_summary,
+    held_out_web,
+    judged,
+    kl_to,
+    labeler_win_rate,
+    misconception_shares,
+    respond,
+    tax,
+)
+from utils.evaluation.statistics import mean_se
+from utils.io import read_json, write_json, write_jsonl
+from utils.models import load_tokenizer
+from utils.pipeline.data_stages import init_dir, load_labelers, load_set
+from utils.pipeline.training_stages import rewards_of
+from utils.report import terminal_table, write_report
+from utils.runtime import machine, versions
+from utils.stages import Run
+
+POLICIES = ("base", "prompted", "sft", "init", "ppo", "ppo_ptx")
+WIN_RATES = (("prompted", "base"), ("sft", "prompted"), ("ppo", "sft"), ("ppo_ptx", "sft"))
+COMPARISONS = (
+    ("prompted", "base"), ("sft", "prompted"), ("ppo", "sft"), ("ppo_ptx", "sft"), ("ppo", "init"), ("ppo_ptx", "ppo"),
+    ("ppo", "prompted_largest"),
+)  # fmt: skip
+
+
+def policies(run: Run) -> list[Policy]:
+    """Every policy of the run by name; the largest base is one more that is only prompted."""
+    model = Path(run.config.model)
+    found = [
+        Policy("base", model),
+        Policy("prompted", model, prompted=True),
+        Policy("sft", run.path("sft_select") / "model"),
+        Policy("init", init_dir(run)),
+        Policy("ppo", run.path("ppo") / "model"),
+        Policy("ppo_ptx", run.path("ppo_ptx") / "model"),
+    ]
+    if run.config.largest_model is not None and Path(run.config.largest_model).is_dir():
+        found.append(Policy("prompted_largest", Path(run.config.largest_model), prompted=True))
+    return found
+
+
+def evaluate_stage(run: Run, folder: Path) -> None:
+    """Every policy on the test prompts at temperature 1 and greedy; keys of summary.json go to evaluation.json."""
+    prompts = load_set(run, "test")
+    if not all(p.meta for p in prompts):
+        _evaluate_without_rubric(run, folder, prompts)
+        return
+    cfg = run.config
+    found = policies(run)
+    answers = {p.name: {k: judged(p, prompts, cfg, t) for k, t in TEMPERATURES.items()} for p in found}
+    keys: dict[str, Any] = {}
+    for policy in found:
+        pair = answers[policy.name]
+        keys |= gold_summary(policy.name, pair["sampled"], pair["greedy"])
+        keys |= misconception_shares(policy.name, prompts, pair["sampled"], pair["greedy"])
+        keys[f"kl.{policy.name}"] = kl_to(policy, init_dir(run), prompts, pair["sampled"].responses, cfg)
+    keys |= _comparisons(run, prompts, answers)
+    rows = held_out_web(load_tokenizer(cfg.model), cfg.evaluation.web_documents)
+    items = fact_items(load_tokenizer(cfg.model))
+    for policy in found:
+        keys |= tax(policy, cfg, rows, items)
+    write_jsonl(folder / "samples.jsonl", sample_rows(prompts, answers))
+    valid = load_set(run, "valid")[: cfg.evaluation.best_of_prompts]
+    curve = best_of_n(found[3], valid, cfg.evaluation.best_of, cfg, lambda p, r: rewards_of(run, p, r))
+    write_json(folder / "best_of_n.json", curve)
+    write_json(folder / "evaluation.json", keys)
+
+
+def _comparisons(run: Run, prompts: list[Prompt], answers: dict[str, dict[str, Judged]]) -> dict[str, float]:
+    keys: dict[str, float] = {}
+    labelers = load_labelers(run, "heldout")
+    for a, b in COMPARISONS:
+        if b in answers:
+            keys |= compare(a, b, answers[a]["sampled"], answers[b]["sampled"])
+            keys |= compare(a, b, answers[a]["greedy"], answers[b]["greedy"], "_greedy")
+    for a, b in WIN_RATES:
+        keys |= labeler_win_rate(a, b, answers[a]["sampled"], answers[b]["sampled"], prompts, labelers, run.config)
+    return keys
+
+
+def sample_rows(prompts: list[Prompt], answers: dict[str, dict[str, Judged]]) -> list[dict[str, Any]]:
+    """Every response as a row of samples.jsonl."""
+    return [
+        {
+            "prompt_id": p.prompt_id, "prompt": p.prompt, "use_case": p.use_case, "policy": name,
+            "temperature": TEMPERATURES[kind], "completion": r.text, "ended": r.ended, "gold": g,
+        }
+        for name, kinds in answers.items()
+        for kind, found in kinds.items()
+        for p, r, g in zip(prompts, found.responses, found.golds, strict=True)
+    ]  # fmt: skip
+
+
+def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> None:
+    """For the user's own prompts: what the reward model says of each policy, ended share and KL; no gold exists."""
+    keys: dict[str, float] = {}
+    rows = []
+    for policy in policies(run):
+        responses = respond(policy, prompts, run.config, 1.0)
+        rewards = rewards_of(run, prompts, responses)
+        found = mean_se(rewards)
+        keys |= {f"reward.{policy.name}.mean": found.mean, f"reward.{policy.name}.se": found.se}
+        keys[f"ended.{policy.name}"] = mean_se([float(r.ended) for r in responses]).mean
+        keys[f"kl.{policy.name}"] = kl_to(policy, init_dir(run), prompts, responses, run.config)
+        rows += [
+            {
+                "prompt_id": p.prompt_id, "prompt": p.prompt, "use_case": p.use_case, "policy": policy.name,
+                "temperature": 1.0, "completion": r.text, "ended": r.ended, "reward": x,
+            }
+            for p, r, x in zip(prompts, responses, rewards, strict=True)
+        ]  # fmt: skip
+    write_jsonl(folder / "samples.jsonl", rows)
+    write_json(folder / "evaluation.json", keys)
+
+
+# --- report --------------------------------------------------------------------------------------------------------
+
+
+def report_stage(run: Run, folder: Path) -> None:
+    """summary.json, report.html in the run's folder, and a table on the terminal."""
+    summary = summarise(run)
+    write_json(run.out_dir / "summary.json", summary)
+    write_report(run.out_dir, summary, run.out_dir / "report.html")
+    print(terminal_table(summary))
+
+
+def summarise(run: Run) -> dict[str, Any]:
+    """All figures of a run as one flat dictionary."""
+    summary: dict[str, Any] = {
+        "profile": run.config.profile, "seed": run.config.seed, "machine": machine(), "versions": versions(),
+    }  # fmt: skip
+    seconds = run.seconds()
+    summary |= {f"seconds.{name}": value for name, value in seconds.items()}
+    summary["seconds.total"] = sum(seconds.values())
+    summary |= _labelers(run) | _reward(run)
+    return summary | read_json(run.path("evaluate") / "evaluation.json")
+
+
+def _labelers(run: Run) -> dict[str, Any]:
+    path = run.path("comparisons") / "agreement.json"
+    if not path.exists():
+        return {}
+    agreement, pool = read_json(path), read_json(run.path("labelers") / "summary.json")
+    return {
+        "labelers.agreement_train": agreement["train_mean"],
+        "labelers.agreement_train_se": agreement["train_se"],
+        "labelers.agreement_heldout": agreement["heldout_mean"],
+        "labelers.agreement_heldout_se": agreement["heldout_se"],
+        "labelers.candidates": pool["candidates"],
+        "labelers.hired": pool["hired"],
+        "labelers.caught": pool["caught"],
+    }
+
+
+def _reward(run: Run) -> dict[str, Any]:
+    found = read_json(run.path("reward") / "evaluation.json")
+    keys = {
+        "reward_model.accuracy_labels": found["labels"]["accuracy"],
+        "reward_model.accuracy_labels_se": found["labels"]["accuracy_se"],
+        "reward_model.pairs": found["labels"]["pairs"],
+        "reward_model.demo_mean": found["demo_mean"],
+        "reward_model.demo_mean_valid": found["demo_mean_valid"],
+        "reward_model.calibration_error": found["labels"]["calibration_error"],
+    }
+    for name in ("heldout_labelers", "gold", "gold_sft"):
+        if name in found:
+            keys[f"reward_model.accuracy_{name}"] = found[name]["accuracy"]
+            keys[f"reward_model.accuracy_{name}_se"] = found[name]["accuracy_se"]
+    if "cross_validation" in found:
+        keys |= {
+            f"reward_model.cv_{k}": found["cross_validation"][k]
+            for k in ("inside", "inside_se", "outside", "outside_se")
+        }
+    return keys

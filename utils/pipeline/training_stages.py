@@ -1,0 +1,197 @@
+"""Stages that train: sft, init, reward, sft_select, ppo, ppo_ptx (sec. 3.5, App. C)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from utils.config import Config, PPOConfig
+from utils.data.prompts import token_length
+from utils.data.schemas import Comparison, Prompt
+from utils.io import read_json, read_rows, write_json
+from utils.models import load_reward, load_tokenizer
+from utils.pipeline.data_stages import init_dir, load_demonstration_set, load_set
+from utils.ppo import train_ppo
+from utils.pretrain import token_rows, web_texts
+from utils.reward import (
+    cross_validate,
+    evaluate_reward,
+    score_comparisons,
+    score_demonstrations,
+    train_reward,
+)
+from utils.reward_metrics import Accuracy, pair_accuracy
+from utils.rollout import score as reward_of
+from utils.sampling import Response, Sampler
+from utils.sft import checkpoint_dir, select_checkpoint, train_sft
+from utils.stages import Run
+from utils.world import GOLD_TIE, Scores, gold, score
+
+SELECTION_PROMPTS = 400
+
+
+def pretraining_rows(cfg: Config, length: int) -> Tensor:
+    """Rows (N, length) of the tiny world's web, for the pretraining mix and for PPO-ptx."""
+    return token_rows(load_tokenizer(cfg.model), web_texts(cfg.web_documents), length)
+
+
+def sft_stage(run: Run, folder: Path) -> None:
+    """Supervised fine-tuning for up to 16 epochs; checkpoints stay for the choice by reward-model score."""
+    train, valid = load_demonstration_set(run, "train"), load_demonstration_set(run, "valid")
+    train_sft(folder, run.config.model, train, valid, run.config.sft, run.config.data, run.config.seed)
+
+
+def init_stage(run: Run, folder: Path) -> None:
+    """The model that PPO starts from: few epochs with 10 % pretraining text (C.3)."""
+    cfg = run.config
+    train, valid = load_demonstration_set(run, "train"), load_demonstration_set(run, "valid")
+    rows = pretraining_rows(cfg, cfg.ppo_ptx.ptx_length) if cfg.init.pretrain_fraction > 0 else None
+    train_sft(folder, cfg.model, train, valid, cfg.init, cfg.data, cfg.seed, rows, label="init")
+
+
+# --- reward model --------------------------------------------------------------------------------------------------
+
+
+def reward_stage(run: Run, folder: Path) -> None:
+    """Train, shift, and evaluate on prompts never trained on: labels, held-out labelers, gold, groups of labelers."""
+    cfg = run.config
+    comparisons = load_comparison_set(run, "train")
+    train_reward(
+        folder, reward_init_dir(run), comparisons, cfg.reward, cfg.data, cfg.seed, load_demonstration_set(run, "train")
+    )
+    model, tokenizer = load_reward(folder / "model"), load_tokenizer(folder / "model")
+    found = evaluate_reward(model, tokenizer, load_comparison_set(run, "test"), cfg.data)
+    write_json(folder / "calibration.json", {"bins": found.pop("calibration"), "error": found["calibration_error"]})
+    result = {"labels": found}
+    result["demo_mean"] = _mean(score_demonstrations(model, tokenizer, load_demonstration_set(run, "train"), cfg.data))
+    result["demo_mean_valid"] = _mean(
+        score_demonstrations(model, tokenizer, load_demonstration_set(run, "valid"), cfg.data)
+    )
+    if (run.path("comparisons") / "test_heldout.jsonl").exists():
+        held_out = evaluate_reward(model, tokenizer, load_comparison_set(run, "test_heldout"), cfg.data)
+        result["heldout_labelers"] = {k: held_out[k] for k in ("accuracy", "accuracy_se", "pairs")}
+        result |= _gold_accuracy(run, model, tokenizer)
+    if cfg.reward.cv_groups > 1 and len({c.labeler_id for c in comparisons}) >= cfg.reward.cv_groups:
+        result["cross_validation"] = cross_validate(
+            folder / "cross_validation", reward_init_dir(run), comparisons, cfg.reward, cfg.data, cfg.seed
+        )
+    write_json(folder / "evaluation.json", result)
+
+
+def reward_init_dir(run: Run) -> Path:
+    """What the reward model starts from: the SFT model without its unembedding (sec. 3.5)."""
+    return Path(run.config.reward_init or checkpoint_dir(run.path("sft"), min(run.config.sft.checkpoints)))
+
+
+def load_comparison_set(run: Run, name: str) -> list[Comparison]:
+    return read_rows(run.path("comparisons") / f"{name}.jsonl", Comparison)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+def _gold_accuracy(run: Run, model, tokenizer) -> dict[str, dict[str, float]]:  # type: ignore[no-untyped-def]
+    """Accuracy against gold on the test prompts' outputs: the whole mix, and the pairs of SFT samples alone."""
+    comparisons = load_comparison_set(run, "test")
+    parts = read_json(run.path("comparisons") / "test_parts.json")
+    values = [[gold(Scores(*s)) for s in row] for row in parts]
+    scores = score_comparisons(model, tokenizer, comparisons, run.config.data)
+    only = [[i for i, name in enumerate(c.policies) if name == "sft"] for c in comparisons]
+    pure = pair_accuracy(_pick(scores, only), _pick(values, only), GOLD_TIE)
+    return {"gold": _accuracy(pair_accuracy(scores, values, GOLD_TIE)), "gold_sft": _accuracy(pure)}
+
+
+def _pick(rows: list[list[float]], chosen: list[list[int]]) -> list[list[float]]:
+    return [[row[i] for i in which] for row, which in zip(rows, chosen, strict=True)]
+
+
+def _accuracy(found: Accuracy) -> dict[str, float]:
+    return {"accuracy": found.mean, "accuracy_se": found.se, "pairs": found.pairs}
+
+
+# --- choice of the SFT checkpoint ----------------------------------------------------------------------------------
+
+
+def sft_select_stage(run: Run, folder: Path) -> None:
+    """The final SFT model: the checkpoint whose samples for validation prompts score highest (sec. 3.5)."""
+    cfg = run.config
+    prompts = load_set(run, "valid")[:SELECTION_PROMPTS]
+    rewards, golds = {}, {}
+    for epoch in cfg.sft.checkpoints:
+        path = checkpoint_dir(run.path("sft"), epoch)
+        responses = sample_prompts(Sampler.load(path, cfg.data), prompts, cfg.seed, "select", 1.0)
+        rewards[path.name] = _mean(rewards_of(run, prompts, responses))
+        if prompts[0].meta:
+            golds[path.name] = _mean(golds_of(prompts, responses))
+    chosen = select_checkpoint(rewards)
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    shutil.copytree(run.path("sft") / chosen, folder / "model")
+    write_json(folder / "selection.json", {"chosen": chosen, "reward": rewards, "gold": golds})
+
+
+def sample_prompts(sampler: Sampler, prompts: list[Prompt], seed: int, name: str, temperature: float) -> list[Response]:
+    """One response a prompt; the random numbers depend on `name` and the prompt, not on the policy."""
+    names = [f"{name}/{p.prompt_id}" for p in prompts]
+    return sampler([p.prompt for p in prompts], seed=seed, names=names, temperature=temperature)
+
+
+def rewards_of(run: Run, prompts: list[Prompt], responses: list[Response]) -> list[float]:
+    """Reward-model score of each response."""
+    path = run.path("reward") / "model"
+    tokenizer, data = load_tokenizer(path), run.config.data
+    from utils.data.encoding import encode_completion, encode_prompt
+
+    sequences = [
+        encode_prompt(tokenizer, p.prompt, data) + encode_completion(tokenizer, r.text, r.ended, data)
+        for p, r in zip(prompts, responses, strict=True)
+    ]
+    return reward_of(load_reward(path), sequences).tolist()
+
+
+def golds_of(prompts: list[Prompt], responses: list[Response]) -> list[float]:
+    """Gold points of each response."""
+    return [gold(score(p.meta, r.text, r.ended)) for p, r in zip(prompts, responses, strict=True)]
+
+
+# --- PPO -----------------------------------------------------------------------------------------------------------
+
+
+def ppo_stage(run: Run, folder: Path) -> None:
+    """PPO without the pretraining term (gamma = 0)."""
+    _ppo(run, folder, run.config.ppo, "ppo")
+
+
+def ppo_ptx_stage(run: Run, folder: Path) -> None:
+    """PPO-ptx: the same with gamma > 0."""
+    _ppo(run, folder, run.config.ppo_ptx, "ppo_ptx")
+
+
+def _ppo(run: Run, folder: Path, cfg: PPOConfig, label: str) -> None:
+    data = run.config.data
+    length = token_length(load_tokenizer(init_dir(run)), data)
+    prompts = [p.prompt for p in load_set(run, "ppo") if length(p.prompt) <= data.max_prompt_tokens]
+    rows = pretraining_rows(run.config, cfg.ptx_length) if cfg.gamma_ptx > 0 else None
+    train_ppo(
+        folder, init_dir(run), run.path("reward") / "model", prompts, cfg, data, run.config.seed, rows,
+        _gold_probe(run, cfg), label=label,
+    )  # fmt: skip
+
+
+def _gold_probe(run: Run, cfg: PPOConfig) -> Callable[[PreTrainedModel], float] | None:
+    """Gold on a few validation prompts, for the learning curve only; None for prompts without a rubric."""
+    prompts = load_set(run, "valid")[: cfg.eval_prompts]
+    if not all(p.meta for p in prompts):
+        return None
+    plain = Sampler.load(init_dir(run), run.config.data)
+
+    def probe(policy: PreTrainedModel) -> float:
+        responses = sample_prompts(replace(plain, model=policy), prompts, run.config.seed, "probe", 1.0)
+        return _mean(golds_of(prompts, responses))
+
+    return probe
