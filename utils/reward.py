@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -136,16 +136,24 @@ def make_targets(groups: Sequence[Group]) -> Targets:
     return Targets(which, ranks, mask)
 
 
-def score_groups(model: nn.Module, groups: Sequence[Group], pad_id: int, device: torch.device) -> Tensor:
-    """Rewards (U,) of all distinct responses of the groups, at their last token, without the shift."""
-    if can_share(model):
-        packed = pack([group.prompt for group in groups], [group.responses for group in groups], device)
-        return shared_prompt_scores(model, packed)
+def plain_scores(model: nn.Module, groups: Sequence[Group], pad_id: int, device: torch.device) -> Tensor:
+    """Rewards (U,) as in `score_groups`, by the model's own forward over each prompt + response."""
     ids, mask = pad_right([[*group.prompt, *response] for group in groups for response in group.responses], pad_id)
     mask = mask.long().to(device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     output = model(input_ids=ids.to(device), attention_mask=mask, position_ids=positions, use_cache=False)
     return output.logits.squeeze(-1)
+
+
+def score_groups(model: nn.Module, groups: Sequence[Group], pad_id: int, device: torch.device) -> Tensor:
+    """Rewards (U,) of all distinct responses of the groups, at their last token, without the shift."""
+    if not can_share(model):
+        return plain_scores(model, groups, pad_id, device)
+    packed = pack([group.prompt for group in groups], [group.responses for group in groups], device)
+    return shared_prompt_scores(model, packed)
+
+
+Scorer = Callable[[nn.Module, Sequence[Group], int, torch.device], Tensor]
 
 
 class Step(NamedTuple):
@@ -156,10 +164,12 @@ class Step(NamedTuple):
     scores: Tensor
 
 
-def kwise_step(model: nn.Module, groups: Sequence[Group], pad_id: int, device: torch.device) -> Step:
+def kwise_step(
+    model: nn.Module, groups: Sequence[Group], pad_id: int, device: torch.device, scorer: Scorer = score_groups
+) -> Step:
     """Forward of one batch: each distinct response once, every pair of a prompt in the loss, ties dropped."""
     targets = Targets(*(tensor.to(device) for tensor in make_targets(groups)))
-    scores = score_groups(model, groups, pad_id, device)[targets.which]
+    scores = scorer(model, groups, pad_id, device)[targets.which]
     accuracy = kwise_accuracy(scores.detach(), targets.ranks, targets.mask)
     return Step(kwise_loss(scores, targets.ranks, targets.mask), accuracy, scores)
 

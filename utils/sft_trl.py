@@ -7,6 +7,7 @@ nothing here copies that model: checkpoints are saved and read again.
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,28 +44,31 @@ def make_trainer(run: SFTRun, work_dir: str) -> SFTTrainer:
             f'TRL cannot be imported ({error}): run "pip install trl==1.16.0" or use backend "own".'
         ) from None
     cfg = run.cfg
-    arguments = SFTConfig(
-        output_dir=work_dir,
-        num_train_epochs=cfg.epochs,
-        per_device_train_batch_size=cfg.batch_size,
-        learning_rate=cfg.learning_rate,
-        lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": cfg.final_lr_fraction},
-        optim="adamw_torch_fused",
-        adam_beta1=cfg.adam_beta1,
-        adam_beta2=cfg.adam_beta2,
-        weight_decay=cfg.weight_decay,
-        max_grad_norm=cfg.max_grad_norm,
-        seed=stream_seed(run.seed, run.label, "trl") % 2**32,
-        max_length=None,
-        bf16=False,
-        use_cpu=run.model.device.type == "cpu",
-        gradient_checkpointing=False,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
+    # FutureWarning: gradient_checkpointing has a new name in transformers, but TRL's default is set under the old one.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        arguments = SFTConfig(
+            output_dir=work_dir,
+            num_train_epochs=cfg.epochs,
+            per_device_train_batch_size=cfg.batch_size,
+            learning_rate=cfg.learning_rate,
+            lr_scheduler_type="cosine_with_min_lr",
+            lr_scheduler_kwargs={"min_lr_rate": cfg.final_lr_fraction},
+            optim="adamw_torch_fused",
+            adam_beta1=cfg.adam_beta1,
+            adam_beta2=cfg.adam_beta2,
+            weight_decay=cfg.weight_decay,
+            max_grad_norm=cfg.max_grad_norm,
+            seed=stream_seed(run.seed, run.label, "trl") % 2**32,
+            max_length=None,
+            bf16=False,
+            use_cpu=run.model.device.type == "cpu",
+            gradient_checkpointing=False,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
     return SFTTrainer(
         model=run.model, args=arguments, train_dataset=to_dataset(run.train), processing_class=run.tokenizer
     )
