@@ -33,9 +33,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "win_rates": lambda: plotting.win_rates(SUMMARY),
     "overoptimisation": lambda: plotting.overoptimisation(PRESSURE),
     "best_of_n": lambda: plotting.best_of_n([{"n": n, "proxy": n / 9, "gold": 5.0} for n in (1, 2, 4)]),
-    "ladder": lambda: plotting.ladder(
-        [{"policy": p, "params": n, "gold": 4, "se": 0.1} for p in "ab" for n in (9, 99)]
-    ),
+    "ladder": lambda: plotting.ladder([{"policy": p, "params": n, "gold": 4, "se": 0.1} for p in "ab" for n in (9, 99)]),
     "agreement": lambda: plotting.agreement_bars(["training", "held-out"], [0.72, 0.77], [0.726, None]),
     "calibration": lambda: plotting.calibration([0.1, 0.9], [0.2, 0.8], [5, 50]),
     "histogram": lambda: plotting.histogram({"sft": [1.0, 2.0], "ppo": [2.0, 3.0]}, "gold (points)"),
@@ -64,9 +62,7 @@ def test_pipeline_map(here: str | None) -> None:
 
 
 def test_every_stage_of_the_architecture_is_on_the_map() -> None:
-    stages = (
-        "prompts labelers demonstrations sft init comparisons reward sft_select ppo ppo_ptx evaluate report".split()
-    )
+    stages = "prompts labelers demonstrations sft init comparisons reward sft_select ppo ppo_ptx evaluate report".split()
     for stage in stages:
         plotting.pipeline_map(stage)
     with pytest.raises(UserError, match="no stage 'dpo'"):
@@ -107,8 +103,10 @@ def test_use_style_sets_pyplot() -> None:
 
 
 def test_a_policy_has_one_colour_and_one_marker_everywhere() -> None:
-    assert set(plotting.COLOURS) == set(plotting.MARKERS) == set(plotting.LABELS) == set(plotting.POLICIES)
-    assert len(set(plotting.COLOURS.values())) == len(set(plotting.MARKERS.values())) == len(plotting.POLICIES)
+    assert (
+        set(plotting.COLOURS) == set(plotting.MARKERS) == set(plotting.LABELS) == set(plotting.ORDER) > set(plotting.POLICIES)
+    )
+    assert len(set(plotting.COLOURS.values())) == len(set(plotting.MARKERS.values())) == len(plotting.ORDER)
     assert set(plotting.COLOURS.values()) <= set(plotting.OKABE_ITO)
     bars = plotting.bars_with_intervals(["ppo", "base"], [1, 2], [1, 2], [1, 2], "y").axes[0].patches
     assert to_rgb(bars[0].get_facecolor()) == to_rgb(plotting.COLOURS["ppo"])
@@ -117,7 +115,7 @@ def test_a_policy_has_one_colour_and_one_marker_everywhere() -> None:
 def test_gold_bars_show_the_numbers_of_the_summary_and_skip_what_is_missing() -> None:
     part = {k: v for k, v in SUMMARY.items() if not k.startswith(("gold.sft", "gold.ppo.greedy"))}
     axes = plotting.gold_by_policy(part).axes[0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["base", "prompted base", "PPO", "PPO-ptx"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["base", "prompted\nbase", "PPO", "PPO-ptx"]
     assert [bar.get_height() for bar in axes.patches] == [4.0, 5.0, 7.0, 8.0, 4.5, 5.5, 8.5]
     with pytest.raises(UserError, match="run the evaluate stage"):
         plotting.gold_by_policy({"seed": 1})

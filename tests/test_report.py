@@ -14,6 +14,7 @@ from utils.errors import UserError
 from utils.io import write_json, write_jsonl, write_text
 from utils.plotting import POLICIES
 from utils.report import SIMULATED, stage_seconds, terminal_table, write_report
+from utils.world.rubric import PARTS
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 USE_CASES = ("generation", "open_qa", "brainstorming", "chat")
@@ -31,7 +32,12 @@ def summary_of_a_run() -> dict[str, Any]:
     found |= {f"seconds.{name}": 3.0 * index + 1.5 for index, name in enumerate(STAGES)} | {"seconds.total": 121.5}
     found |= {"labelers.agreement_train": 0.728, "labelers.agreement_heldout": 0.771}
     found |= {"labelers.candidates": 90, "labelers.hired": 40}
-    found |= {"reward_model.accuracy_labels": 0.712, "reward_model.accuracy_heldout_labelers": 0.741}
+    found |= {
+        "reward_model.accuracy_labels": 0.712,
+        "reward_model.accuracy_labels_se": 0.004,
+        "reward_model.pairs": 31000,
+        "reward_model.accuracy_heldout_labelers": 0.741,
+    }
     found |= {
         "reward_model.accuracy_gold": 0.868,
         "reward_model.accuracy_gold_sft": 0.842,
@@ -41,17 +47,20 @@ def summary_of_a_run() -> dict[str, Any]:
         found |= {f"gold.{p}.mean": (3.9, 5.2, 6.6, 7.7, 7.6)[index], f"gold.{p}.se": 0.07}
         found |= {f"gold.{p}.greedy_mean": (4.4, 5.8, 7.4, 7.9, 7.9)[index], f"gold.{p}.greedy_se": 0.06}
         found |= {f"kl.{p}": (4.1, 3.2, 0.0, 1.1, 1.0)[index], f"web_loss.{p}": (0.70, 0.70, 1.19, 1.27, 0.75)[index]}
-        found |= {f"facts.{p}": 0.9 - 0.02 * index, f"ended.{p}": 0.4 + 0.12 * index, f"gold.{p}.truthful": 0.8}
+        found |= {f"facts.{p}": 0.9 - 0.02 * index, f"ended.{p}": 0.4 + 0.12 * index, f"words.{p}": 9.0}
+        found |= {f"parts.{p}.{part}{end}": 0.5 + 0.1 * index for part in PARTS for end in ("", "_greedy")}
+        found |= {f"truth.{p}.{said}": 0.25 for said in ("true", "misconception", "idk", "other")}
     for a, b, mean in (
         ("prompted", "base", 0.66),
         ("sft", "prompted", 0.69),
         ("ppo", "sft", 0.68),
         ("ppo_ptx", "sft", 0.66),
     ):
-        found |= {
-            f"winrate.{a}_vs_{b}.{k}": v for k, v in {"mean": mean, "low": mean - 0.03, "high": mean + 0.03}.items()
-        }
+        found |= {f"winrate.{a}_vs_{b}.{k}": v for k, v in {"mean": mean, "low": mean - 0.03, "high": mean + 0.03}.items()}
         found |= {f"winrate.{a}_vs_{b}.n": 900}
+    for pair, gain in (("ppo_vs_sft", 1.1), ("ppo_vs_sft_greedy", 0.5), ("ppo_ptx_vs_ppo", -0.1)):
+        found |= {f"gold_gain.{pair}.mean": gain, f"gold_gain.{pair}.se": 0.05}
+    found |= {"gold.prompted_largest.mean": 5.9, "gold.prompted_largest.se": 0.06, "gold.init.mean": 6.2, "web_loss.init": 0.9}
     return found | {"gold_wins.ppo_vs_sft": 0.86, "gold_ties.ppo_vs_sft": 0.33}
 
 
@@ -90,7 +99,10 @@ def write_run(folder: Path) -> Path:
     cleaning = [{"reason": "duplicate", "count": 431, "share": 0.07, "example": f"Tell me {ATTACK}"},
                 {"reason": "personal data", "count": 62, "share": 0.01, "example": "Mail [EMAIL]"}]  # fmt: skip
     write_json(folder / "prompts" / "cleaning.json", cleaning)
-    write_json(folder / "prompts" / "use_cases.json", [{"use case": "generation", "prompts": 10, "paper %": 45.6}])
+    table = [{"use case": "generation", "prompts": 10, "paper %": 45.6}]
+    write_json(folder / "prompts" / "tables.json", {"use_cases": table, "empty": []})
+    rewards, golds = {"epoch_01": -0.1, "epoch_16": 0.2}, {"epoch_01": 6.0, "epoch_16": 6.6}
+    write_json(folder / "sft_select" / "selection.json", {"chosen": "epoch_16", "reward": rewards, "gold": golds})
     people = [
         {"labeler_id": f"c{i}", "flagging": float(rng.uniform(0.6, 1)), "ranking": float(rng.uniform(0.6, 0.9)),
          "passed": i % 2 == 0, "hired": i % 2 == 0, "reliable": i % 5 > 0, "failed": ["ranking"] if i % 2 else []}
@@ -99,18 +111,17 @@ def write_run(folder: Path) -> Path:
     write_json(folder / "labelers" / "screening.json", people)
     for stage in ("sft", "reward", "ppo", "ppo_ptx"):
         curve = [
-            {"step": step, "loss": 1 + 2 * math.exp(-step / 20) + 0.05 * float(rng.normal()), "lr": 1e-3}
-            for step in range(90)
+            {"step": step, "loss": 1 + 2 * math.exp(-step / 20) + 0.05 * float(rng.normal()), "lr": 1e-3} for step in range(90)
         ]
         for row in curve if stage.startswith("ppo") else ():
             row |= {
-                "reward": row["step"] / 60,
-                "kl": row["step"] / 80,
+                "score": row["step"] / 60,
+                "kl_k1": row["step"] / 80,
                 "entropy": 1.5 - row["step"] / 200,
                 "odd_key": 1.0,
             }
         write_jsonl(folder / stage / "metrics.jsonl", curve)
-    write_text(folder / "config.yaml", f"profile: tiny\nnote: '{ATTACK}'\n")
+    write_text(folder / "report" / "config.yaml", f"profile: tiny\nnote: '{ATTACK}'\n")
     return folder
 
 
@@ -168,9 +179,7 @@ def test_text_of_models_and_people_is_escaped(page_text: str) -> None:
 
 
 def test_page_loads_nothing_from_outside(page_text: str) -> None:
-    assert (
-        "http:" not in page_text and "https:" not in page_text and "//" not in re.sub(r"[^/\w]//[^/\w]", "", page_text)
-    )
+    assert "http:" not in page_text and "https:" not in page_text and "//" not in re.sub(r"[^/\w]//[^/\w]", "", page_text)
     for tag, attrs in Page(page_text).tags:
         assert tag not in {"script", "link", "iframe", "object", "embed", "base"}
         for name in ("src", "href", "xlink:href", "action"):
@@ -218,17 +227,18 @@ def test_before_and_after_shows_the_policies_in_order_on_the_same_prompt(page_te
         ]
 
 
-def test_gains_are_paired_over_prompts_at_both_temperatures(page_text: str) -> None:
-    rows = [r for r in samples_of_a_run() if r["temperature"] == 1.0]
-    gold = {p: np.array([r["gold"] for r in rows if r["policy"] == p]) for p in ("sft", "ppo")}
-    mean = float((gold["ppo"] - gold["sft"]).mean())
-    assert f"{mean:+.3f} ±" in page_text
-    assert "gain, greedy" in page_text
+def test_gains_are_shown_at_both_temperatures_in_standard_errors(page_text: str) -> None:
+    row = page_text.split("Gold points gained, paired over prompts")[1].split("<tr>")[2]
+    assert re.findall(r">([^<>]+)</td>", row)[:6] == ["PPO", "SFT", "+1.100 ± 0.050", "+22.0", "33.0%", "+0.500 ± 0.050"]
+
+
+def test_parts_truth_selection_and_prompt_tables_are_shown(page_text: str) -> None:
+    for shown in ("Parts of the gold rubric (0 to 1), greedy", "popular wrong answer", "epoch 16", "paper %", "What PPO logs"):
+        assert shown in page_text, shown
 
 
 def test_unknown_metrics_are_still_drawn(page_text: str) -> None:
-    assert "1 more curves" not in page_text.split('id="curves"')[0]
-    assert "odd key" in page_text
+    assert "more: lr, odd key" in page_text and 'id="curve-ppo-' not in page_text.split('id="curves"')[0]
 
 
 def test_whatever_is_missing_is_left_out(tmp_path: Path) -> None:
@@ -250,12 +260,13 @@ def test_any_one_stage_may_be_missing(tmp_path: Path, stage: str, monkeypatch: p
 
 
 def test_own_prompts_without_gold_or_use_cases(tmp_path: Path) -> None:
-    row = {"prompt_id": "1", "prompt": "Hi", "temperature": 1.0, "completion": "", "ended": True, "gold": None}
+    row = {"prompt_id": "1", "prompt": "Hi", "temperature": 1.0, "completion": "", "ended": True, "reward": 0.25}
     rows = [row | {"policy": policy} for policy in ("sft", "ppo")]
     write_jsonl(tmp_path / "evaluate" / "samples.jsonl", rows)
     write_report(tmp_path, {"kl.ppo": 1.0}, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     Page(text)
+    assert "+0.25</b>" in text and "The number is the reward model" in text
     assert "(nothing)" in text and 'id="samples"' in text and 'id="sharpening"' not in text
 
 
@@ -289,7 +300,7 @@ def test_terminal_table_is_aligned_narrow_and_complete() -> None:
     assert max(map(len, lines)) <= 88
     header, rule, *rows = lines[:7]
     assert header.split()[:2] == ["policy", "gold"] and set(rule) == {"-", " "}
-    assert len({len(line) for line in rows}) == 1
+    assert len({len(line) for line in rows[:2]}) == 1
     assert "7.70 ± 0.07" in text and "7.90 ± 0.06" in text and "1.270" in text
     assert re.search(r"PPO over SFT +0\.680 +0\.650 to 0\.710 +900", text)
     assert "72.8% agree in training" in text and "0.868 gold" in text and "total 122" in text

@@ -31,9 +31,16 @@ Row = Mapping[str, Any]
 INK, MUTED, GRID, CARD = "#1f2a36", "#66727f", "#dfe4ea", "#fefefe"
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#999999")
 POLICIES = ("base", "prompted", "sft", "ppo", "ppo_ptx")
-COLOURS = {"base": "#999999", "prompted": "#56B4E9", "sft": "#0072B2", "ppo": "#D55E00", "ppo_ptx": "#009E73"}
-MARKERS = {"base": "o", "prompted": "v", "sft": "s", "ppo": "D", "ppo_ptx": "^"}
-LABELS = {"base": "base", "prompted": "prompted base", "sft": "SFT", "ppo": "PPO", "ppo_ptx": "PPO-ptx"}
+ORDER = ("base", "prompted", "prompted_largest", "init", "sft", "ppo", "ppo_ptx")  # with those that only some tables show
+COLOURS = {
+    "base": "#999999", "prompted": "#56B4E9", "prompted_largest": "#CC79A7", "init": "#E69F00", "sft": "#0072B2",
+    "ppo": "#D55E00", "ppo_ptx": "#009E73",
+}  # fmt: skip
+MARKERS = {"base": "o", "prompted": "v", "prompted_largest": "P", "init": "X", "sft": "s", "ppo": "D", "ppo_ptx": "^"}
+LABELS = {
+    "base": "base", "prompted": "prompted base", "prompted_largest": "largest base, prompted", "init": "PPO start",
+    "sft": "SFT", "ppo": "PPO", "ppo_ptx": "PPO-ptx",
+}  # fmt: skip
 
 STYLE = {
     "figure.facecolor": CARD, "axes.facecolor": CARD, "savefig.facecolor": CARD, "figure.dpi": 110,
@@ -75,11 +82,16 @@ def policy_colour(policy: str, index: int = 0) -> str:
     return COLOURS.get(policy, OKABE_ITO[index % len(OKABE_ITO)])
 
 
+def in_order(policies: Iterable[str]) -> list[str]:
+    """Policies without repeats in the order of the pipeline; unknown ones after them, as they come."""
+    found = list(dict.fromkeys(policies))
+    return [p for p in ORDER if p in found] + [p for p in found if p not in ORDER]
+
+
 def present_policies(summary: Mapping[str, Any], prefix: str, suffix: str = "") -> list[str]:
-    """Policies p whose key `prefix.p` + suffix is a number in the summary: the known five first, in their order."""
+    """Policies p whose key `prefix.p` + suffix is a number in the summary, in order."""
     pattern = re.compile(re.escape(prefix) + r"\.(\w+)" + re.escape(suffix))
-    found = [m[1] for key in summary if (m := pattern.fullmatch(key)) and number(summary, key) is not None]
-    return [p for p in POLICIES if p in found] + [p for p in found if p not in POLICIES]
+    return in_order(m[1] for key in summary if (m := pattern.fullmatch(key)) and number(summary, key) is not None)
 
 
 def number(row: Mapping[str, Any], key: str) -> float | None:
@@ -113,9 +125,7 @@ def alt_text(figure: Figure) -> str:
         return str(figure.get_label())
     parts = [" against ".join(filter(None, (a.get_ylabel(), a.get_xlabel()))) for a in figure.axes]
     titles = [a.get_title(loc="left") or a.get_title() for a in figure.axes]
-    return (
-        "; ".join(filter(None, (": ".join(filter(None, pair)) for pair in zip(titles, parts, strict=True)))) or "figure"
-    )
+    return "; ".join(filter(None, (": ".join(filter(None, pair)) for pair in zip(titles, parts, strict=True)))) or "figure"
 
 
 def _same_length(**columns: Sequence[Any]) -> None:
@@ -147,9 +157,11 @@ def _errors(means: Sequence[float], lows: Sequence[float], highs: Sequence[float
 
 
 def _value_labels(axes: Axes, xs: Iterable[float], tops: Iterable[float], values: Iterable[float], form: str) -> None:
-    """Print each value above its bar and its interval."""
+    """Print each value above its bar and its interval, on a patch that keeps lines behind it from crossing it."""
+    patch = {"facecolor": CARD, "edgecolor": "none", "pad": 0.6}
+    look = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "bbox": patch}
     for x, top, value in zip(xs, tops, values, strict=True):
-        axes.annotate(form.format(value), (x, top), (0, 3), textcoords="offset points", ha="center", fontsize=8)
+        axes.annotate(form.format(value), (x, top), (0, 3), **look)
 
 
 @_styled
@@ -201,7 +213,8 @@ _ERROR_BARS = {"ecolor": INK, "elinewidth": 1.3, "capsize": 3, "capthick": 1.3}
 
 def _category_axis(axes: Axes, labels: Sequence[str]) -> None:
     """Names below the bars, and no vertical grid between them."""
-    axes.set_xticks(range(len(labels)), labels)
+    wrapped = [re.sub(r",? ", "\n", label, count=1) if len(label) > 9 else label for label in labels]
+    axes.set_xticks(range(len(labels)), wrapped)
     axes.grid(axis="x", visible=False)
 
 
@@ -209,10 +222,11 @@ def _category_axis(axes: Axes, labels: Sequence[str]) -> None:
 def gold_by_policy(summary: Mapping[str, Any], maximum: float | None = None, confidence: float = 0.95) -> Figure:
     """Gold score of every policy at temperature 1 (full bars) and greedy (pale bars), with intervals from the SEs.
 
-    summary: `gold.p.mean`, `.se`, `.greedy_mean`, `.greedy_se`; policies without a mean are left out.
+    summary: `gold.p.mean`, `.se`, `.greedy_mean`, `.greedy_se`; policies without a mean, and the model that PPO
+    starts from (a short SFT), are left out.
     maximum: points of the whole rubric, for the label.
     """
-    policies = present_policies(summary, "gold", ".mean")
+    policies = [p for p in present_policies(summary, "gold", ".mean") if p != "init"]
     if not policies:
         raise UserError("figure: the summary has no gold.<policy>.mean; run the evaluate stage.")
     figure = _figure(max(5.6, 1.1 * len(policies)), 3.4)
@@ -224,9 +238,7 @@ def gold_by_policy(summary: Mapping[str, Any], maximum: float | None = None, con
         halves = [z * (number(summary, f"gold.{p}.{kind}se") or 0.0) for _, p in shown]
         xs = np.array([i + offset for i, _ in shown])
         colours = [policy_colour(p, i) for i, p in shown]
-        bars = axes.bar(
-            xs, means, 0.38, color=colours, edgecolor=colours, linewidth=1.2, yerr=halves, error_kw=_ERROR_BARS
-        )
+        bars = axes.bar(xs, means, 0.38, color=colours, edgecolor=colours, linewidth=1.2, yerr=halves, error_kw=_ERROR_BARS)
         for bar in bars if kind else ():
             bar.set_facecolor((*matplotlib.colors.to_rgb(bar.get_edgecolor()), 0.28))
         _value_labels(axes, xs, np.add(means, halves), means, "{:.2f}")
@@ -285,9 +297,7 @@ def screening(rows: Sequence[Row], cuts: tuple[float, float] = (0.75, 0.75)) -> 
         (False, False, "careless, not hired", "X", OKABE_ITO[1]),
     )
     for hired, reliable, name, marker, colour in groups:
-        mine = [
-            i for i, r in enumerate(rows) if (bool(r.get("hired")), bool(r.get("reliable", True))) == (hired, reliable)
-        ]
+        mine = [i for i, r in enumerate(rows) if (bool(r.get("hired")), bool(r.get("reliable", True))) == (hired, reliable)]
         told.append(f"{name} {len(mine)}")
         if mine:
             xs, ys = [flagging[i] for i in mine], [ranking[i] for i in mine]
@@ -297,7 +307,7 @@ def screening(rows: Sequence[Row], cuts: tuple[float, float] = (0.75, 0.75)) -> 
     axes.set_xlabel("agreement on flagging (%)")
     axes.set_ylabel("agreement on ranking (%)")
     axes.set_title("Screening of simulated candidates")
-    axes.legend(loc="best")
+    figure.legend(loc="outside lower center", ncols=2)
     return _finish(figure, "Screening of simulated candidates: " + ", ".join(told))
 
 
@@ -324,9 +334,7 @@ def comparisons_of(summary: Mapping[str, Any]) -> list[Comparison]:
             stem = key.removesuffix("mean")
             low, high = (number(summary, stem + end) for end in ("low", "high"))
             ends = (math.nan if low is None else low, math.nan if high is None else high)
-            found.append(
-                Comparison(match[1], match[2], float(summary[key]), *ends, int(number(summary, stem + "n") or 0))
-            )
+            found.append(Comparison(match[1], match[2], float(summary[key]), *ends, int(number(summary, stem + "n") or 0)))
     return found
 
 
@@ -380,9 +388,7 @@ def _curve(axes: Axes, rows: Sequence[Row], x: str, key: str, colour: str, label
         axes.plot(known[:, 0], known[:, 1], color=colour, linewidth=0.7, alpha=0.3)
         axes.plot(known[:, 0], _smooth(known[:, 1]), color=colour, label=label)
     else:
-        axes.plot(
-            known[:, 0], known[:, 1], color=colour, label=label, marker="o" if len(known) < 13 else None, markersize=4
-        )
+        axes.plot(known[:, 0], known[:, 1], color=colour, label=label, marker="o" if len(known) < 13 else None, markersize=4)
     return known[:, 1].tolist()
 
 
@@ -438,9 +444,7 @@ def _proxy_over_gold(xs: list[float], proxy: list[float], gold: list[float], se:
     below.set_ylabel("gold score (points)")
     below.set_xlabel(xlabel)
     best = int(np.argmax(gold))
-    below.annotate(
-        "best", (xs[best], gold[best] + se[best]), (0, 5), textcoords="offset points", ha="center", fontsize=8.5
-    )
+    below.annotate("best", (xs[best], gold[best] + se[best]), (0, 5), textcoords="offset points", ha="center", fontsize=8.5)
     below.margins(y=0.22)
     return figure
 
@@ -453,9 +457,7 @@ def overoptimisation(rows: Sequence[Row]) -> Figure:
     """
     kl, proxy, gold = _columns(rows, "kl", "proxy", "gold")
     se = [number(row, "gold_se") or 0.0 for row in rows]
-    figure = _proxy_over_gold(
-        [max(v, 0.0) for v in kl], proxy, gold, se, "KL to the reference (nats a response, root scale)"
-    )
+    figure = _proxy_over_gold([max(v, 0.0) for v in kl], proxy, gold, se, "KL to the reference (nats a response, root scale)")
     for axes in figure.axes:
         axes.set_xscale("function", functions=(lambda v: np.sign(v) * np.sqrt(np.abs(v)), lambda r: np.sign(r) * r**2))
     top = max(*kl, 1e-6)
@@ -501,9 +503,9 @@ def ladder(rows: Sequence[Row], confidence: float = 0.95) -> Figure:
     _columns(rows, "params", "gold")
     figure = _figure(5.2, 3.4)
     axes = figure.subplots()
-    names = list(dict.fromkeys(str(row.get("policy", "")) for row in rows))
+    names = [str(row.get("policy", "")) for row in rows]
     told = []
-    for index, name in enumerate([p for p in POLICIES if p in names] + [p for p in names if p not in POLICIES]):
+    for index, name in enumerate(in_order(names)):
         mine = sorted((row for row in rows if str(row.get("policy", "")) == name), key=lambda row: row["params"])
         params, gold = _columns(mine, "params", "gold")
         reach = [normal_quantile(confidence) * (number(row, "se") or 0.0) for row in mine]
@@ -551,9 +553,7 @@ def calibration(predicted: Sequence[float], observed: Sequence[float], counts: S
 
 
 @_styled
-def histogram(
-    values: Sequence[float] | Mapping[str, Sequence[float]], xlabel: str, bins: int = 30, title: str = ""
-) -> Figure:
+def histogram(values: Sequence[float] | Mapping[str, Sequence[float]], xlabel: str, bins: int = 30, title: str = "") -> Figure:
     """Distribution of one list of numbers, or of one a policy over the same bins. xlabel says the unit."""
     named = values if isinstance(values, Mapping) else {"": values}
     if not named or any(len(v) == 0 for v in named.values()):
@@ -563,7 +563,7 @@ def histogram(
     edges = np.histogram_bin_edges(np.concatenate([np.asarray(v, float) for v in named.values()]), bins)
     for index, (name, column) in enumerate(named.items()):
         colour = policy_colour(name, index)
-        axes.hist(column, edges, color=colour, alpha=0.25 if len(named) > 1 else 0.85)
+        axes.hist(column, edges, color=colour, alpha=0.14 if len(named) > 1 else 0.85)
         if len(named) > 1:
             axes.hist(column, edges, histtype="step", color=colour, linewidth=1.6, label=policy_label(name))
     axes.set_xlabel(xlabel)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,14 +19,13 @@ from matplotlib.figure import Figure
 
 from utils import plotting
 from utils.errors import UserError
-from utils.evaluation.statistics import paired_difference
 from utils.io import read_json, read_jsonl, read_text, write_text
-from utils.plotting import Row, comparisons_of, number, policy_label, present_policies
+from utils.plotting import Row, comparisons_of, in_order, number, policy_label, present_policies
+from utils.ppo import GLOSSARY
 from utils.world.rubric import GOLD_MAX, PARTS
 
 Summary = Mapping[str, Any]
 SIMULATED = "Labelers and gold score are simulated; no number here comes from people."
-STEPS = (("base", "prompted"), ("prompted", "sft"), ("sft", "ppo"), ("sft", "ppo_ptx"))
 JUDGES = "held-out simulated labelers"
 WIDTH = 88  # columns of the terminal table
 PAPER_AGREEMENT = {"train": 0.726, "heldout": 0.773}
@@ -53,13 +53,9 @@ def _duration(seconds: float) -> str:
 
 
 def _policies(summary: Summary) -> list[str]:
-    """Policies that any per-policy figure names, in the fixed order."""
-    found: list[str] = []
-    for prefix, suffix in (("gold", ".mean"), ("kl", ""), ("web_loss", ""), ("facts", ""), ("ended", "")):
-        found += present_policies(summary, prefix, suffix)
-    return [p for p in plotting.POLICIES if p in found] + [
-        p for p in dict.fromkeys(found) if p not in plotting.POLICIES
-    ]
+    """Policies that any per-policy figure names, in order."""
+    figures = (("gold", ".mean"), ("reward", ".mean"), ("kl", ""), ("web_loss", ""), ("facts", ""), ("ended", ""))
+    return in_order(policy for prefix, suffix in figures for policy in present_policies(summary, prefix, suffix))
 
 
 def _with_se(summary: Summary, stem: str, kind: str = "") -> str:
@@ -75,6 +71,7 @@ def _policy_rows(summary: Summary) -> list[dict[str, str]]:
             "policy": policy_label(p),
             "gold T=1": _with_se(summary, f"gold.{p}"),
             "gold greedy": _with_se(summary, f"gold.{p}", "greedy_"),
+            "reward": _with_se(summary, f"reward.{p}"),
             "KL": _show(number(summary, f"kl.{p}")),
             "web loss": _show(number(summary, f"web_loss.{p}"), "{:.3f}"),
             "facts": _show(number(summary, f"facts.{p}"), "{:.1%}"),
@@ -88,9 +85,7 @@ def _policy_rows(summary: Summary) -> list[dict[str, str]]:
 def stage_seconds(summary: Summary) -> dict[str, float]:
     """seconds.<stage> of a summary, without the total."""
     names = [key.removeprefix("seconds.") for key in summary if key.startswith("seconds.")]
-    return {
-        name: value for name in names if name != "total" and (value := number(summary, f"seconds.{name}")) is not None
-    }
+    return {name: value for name in names if name != "total" and (value := number(summary, f"seconds.{name}")) is not None}
 
 
 # --- terminal ------------------------------------------------------------------------------------------------------
@@ -161,30 +156,36 @@ def terminal_table(summary: Summary) -> str:
 
 
 def _html_table(rows: Sequence[Row], caption: str = "", raw: Sequence[str] = ()) -> str:
-    """A table of plain rows; numbers to the right. Columns in `raw` hold finished HTML, all others are escaped."""
+    """A table of plain rows, columns of numbers to the right. Columns in `raw` hold finished HTML, others are escaped."""
     if not rows:
         return ""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    head = "".join(f"<th>{esc(str(name).replace('_', ' '))}</th>" for name in names)
-    body = "".join("<tr>" + "".join(_cell(row.get(name), name in raw) for name in names) + "</tr>" for row in rows)
+    columns = {name: [_cell(row.get(name), name in raw) for row in rows] for name in names}
+    right = {name for name in names if name not in raw and all(_NUMERIC.match(cell) for cell in columns[name])}
+    tag = {name: ' class="n"' if name in right else "" for name in names}
+    head = "".join(f"<th{tag[name]}>{esc(str(name).replace('_', ' '))}</th>" for name in names)
+    lines = ("".join(f"<td{tag[name]}>{columns[name][index]}</td>" for name in names) for index in range(len(rows)))
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
     title = f"<caption>{esc(caption)}</caption>" if caption else ""
-    return f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    short = all(len(str(row.get(names[0], ""))) < 34 for row in rows)
+    kind = ' class="keep"' if short else ""
+    return f'<div class="scroll"><table{kind}>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+_NUMERIC = re.compile(r"([-+]?\d[\d.,%± to-]*)?$")
 
 
 def _cell(value: Any, raw: bool = False) -> str:
+    """Content of a cell as HTML."""
     if raw:
-        return f"<td>{value or ''}</td>"
-    if isinstance(value, bool) or value is None:
-        return f"<td>{'' if value is None else 'yes' if value else 'no'}</td>"
-    if isinstance(value, int | float):
-        return (
-            f'<td class="n">{value:,}</td>'
-            if isinstance(value, int)
-            else f'<td class="n">{_show(value, "{:.3g}")}</td>'
-        )
-    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    numeric = text[:1].isdigit() or text[:2] in {"-" + d for d in "0123456789"}
-    return f'<td class="n">{esc(text)}</td>' if numeric and len(text) < 16 else f"<td>{esc(text)}</td>"
+        return str(value or "")
+    if value is None or isinstance(value, bool):
+        return "" if value is None else "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return _show(value, "{:.3g}")
+    return esc(", ".join(map(str, value)) if isinstance(value, list | tuple) else value)
 
 
 def _picture(name: str, draw: Callable[[], Figure], caption: str = "", wide: bool = False) -> str:
@@ -197,10 +198,10 @@ def _picture(name: str, draw: Callable[[], Figure], caption: str = "", wide: boo
     return f'<figure class="card{" wide" if wide else ""}">{plotting.inline_svg(figure, name)}{below}</figure>'
 
 
-def _grid(*pieces: str) -> str:
-    """Cards side by side where there is room."""
+def _grid(*pieces: str, kind: str = "") -> str:
+    """Cards side by side where there is room; kind "small" for many of them."""
     inside = "".join(pieces)
-    return f'<div class="grid">{inside}</div>' if inside else ""
+    return f'<div class="grid {kind}">{inside}</div>' if inside else ""
 
 
 def _details(title: str, body: str) -> str:
@@ -210,9 +211,7 @@ def _details(title: str, body: str) -> str:
 def _section(anchor: str, title: str, lead: str, *bodies: str) -> tuple[str, str, str]:
     """(anchor, title, HTML); HTML is blank if no body has anything to show. `lead` is plain text."""
     body = "".join(bodies)
-    text = (
-        f'<section id="{anchor}"><h2>{esc(title)}</h2><p class="lead">{esc(lead)}</p>{body}</section>' if body else ""
-    )
+    text = f'<section id="{anchor}"><h2>{esc(title)}</h2><p class="lead">{esc(lead)}</p>{body}</section>' if body else ""
     return anchor, title, text
 
 
@@ -226,15 +225,17 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
 
-def _tables(folder: Path, leave_out: Sequence[str]) -> str:
-    """Every further table (a JSON list of rows) that a stage left in its folder."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        rows = [] if path.stem in leave_out else _rows(path)
-        if rows:
-            title = path.stem.replace("_", " ").capitalize()
-            found.append(_html_table(rows[:200], title))
-    return "".join(found)
+def _tables(path: Path) -> str:
+    """All tables of a JSON file {name: rows}; blank if it is absent."""
+    if not path.is_file():
+        return ""
+    found = read_json(path)
+    named = found.items() if isinstance(found, dict) else ()
+    return "".join(
+        _html_table([row for row in rows if isinstance(row, dict)], str(name).replace("_", " ").capitalize())
+        for name, rows in named
+        if isinstance(rows, list)
+    )
 
 
 # --- sections ------------------------------------------------------------------------------------------------------
@@ -249,18 +250,14 @@ def _tiles(summary: Summary) -> str:
     get, tiles = (lambda key: number(summary, key)), []
     base, best = get("gold.base.mean"), get("gold.ppo.mean")
     if base is not None and best is not None:
-        tiles.append(
-            _tile(f"{base:.1f} → {best:.1f}", "gold score, base to PPO", f"of {GOLD_MAX:g} points, temperature 1")
-        )
+        tiles.append(_tile(f"{base:.1f} → {best:.1f}", "gold score, base to PPO", f"of {GOLD_MAX:g} points, temperature 1"))
     for pair in comparisons_of(summary):
         if (pair.a, pair.b) == ("ppo", "sft"):
             note = f"{_show(pair.low, '{:.0%}')} to {_show(pair.high, '{:.0%}')}, ties half" if pair.n else "ties half"
             tiles.append(_tile(f"{pair.mean:.0%}", "PPO preferred to SFT", note))
     greedy = (get("gold.ppo.greedy_mean"), get("gold.sft.greedy_mean"))
     if None not in greedy:
-        tiles.append(
-            _tile(f"{greedy[0] - greedy[1]:+.2f}", "PPO over SFT, both greedy", "gold points; not mere sharpening")
-        )
+        tiles.append(_tile(f"{greedy[0] - greedy[1]:+.2f}", "PPO over SFT, both greedy", "gold points; not mere sharpening"))
     for key, form, what, note in (
         ("reward_model.accuracy_gold", "{:.0%}", "reward model agrees with gold", "pairs on unseen prompts"),
         ("labelers.agreement_train", "{:.1%}", "two simulated labelers agree", "the paper's people: 72.6 %"),
@@ -278,9 +275,7 @@ def _overview(summary: Summary) -> tuple[str, str, str]:
     wins = comparisons_of(summary)
     pictures = _grid(
         _picture("gold", lambda: plotting.gold_by_policy(summary, GOLD_MAX), "Bars: 95 % intervals.") if gold else "",
-        _picture("wins", lambda: plotting.win_rates(summary), "95 % intervals, final-evaluation rules.")
-        if wins
-        else "",
+        _picture("wins", lambda: plotting.win_rates(summary), "95 % intervals, final-evaluation rules.") if wins else "",
     )
     lead = "Every policy on the same held-out prompts, which served no choice. ± is one standard error over prompts."
     return _section("results", "Results", lead, pictures, _html_table(rows), _win_table(summary))
@@ -303,18 +298,14 @@ def _win_table(summary: Summary) -> str:
 
 def _inputs(run_dir: Path) -> tuple[str, str, str]:
     cleaning = _html_table(_rows(run_dir / "prompts" / "cleaning.json"), "Prompts: what was dropped and why")
-    others = _details("More tables on the prompts", _tables(run_dir / "prompts", ("cleaning", "config", "data")))
-    lead = (
-        "Prompts after deduplication, the cap per user, the filter for personal data and the split by user (A.1-A.2)."
-    )
+    others = _details("Prompts by use case, source, user and length", _tables(run_dir / "prompts" / "tables.json"))
+    lead = "Prompts after deduplication, the cap per user, the filter for personal data and the split by user (A.1-A.2)."
     return _section("inputs", "What went in", lead, cleaning, others)
 
 
 def _labelers(run_dir: Path, summary: Summary) -> tuple[str, str, str]:
     groups = [("training", "train"), ("held-out", "heldout")]
-    known = [
-        (n, v, PAPER_AGREEMENT[k]) for n, k in groups if (v := number(summary, f"labelers.agreement_{k}")) is not None
-    ]
+    known = [(n, v, PAPER_AGREEMENT[k]) for n, k in groups if (v := number(summary, f"labelers.agreement_{k}")) is not None]
     rows = _rows(run_dir / "labelers" / "screening.json")
     scored = [r for r in rows if number(r, "flagging") is not None and number(r, "ranking") is not None]
     pictures = _grid(
@@ -324,37 +315,31 @@ def _labelers(run_dir: Path, summary: Summary) -> tuple[str, str, str]:
     hired, pool = number(summary, "labelers.hired"), number(summary, "labelers.candidates")
     told = f"{hired:.0f} of {pool:.0f} simulated candidates were hired. " if hired and pool else ""
     lead = told + "Labelers are simulated: gold rubric, personal weights, noise. Calibrated to the paper's agreement."
-    table = _details(f"All {len(rows)} candidates", _html_table(rows))
-    more = _details("More tables on the labelers", _tables(run_dir / "labelers", ("screening", "config", "data")))
-    return _section("labelers", "Labelers", lead, pictures, table, more)
+    return _section("labelers", "Labelers", lead, pictures, _details(f"All {len(rows)} candidates", _html_table(rows)))
 
 
 CURVE_LABELS = {
+    "gold": "gold score (points)",
     "loss": "training loss (nats a token)",
     "valid_loss": "validation loss (nats a token)",
     "pretrain_loss": "web loss (nats a token)",
     "accuracy": "pairs ordered right (share)",
-    "reward": "reward model (shifted)",
     "score": "reward model (shifted)",
-    "gold": "gold score (points)",
-    "kl": "KL, k1 (nats a response)",
     "kl_k1": "KL, k1 (nats a response)",
     "kl_k3": "KL, k3 (nats a response)",
     "entropy": "entropy (nats a token)",
     "clip_fraction": "clipped tokens (share)",
     "explained_variance": "explained variance of returns",
     "value_loss": "value loss",
-    "policy_loss": "policy loss",
     "length": "response length (tokens)",
     "ended": "responses that end (share)",
-    "ended_share": "responses that end (share)",
     "ptx_loss": "pretraining loss (nats a token)",
 }
-_NOT_CURVES = {"step", "epoch", "seconds", "time", "lr", "learning_rate"}
+_NOT_CURVES = {"step", "epoch", "seconds", "time"}
 _STAGES = (
     ("pretrain", "Pretraining"),
     ("sft", "SFT"),
-    ("init", "PPO initialisation (SFT with pretraining text)"),
+    ("init", "PPO start: SFT with pretraining text"),
     ("reward", "Reward model"),
     ("ppo", "PPO and PPO-ptx"),
 )
@@ -369,33 +354,57 @@ def _curves(run_dir: Path, summary: Summary) -> tuple[str, str, str]:
         if runs:
             seconds = [f"{policy_label(n)} {_duration(s)}" for n in runs if (s := number(summary, f"seconds.{n}"))]
             bodies.append(_stage_curves(stage, title, runs, ", ".join(seconds)))
-    lead = (
-        "As logged, pale; strong lines are running means. One step is one optimiser step, in PPO one round of episodes."
-    )
+        if stage == "sft":
+            bodies.append(_selection(run_dir / "sft_select" / "selection.json"))
+    glossary = [{"figure": key.replace("_", " "), "meaning": text} for key, text in GLOSSARY.items()]
+    bodies.append(_details("What PPO logs", _html_table(glossary)) if bodies[-1] else "")
+    lead = "Pale as logged, strong lines are running means. A step is an optimiser step, in PPO a round of episodes."
     return _section("curves", "Learning curves", lead, *bodies)
 
 
 def _stage_curves(stage: str, title: str, runs: Mapping[str, list[dict[str, Any]]], seconds: str) -> str:
+    """Figures of one stage: those with a label first, whatever else was logged folded away."""
     logged = dict.fromkeys(key for rows in runs.values() for row in rows for key in row)
     keys = [k for k in logged if any(number(r, k) is not None for rows in runs.values() for r in rows)]
     known = [k for k in CURVE_LABELS if k in keys]
     further = [k for k in keys if k not in known and k not in _NOT_CURVES]
-    data = runs if len(runs) > 1 else next(iter(runs.values()))
-    pictures = [
-        _picture(
-            f"curve-{stage}-{index}",
-            lambda key=key: plotting.training_curves(data, key, labels=_labels_of(stage)),
-        )
-        for index, key in enumerate([*known, *further])
-    ]
-    more = _details(f"{len(further)} more curves", _grid(*pictures[len(known) :])) if further else ""
+    data = runs if stage == "ppo" else next(iter(runs.values()))
+    xlabel = "round" if stage == "ppo" else "step"
+
+    def draw(index: int, key: str) -> str:
+        look = {"labels": _labels_of(stage), "xlabel": xlabel}
+        return _picture(f"curve-{stage}-{index}", lambda: plotting.training_curves(data, key, **look))
+
+    pictures = [draw(index, key) for index, key in enumerate([*known, *further])]
+    shown, hidden = pictures[: len(known)], pictures[len(known) :]
+    more = _details(f"{len(hidden)} more: {', '.join(further).replace('_', ' ')}", _grid(*hidden, kind="small"))
     note = f" <small>{esc(seconds)}</small>" if seconds else ""
-    return f"<h3>{esc(title)}{note}</h3>{_grid(*pictures[: len(known)])}{more}"
+    return f"<h3>{esc(title)}{note}</h3>{_grid(*shown, kind='small')}{more}"
 
 
 def _labels_of(stage: str) -> dict[str, str]:
     """Axis labels; the reward model's loss is of pairs, not of tokens."""
     return CURVE_LABELS | ({"loss": "loss, Eq. 1 (nats a pair)"} if stage == "reward" else {})
+
+
+def _selection(path: Path) -> str:
+    """Which SFT checkpoint was taken, and what the reward model and gold say of each."""
+    if not path.is_file():
+        return ""
+    found = read_json(path)
+    reward, gold = (found.get(name) or {} for name in ("reward", "gold"))
+    rows = [
+        {
+            "checkpoint": name.replace("_", " "),
+            "reward model": value,
+            "gold": gold.get(name),
+            "taken": name == found.get("chosen"),
+        }
+        for name, value in reward.items()
+    ]
+    if not gold:
+        rows = [{k: v for k, v in row.items() if k != "gold"} for row in rows]
+    return _html_table(rows, "SFT: the checkpoint that the reward model scores highest on validation prompts (3.5)")
 
 
 def _reward(run_dir: Path, summary: Summary) -> tuple[str, str, str]:
@@ -410,11 +419,13 @@ def _reward(run_dir: Path, summary: Summary) -> tuple[str, str, str]:
         _picture("best-of-n", lambda: plotting.best_of_n(best), "± one standard error.") if best else "",
         _picture("overoptimisation", lambda: plotting.overoptimisation(over)) if over else "",
     )
-    rows = [
-        {"reward_model": key.removeprefix("reward_model.").replace("_", " "), "value": value}
-        for key in summary
-        if key.startswith("reward_model.") and (value := number(summary, key)) is not None
-    ]
+    names = [key.removeprefix("reward_model.") for key in summary if key.startswith("reward_model.")]
+    rows = []
+    for name in names:
+        value, se = number(summary, f"reward_model.{name}"), number(summary, f"reward_model.{name}_se")
+        if value is not None and not name.endswith("_se"):
+            shown = f"{value:,.0f}" if value > 10 else f"{value:.3f}" + ("" if se is None else f" ± {se:.3f}")
+            rows.append({"figure": name.replace("_", " "), "value": shown})
     lead = (
         "Accuracy is the share of pairs ordered right, ties left out: against the labels, labelers who made no "
         "training data, and gold. Best of n is the cheap test: more samples help until the reward model is fooled."
@@ -430,27 +441,27 @@ def _is_greedy(row: Row) -> bool:
     return temperature in (None, "greedy") or number(row, "temperature") == 0.0
 
 
-def _order(policy: str) -> tuple[int, str]:
-    """Sorting key: the five policies in their order, then others by name."""
-    known = plotting.POLICIES
-    return (known.index(policy) if policy in known else len(known), policy)
-
-
 def _answer(row: Row) -> str:
-    """One policy's answer: name, gold score with a meter, text."""
-    policy, gold = str(row.get("policy", "")), number(row, "gold")
-    share = 0.0 if gold is None else min(100.0, max(0.0, 100.0 * gold / GOLD_MAX))
-    meter = "" if gold is None else f'<b>{gold:.1f}</b><i class="meter"><i style="width:{share:.0f}%"></i></i>'
+    """One policy's answer: name, gold score with a meter (the reward where there is no gold), text."""
+    policy, gold, reward = str(row.get("policy", "")), number(row, "gold"), number(row, "reward")
+    mark = ""
+    if gold is not None:
+        share = min(100.0, max(0.0, 100.0 * gold / GOLD_MAX))
+        mark = f'<b>{gold:.1f}</b><i class="meter"><i style="width:{share:.0f}%"></i></i>'
+    elif reward is not None:
+        mark = f"<b>{reward:+.2f}</b>"
     text = esc(row.get("completion", "")) or "<em>(nothing)</em>"
     cut = "" if row.get("ended", True) else '<span class="cut" title="cut off at the length limit"> …cut off</span>'
     colour = plotting.policy_colour(policy)
     name = f'<span class="who">{esc(policy_label(policy))}</span>'
-    return f'<div class="answer" style="--c:{colour}"><div class="top">{name}{meter}</div><p>{text}{cut}</p></div>'
+    return f'<div class="answer" style="--c:{colour}"><div class="top">{name}{mark}</div><p>{text}{cut}</p></div>'
 
 
 def _prompt_card(rows: Sequence[Row], note: str = "") -> str:
     """A prompt with all policies' answers side by side."""
-    ordered = sorted(rows, key=lambda row: _order(str(row.get("policy", ""))))
+    by_policy = {str(row.get("policy", "")): row for row in rows}
+    shown = [p for p in in_order(by_policy) if p in plotting.POLICIES or p not in plotting.ORDER]
+    ordered = [by_policy[policy] for policy in shown]
     tag = f'<span class="tag">{esc(str(rows[0].get("use_case", "")).replace("_", " "))}</span>'
     extra = f'<span class="tag strong">{esc(note)}</span>' if note else ""
     prompt = f'<div class="prompt">{tag}{extra}<p>{esc(rows[0].get("prompt", ""))}</p></div>'
@@ -472,13 +483,19 @@ def _one_each(group: Sequence[Row]) -> list[Row]:
     return list(first.values())
 
 
-def _first_of_each_use_case(groups: Mapping[str, list[Row]], at_most: int = 10) -> list[str]:
-    """Prompt ids: the first of every use case, then further ones in file order."""
+def _first_of_each_use_case(groups: Mapping[str, list[Row]]) -> list[str]:
+    """Prompt ids: the first of every use case; with fewer than four use cases, the first six prompts."""
     chosen: dict[str, str] = {}
     for key, group in groups.items():
         chosen.setdefault(str(group[0].get("use_case", "")), key)
-    rest = [key for key in groups if key not in chosen.values()]
-    return [*chosen.values(), *rest][:at_most]
+    return list(chosen.values()) if len(chosen) > 3 else list(groups)[:6]
+
+
+def _cards(groups: Mapping[str, list[Row]], keys: Sequence[str], open_cards: int = 5) -> str:
+    """Cards of the prompts `keys`; those after the first few are folded away."""
+    cards = [_prompt_card(_one_each(groups[key])) for key in keys if key in groups]
+    rest = cards[open_cards:]
+    return "".join(cards[:open_cards]) + _details(f"{len(rest)} more", "".join(rest))
 
 
 def _gains(groups: Mapping[str, list[Row]], a: str = "ppo", b: str = "sft") -> list[tuple[float, str]]:
@@ -495,8 +512,8 @@ def _samples(rows: Sequence[Row]) -> tuple[str, str, str]:
     hot, greedy = (_by_prompt([r for r in rows if _is_greedy(r) == flag]) for flag in (False, True))
     chosen = _first_of_each_use_case(hot or greedy)
     panels = {
-        "hot": "".join(_prompt_card(_one_each(hot[key])) for key in chosen if key in hot),
-        "greedy": "".join(_prompt_card(_one_each(greedy[key])) for key in chosen if key in greedy),
+        "hot": _cards(hot, chosen),
+        "greedy": _cards(greedy, chosen),
         "extremes": _extremes(hot),
     }
     names = {"hot": "temperature 1", "greedy": "greedy", "extremes": "PPO's largest gains and losses"}
@@ -509,9 +526,9 @@ def _samples(rows: Sequence[Row]) -> tuple[str, str, str]:
         for key in shown
     )
     bodies = "".join(f'<div class="panel p-{key}">{panels[key]}</div>' for key in shown)
-    lead = (
-        "The same held-out prompts, answered by every policy: the first prompt of each use case, not picked by hand. "
-        f"The number and bar are the gold score (0 to {GOLD_MAX:g})."
+    gold = any(number(row, "gold") is not None for row in rows)
+    lead = "The same held-out prompts, answered by every policy: the first prompt of each use case, not picked by hand. " + (
+        f"The number and bar are the gold score (0 to {GOLD_MAX:g})." if gold else "The number is the reward model's."
     )
     return _section("samples", "Before and after", lead, f'<div class="tabs">{switches}{bodies}</div>')
 
@@ -528,20 +545,23 @@ def _extremes(groups: Mapping[str, list[Row]], count: int = 3) -> str:
 # --- sharpening, tax, the rest -------------------------------------------------------------------------------------
 
 
-def _paired_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Gold gain of each step at T = 1 and greedy, paired over prompts, where at least 30 prompts have both."""
-    found = []
-    for before, after in STEPS:
-        row: dict[str, Any] = {"step": f"{policy_label(before)} → {policy_label(after)}"}
-        for flag, name in ((False, "T = 1"), (True, "greedy")):
-            groups = _by_prompt([r for r in rows if _is_greedy(r) == flag])
-            differences = [gain for gain, _ in _gains(groups, after, before)]
-            if len(differences) >= 30:
-                got = paired_difference(differences, [0.0] * len(differences))
-                row |= {f"gain, {name}": f"{got.mean:+.3f} ± {got.se:.3f}", f"standard errors, {name}": f"{got.z:.1f}"}
-                row["prompts"] = got.n
-        found += [row] if len(row) > 1 else []
-    return found
+def _gains_table(summary: Summary) -> str:
+    """Paired gold gain of every comparison of the run at T = 1 and greedy (`gold_gain.A_vs_B[_greedy].mean`, `.se`)."""
+    rows = []
+    for key in summary:
+        match = re.fullmatch(r"gold_gain\.(\w+?)_vs_(\w+)\.mean", key)
+        if not match or match[2].endswith("_greedy"):
+            continue
+        row = {"policy": policy_label(match[1]), "over": policy_label(match[2])}
+        for name, suffix in (("T = 1", ""), ("greedy", "_greedy")):
+            stem = f"{match[1]}_vs_{match[2]}{suffix}"
+            mean, se = number(summary, f"gold_gain.{stem}.mean"), number(summary, f"gold_gain.{stem}.se")
+            row[f"gain, {name}"] = "" if mean is None or se is None else f"{mean:+.3f} ± {se:.3f}"
+            row[f"in standard errors, {name}"] = f"{mean / se:+.1f}" if mean is not None and se else ""
+            row[f"gold ties, {name}"] = _show(number(summary, f"gold_ties.{stem}"), "{:.1%}")
+        rows.append(row)
+    rows = [{k: v for k, v in row.items() if any(r[k] for r in rows)} for row in rows]
+    return _html_table(rows, "Gold points gained, paired over prompts")
 
 
 def _gold_by_use_case(rows: Sequence[Row]) -> str:
@@ -551,7 +571,7 @@ def _gold_by_use_case(rows: Sequence[Row]) -> str:
         gold = number(row, "gold")
         if gold is not None and not _is_greedy(row):
             cells.setdefault((str(row.get("use_case", "")), str(row.get("policy", ""))), []).append(gold)
-    policies = sorted({policy for _, policy in cells}, key=_order)
+    policies = in_order(policy for _, policy in cells)
     table = []
     for use_case in sorted({name for name, _ in cells}):
         line = {"use case": esc(use_case.replace("_", " "))}
@@ -568,15 +588,26 @@ def _shade(value: float, top: float, form: str = "{:.2f}") -> str:
     return f'<span class="shade" style="background:rgba(0,158,115,{strength:.2f})">{form.format(value)}</span>'
 
 
-def _parts(summary: Summary) -> str:
-    """The parts of the gold rubric one by one, if the run kept them (`gold.<policy>.<part>`, each 0 to 1)."""
+def _shares(summary: Summary, prefix: str, names: Sequence[str], caption: str, suffix: str = "") -> str:
+    """Shaded table of `prefix.<policy>.<name>` + suffix, shares in [0, 1]; blank if the run has none."""
     table = []
-    for policy in present_policies(summary, "gold", ".mean"):
-        values = {part: number(summary, f"gold.{policy}.{part}") for part in PARTS}
+    for policy in _policies(summary):
+        values = {name: number(summary, f"{prefix}.{policy}.{name}{suffix}") for name in names}
         if any(value is not None for value in values.values()):
-            shaded = {part: _shade(value, 1.0) if value is not None else "" for part, value in values.items()}
+            shaded = {name: _shade(value, 1.0) if value is not None else "" for name, value in values.items()}
             table.append({"policy": esc(policy_label(policy))} | shaded)
-    return _html_table(table, "Parts of the gold rubric (0 to 1), T = 1", raw=("policy", *PARTS))
+    return _html_table(table, caption, raw=("policy", *names))
+
+
+def _parts_and_truth(summary: Summary) -> str:
+    """The parts of the gold rubric one by one, and what is said where a popular wrong answer exists (4.1)."""
+    said = ("true", "misconception", "idk", "other")
+    pieces = []
+    for name, suffix in (("T = 1", ""), ("greedy", "_greedy")):
+        pieces.append(_shares(summary, "parts", PARTS, f"Parts of the gold rubric (0 to 1), {name}", suffix))
+        caption = f"Questions with a popular wrong answer: what is said, shares, {name}"
+        pieces.append(_shares(summary, "truth", said, caption, suffix))
+    return _grid(*pieces)
 
 
 def _sharpening(rows: Sequence[Row], summary: Summary) -> tuple[str, str, str]:
@@ -595,9 +626,9 @@ def _sharpening(rows: Sequence[Row], summary: Summary) -> tuple[str, str, str]:
         "A policy that only becomes surer of itself gains at temperature 1 and nothing when greedy. "
         "So each step is shown both ways, paired over prompts."
     )
-    gains = _html_table(_paired_rows(rows))
-    tables = _gold_by_use_case(rows) + _parts(summary)
-    return _section("sharpening", "Learning or sharpening?", lead, gains, _grid(picture) if enough else "", tables)
+    gains = _gains_table(summary)
+    beside = _grid(picture if enough else "", _gold_by_use_case(rows))
+    return _section("sharpening", "Learning or sharpening?", lead, gains, beside, _parts_and_truth(summary))
 
 
 _TAX = (
@@ -608,14 +639,14 @@ _TAX = (
 
 def _tax(summary: Summary) -> tuple[str, str, str]:
     pictures = [_tax_bars(summary, *probe) for probe in _TAX]
-    lead = "What a policy lost of what pretraining had taught it (4.2). PPO-ptx mixes pretraining gradients in to pay."
+    lead = "What a policy lost of what pretraining taught it (4.2). PPO-ptx mixes pretraining text in to pay it back."
     return _section("tax", "Alignment tax", lead, _grid(*pictures))
 
 
 def _tax_bars(summary: Summary, key: str, label: str, title: str, form: str) -> str:
-    """One probe of every policy. The prompted base is left out: it is the base model, with the same weights."""
+    """One probe of every policy. Prompted bases are left out: a prompt changes no weights, so no loss and no facts."""
     base = number(summary, f"{key}.base")
-    names = [p for p in present_policies(summary, key) if p != "prompted" or base is None]
+    names = [p for p in present_policies(summary, key) if not p.startswith("prompted") or base is None]
     values = [float(summary[f"{key}.{name}"]) for name in names]
     look = {"title": title, "value_format": form, "reference": base, "reference_label": "base" if base else ""}
     draw = lambda: plotting.bars_with_intervals(names, values, None, None, label, **look)  # noqa: E731
@@ -623,16 +654,13 @@ def _tax_bars(summary: Summary, key: str, label: str, title: str, form: str) -> 
 
 
 def _settings(run_dir: Path, summary: Summary) -> tuple[str, str, str]:
-    blocks = []
-    for name in ("config.yaml", "config.json"):
-        path = run_dir / name
-        if path.is_file() and path.stat().st_size:
-            blocks.append(_details(f"Settings ({name})", f"<pre>{esc(read_text(path))}</pre>"))
+    files = [run_dir / place / "config.yaml" for place in ("", "report", "evaluate")]
+    text = next((read_text(path) for path in files if path.is_file()), "")
+    settings = _details("All settings (config.yaml)", f"<pre>{esc(text)}</pre>" if text else "")
     seconds = stage_seconds(summary)
     longest = max(seconds.values(), default=0.0) or 1.0
     bars = "".join(
-        f'<div class="bar"><span>{esc(name)}</span><i style="width:{65 * value / longest:.1f}%"></i>'
-        f"{_duration(value)}</div>"
+        f'<div class="bar"><span>{esc(name)}</span><i style="width:{65 * value / longest:.1f}%"></i>{_duration(value)}</div>'
         for name, value in seconds.items()
     )
     versions = summary.get("versions")
@@ -644,9 +672,7 @@ def _settings(run_dir: Path, summary: Summary) -> tuple[str, str, str]:
     every = _details(f"All {len(numbers)} numbers of the run", _html_table(numbers))
     lead = "Enough to run it again: the same seed and settings give the same weights on the same kind of machine."
     times = f'<div class="bars">{bars}</div>' if bars else ""
-    return _section(
-        "settings", "Time, settings, machine", lead, times, f"<dl>{facts}</dl>" if facts else "", *blocks, every
-    )
+    return _section("settings", "Time and settings", lead, times, f"<dl>{facts}</dl>" if facts else "", settings, every)
 
 
 # --- the page ------------------------------------------------------------------------------------------------------
@@ -656,7 +682,8 @@ def write_report(run_dir: Path | str, summary: Summary, path: Path | str) -> Non
     """Write the run's page to `path`, atomically.
 
     run_dir: runs/<name>; read are <stage>/metrics.jsonl, evaluate/samples.jsonl, evaluate/best_of_n.json,
-    reward/calibration.json, prompts/*.json, labelers/*.json, config.yaml, each if it is there. summary: the flat keys
+    reward/calibration.json, prompts/cleaning.json and tables.json, labelers/screening.json,
+    sft_select/selection.json, config.yaml, each if it is there. summary: the flat keys
     of summary.json. Raises `UserError` if one of these files is broken.
     """
     folder = Path(run_dir)
@@ -729,30 +756,37 @@ h3 small{color:var(--muted);font-weight:400;margin-left:.6em}
 .simulated{font-size:.85rem;color:#cfe3d9;margin:1.2em 0 0}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(160px,1fr));gap:12px}
 .tile{background:rgba(255,255,255,.1);border:1px solid rgba(255,255,255,.18);border-radius:12px;padding:14px 16px}
-.tile b{display:block;font-size:1.65rem;line-height:1.2;letter-spacing:-.02em;font-variant-numeric:tabular-nums}
+.tile b{display:block;font-size:1.5rem;white-space:nowrap;line-height:1.2;letter-spacing:-.02em;
+font-variant-numeric:tabular-nums}
 .tile span{display:block;font-size:.9rem}
 .tile small{color:#b9d3e2;font-size:.76rem;line-height:1.35;display:block;margin-top:2px}
 nav{position:sticky;top:0;z-index:5;background:var(--card);border-bottom:1px solid var(--grid)}
-nav .page{display:flex;gap:20px;overflow-x:auto;white-space:nowrap;padding-top:10px;padding-bottom:10px}
+nav .page{display:flex;gap:18px;overflow-x:auto;white-space:nowrap;padding-top:10px;padding-bottom:10px}
 nav a{color:var(--ink);text-decoration:none;font-size:.9rem}
 nav a:hover{color:var(--accent)}
 section{padding:34px 0 6px;scroll-margin-top:34px}
 .lead{color:var(--muted);max-width:50em;margin:.1em 0 1.1em}
-.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,330px),1fr));gap:16px;margin:0 0 16px}
+.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:16px;margin:0 0 16px}
+.grid.small{grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr))}
 .card,details,.scroll{background:var(--card);border-radius:14px;box-shadow:var(--shadow)}
 figure.card{margin:0;padding:14px 14px 10px;display:flex;flex-direction:column;justify-content:center}
 figure svg{height:auto;display:block;margin:0 auto}
 svg text{font-family:inherit!important}
 figcaption,.note{color:var(--muted);font-size:.8rem;margin-top:4px}
-.scroll{overflow-x:auto;margin:0 0 16px}
+.scroll{overflow-x:auto;margin:0 0 16px;min-width:0}
+.grid>.scroll{margin:0}
 table{border-collapse:collapse;width:100%;font-size:.88rem}
 caption{text-align:left;font-weight:600;padding:12px 14px 4px}
 th,td{padding:8px 14px;text-align:left;border-bottom:1px solid var(--grid);vertical-align:top}
 th{color:var(--muted);font-weight:600;font-size:.78rem;white-space:nowrap}
-td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+th.n,td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 tr:last-child td{border-bottom:0}
 td:first-child{font-weight:600}
-.shade{display:inline-block;min-width:4em;text-align:center;border-radius:6px;padding:1px 8px;
+.keep td:first-child{white-space:nowrap}
+.grid table{font-size:.82rem}
+.grid th,.grid td{padding:7px 6px}
+.grid th:first-child,.grid td:first-child{padding-left:14px}
+.shade{display:inline-block;min-width:3.2em;text-align:center;border-radius:6px;padding:1px 5px;
 font-variant-numeric:tabular-nums}
 details{padding:10px 14px;margin:0 0 16px}
 details .scroll,details .card{box-shadow:none}
@@ -773,9 +807,9 @@ padding:1px 9px;margin-right:6px}
 .tag.strong{color:var(--warm);border-color:var(--warm)}
 .answers{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,180px),1fr));gap:10px}
 .answer{border-top:3px solid var(--c);background:var(--page);border-radius:4px 4px 10px 10px;padding:8px 11px 10px}
-.answer .top{display:flex;align-items:center;gap:7px;font-size:.78rem}
+.answer .top{display:flex;flex-wrap:wrap;align-items:center;gap:5px;font-size:.8rem}
 .who{color:var(--muted);font-weight:600;margin-right:auto}
-.meter{width:44px;height:6px;border-radius:3px;background:var(--grid);overflow:hidden;display:block}
+.meter{flex-basis:100%;height:4px;border-radius:3px;background:var(--grid);overflow:hidden;display:block}
 .meter i{display:block;height:100%;background:var(--c)}
 .answer p{margin:.45em 0 0;font-size:.9rem;line-height:1.45;white-space:pre-wrap;overflow-wrap:anywhere}
 .cut{color:var(--warm);font-size:.8em;white-space:nowrap}
