@@ -118,12 +118,15 @@ def test_split_by_fractions_never_divides_a_user(prompts: list[Prompt], seed: in
 @example("[PHONE] 12345678 a@b.org555-0123")
 @example("password: hunter22a@b.org")
 @example("4111111111111111@b.org")
+@example("https://jo:pass@a.example/x")
 @settings(deadline=None)
 def test_masked_text_has_nothing_left_to_find(text: str) -> None:
     masked = mask_pii(text)
     assert find_pii(masked) == []
     assert mask_pii(masked) == masked
-    assert (masked == text) == (find_pii(text) == [])
+    findings = find_pii(text)
+    assert (masked == text) == (findings == [])
+    assert all(a.end <= b.start for a, b in zip(findings, findings[1:], strict=False))
 
 
 # ---------------------------------------------------------------- personal data
@@ -208,6 +211,8 @@ def test_pii_is_dropped_from_the_train_split_only() -> None:
         "Who wrote Les Misérables?",
         "Write about the Champs-Élysées and die Katze",
         "Yih et al, 2016 and Kim et al, 2017",
+        "Los Angeles pizza",
+        "Translate into English what the man said: das ist sehr gut",
     ],
 )
 def test_english_and_undecided_text_stays(text: str) -> None:
@@ -248,6 +253,7 @@ def test_long_common_prefix_is_a_duplicate_for_customers_only() -> None:
     assert texts(deduplicate(rows(*same), 20).kept) == same[:1]
     assert texts(deduplicate(rows(*same), 40).kept) == same
     assert texts(deduplicate(rows(*same, source="labeler_few_shot"), 20).kept) == same
+    assert texts(deduplicate(rows("ten frogs!", "ten frogs sing"), 9).kept) == ["ten frogs!"]  # just as long
     assert deduplicate(rows(*same), 20).dropped[0].detail == "same first 20 characters as p0"
 
 
@@ -307,9 +313,7 @@ def test_split_by_counts_is_exact_and_by_user() -> None:
 
 def test_split_counts_that_cannot_be_met() -> None:
     one_user = [Prompt(f"p{i}", f"text {i}", user_id="u") for i in range(10)]
-    with pytest.raises(
-        UserError, match="10 prompts of 1 users cannot be split by user into 5 valid and a rest for train"
-    ):
+    with pytest.raises(UserError, match="10 prompts of 1 users cannot be split by user into 5 valid and a rest for train"):
         split_by_user(one_user, counts={"valid": 5}, seed=1)
     with pytest.raises(UserError, match="ask for fewer"):
         split_by_user(rows("a", "b"), counts={"test": 2}, seed=1)
@@ -338,9 +342,7 @@ def test_a_given_split_is_kept_and_checked() -> None:
 def test_leak_between_sets_is_found() -> None:
     prompts = [Prompt("a", "What is rain?", split="test")]
     demonstrations = [Demonstration("b", "what is rain", "Water.", split="train")]
-    with pytest.raises(
-        UserError, match="Prompt b is in the split 'train' of the demonstrations but in 'test' of the pr"
-    ):
+    with pytest.raises(UserError, match="Prompt b is in the split 'train' of the demonstrations but in 'test' of the pr"):
         check_leaks(prompts=prompts, demonstrations=demonstrations)
     check_leaks(prompts=prompts, demonstrations=[replace(demonstrations[0], split="test")])
 
