@@ -133,6 +133,7 @@ def test_curves_of_two_runs_are_told_apart_and_rows_without_the_key_skipped() ->
     axes = plotting.training_curves(runs, "kl").axes[0]
     assert [line.get_color() for line in axes.lines] == [plotting.COLOURS["ppo"], plotting.COLOURS["ppo_ptx"]]
     assert axes.lines[0].get_xdata().tolist() == [0.0, 2.0]
+    assert len(plotting.training_curves(METRICS * 2, "loss", "kl", "step").axes) == 3  # the fourth place is empty
     with pytest.raises(UserError, match="'reward'"):
         plotting.training_curves(METRICS, "reward")
     with pytest.raises(UserError, match="no row"):

@@ -263,9 +263,11 @@ def test_own_prompts_without_gold_or_use_cases(tmp_path: Path) -> None:
     row = {"prompt_id": "1", "prompt": "Hi", "temperature": 1.0, "completion": "", "ended": True, "reward": 0.25}
     rows = [row | {"policy": policy} for policy in ("sft", "ppo")]
     write_jsonl(tmp_path / "evaluate" / "samples.jsonl", rows)
-    write_report(tmp_path, {"kl.ppo": 1.0}, tmp_path / "report.html")
+    summary = {"kl.ppo": 1.0, "reward.ppo.mean": 0.3, "reward.ppo.se": 0.02, "reward.sft.mean": -0.1}
+    write_report(tmp_path, summary, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     Page(text)
+    assert "PPO 0.3 (0.261 to 0.339)" in text and "0.30 ± 0.02" in text
     assert "+0.25</b>" in text and "The number is the reward model" in text
     assert "(nothing)" in text and 'id="samples"' in text and 'id="sharpening"' not in text
 
@@ -274,6 +276,14 @@ def test_a_figure_that_cannot_be_drawn_leaves_its_reason(tmp_path: Path) -> None
     write_json(tmp_path / "evaluate" / "best_of_n.json", [{"n": 1, "proxy": None, "gold": 5.0}])
     write_report(tmp_path, {}, tmp_path / "report.html")
     assert "row 0, field proxy is None" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_checkpoint_choice_without_gold_and_hours_of_training(tmp_path: Path) -> None:
+    found = {"chosen": "epoch_02", "reward": {"epoch_02": 0.3}, "gold": {}}
+    write_json(tmp_path / "sft_select" / "selection.json", found)
+    write_report(tmp_path, {"seconds.total": 7325.0}, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "epoch 02" in text and "<th>gold</th>" not in text and "2 h 02 min" in text
 
 
 def test_a_broken_file_is_one_clear_sentence(tmp_path: Path) -> None:

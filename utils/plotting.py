@@ -229,7 +229,7 @@ def gold_by_policy(summary: Mapping[str, Any], maximum: float | None = None, con
     policies = [p for p in present_policies(summary, "gold", ".mean") if p != "init"]
     if not policies:
         raise UserError("figure: the summary has no gold.<policy>.mean; run the evaluate stage.")
-    figure = _figure(max(5.6, 1.1 * len(policies)), 3.4)
+    figure = _figure(max(5.4, len(policies)), 3.4)
     axes = figure.subplots()
     z, told = normal_quantile(confidence), []
     for offset, kind, name in ((-0.2, "", "T = 1"), (0.2, "greedy_", "greedy")):

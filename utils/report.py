@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from utils import plotting
 from utils.errors import UserError
+from utils.evaluation.statistics import normal_quantile
 from utils.io import read_json, read_jsonl, read_text, write_text
 from utils.plotting import Row, comparisons_of, in_order, number, policy_label, present_policies
 from utils.ppo import GLOSSARY
@@ -275,10 +276,22 @@ def _overview(summary: Summary) -> tuple[str, str, str]:
     wins = comparisons_of(summary)
     pictures = _grid(
         _picture("gold", lambda: plotting.gold_by_policy(summary, GOLD_MAX), "Bars: 95 % intervals.") if gold else "",
+        "" if gold else _reward_bars(summary),
         _picture("wins", lambda: plotting.win_rates(summary), "95 % intervals, final-evaluation rules.") if wins else "",
     )
     lead = "Every policy on the same held-out prompts, which served no choice. ± is one standard error over prompts."
     return _section("results", "Results", lead, pictures, _html_table(rows), _win_table(summary))
+
+
+def _reward_bars(summary: Summary) -> str:
+    """What the reward model says of each policy, where no gold score exists (the user's own prompts)."""
+    names = present_policies(summary, "reward", ".mean")
+    means = [float(summary[f"reward.{name}.mean"]) for name in names]
+    halves = [normal_quantile(0.95) * (number(summary, f"reward.{name}.se") or 0.0) for name in names]
+    lows, highs = ([m + sign * h for m, h in zip(means, halves, strict=True)] for sign in (-1, 1))
+    look = {"title": "Reward model's score (not a judge of its own)", "reference": 0.0}
+    draw = lambda: plotting.bars_with_intervals(names, means, lows, highs, "reward (demonstrations: 0)", **look)  # noqa: E731
+    return _picture("reward-bars", draw, "Bars: 95 % intervals.") if names else ""
 
 
 def _win_table(summary: Summary) -> str:
