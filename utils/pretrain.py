@@ -5,6 +5,8 @@ The text is one long stream of documents joined by `<|endoftext|>` and cut into 
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,16 +17,19 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from utils.errors import UserError
-from utils.io import digest, write_json
+from utils.io import digest, read_jsonl, write_json
 from utils.losses import learning_rate, lm_loss
 from utils.models import BOS, EOS, PAD, count_parameters, new_policy, save_model
-from utils.runtime import torch_generator
-from utils.training import TrainingLoop, make_optimizer
+from utils.runtime import machine, torch_generator, versions
+from utils.training import METRICS, TrainingLoop, make_optimizer
 from utils.world import World, corpus
 from utils.world.corpus import END
 
 WEB_SEED = 2022
 HELD_OUT_WEB_SEED = 2023
+TOKENIZER_DOCUMENTS = 30_000
+LOG_EVERY = 50
+SIZE_FILE = "size.json"
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,14 @@ def token_rows(tokenizer: PreTrainedTokenizerBase, texts: list[str], length: int
     return torch.tensor(stream[: count * length]).view(count, length)
 
 
+@functools.lru_cache(maxsize=1)
+def tokenizer_and_rows(documents: int, vocabulary: int, length: int) -> tuple[PreTrainedTokenizerFast, Tensor]:
+    """The tokenizer that all sizes share, and the web as rows (N, length). About a minute for 150,000 documents."""
+    texts = web_texts(documents)
+    tokenizer = train_tokenizer(texts[:TOKENIZER_DOCUMENTS], vocabulary)
+    return tokenizer, token_rows(tokenizer, texts, length)
+
+
 def row_order(n_rows: int, n_draws: int, seed: int) -> Iterator[int]:
     """Row indices epoch by epoch, each epoch in an order of its own."""
     for epoch in range(-(-n_draws // n_rows)):
@@ -84,7 +97,10 @@ def row_order(n_rows: int, n_draws: int, seed: int) -> Iterator[int]:
 
 
 def pretrain(cfg: PretrainConfig, out_dir: Path, tokenizer: PreTrainedTokenizerBase, rows: Tensor, seed: int) -> None:
-    """Train one base model on rows (N, T) of token ids; the model is written to out_dir/model. Resumes."""
+    """Train one base model on rows (N, T) of token ids; the model is written to out_dir/model. Resumes.
+
+    out_dir/size.json, written last, holds the settings, the number of parameters, the wall seconds and the machine.
+    """
     model = new_policy(
         len(tokenizer), cfg.n_embd, cfg.n_layer, cfg.n_head, cfg.n_positions, cfg.init_std, seed,
         (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id),
@@ -96,17 +112,26 @@ def pretrain(cfg: PretrainConfig, out_dir: Path, tokenizer: PreTrainedTokenizerB
     )  # fmt: skip
     order = torch.tensor(list(row_order(len(rows), cfg.steps * cfg.rows_per_step, seed)))
     policy = loop.models["policy"].train()
+    clock = time.monotonic() - _seconds_before(out_dir)
     for step in loop:
         batch = rows[order[step * cfg.rows_per_step : (step + 1) * cfg.rows_per_step]].to(model.device)
         loss = lm_loss(policy(batch, use_cache=False).logits, batch, torch.ones_like(batch, dtype=torch.bool))
         loop.backward(loss)
         lr = learning_rate(step, cfg.steps, cfg.learning_rate, cfg.warmup, 0.0, 0.05, "cosine")
         norm = loop.optimizer_step("policy", lr=lr, max_grad_norm=1.0)
-        if step % 50 == 0:
-            loop.log(step, loss=loss.detach(), lr=lr, grad_norm=norm)
+        if step % LOG_EVERY == 0:
+            loop.log(step, loss=loss.detach(), lr=lr, grad_norm=norm, seconds=time.monotonic() - clock)
     save_model(model, tokenizer, out_dir / "model")
-    write_json(out_dir / "size.json", {"parameters": count_parameters(model), **asdict(cfg)})
+    made = {"seconds": round(time.monotonic() - clock, 1), "machine": machine(), "torch": versions()["torch"]}
+    write_json(out_dir / SIZE_FILE, {"parameters": count_parameters(model), "seed": seed, **made, **asdict(cfg)})
     loop.finish()
+
+
+def _seconds_before(out_dir: Path) -> float:
+    """Seconds that the training had taken when it was last stopped (0 for a new one), from metrics.jsonl."""
+    path = out_dir / METRICS
+    records = read_jsonl(path) if path.exists() and path.stat().st_size else []
+    return float(records[-1].get("seconds", 0.0)) if records else 0.0
 
 
 def web_texts(n_documents: int, seed: int = WEB_SEED) -> list[str]:

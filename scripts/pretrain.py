@@ -1,0 +1,66 @@
+"""The tiny base models and their tokenizer from nothing: `scripts/pretrain.py --size all --out data/models`.
+
+A killed run goes on where it was (--work holds its state). Each size becomes a Hugging Face folder with a model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import _bootstrap  # noqa: F401  (first: makes `utils` ours)
+
+from utils.cli import main
+from utils.errors import UserError
+from utils.evaluation.bases import write_card
+from utils.io import disk_errors, read_json
+from utils.pretrain import SIZE_FILE, SIZES, PretrainConfig, pretrain, tokenizer_and_rows
+from utils.runtime import set_threads
+
+
+def run(arguments: Sequence[str]) -> None:
+    args = parse(arguments)
+    set_threads(args.threads)
+    for name in SIZES if args.size == "all" else (args.size,):
+        cfg, target = SIZES[name], args.out / name
+        if args.cards_only:
+            if not target.is_dir():
+                raise UserError(f"{target} does not exist: make it with --size {name}, or leave it out.")
+            facts = write_card(cfg, target)
+        else:
+            facts = write_card(cfg, target, train(cfg, args.work / name, target, args.seed))
+        figures = facts["figures"]
+        print(f"{target}: {figures['parameters']:,} parameters, web loss {figures['web_loss']:.3f}", flush=True)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=(*SIZES, "all"), default="all", help="which base (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("data/models"), help="models go to OUT/SIZE")
+    parser.add_argument("--work", type=Path, default=Path("runs/pretrain"), help="state of unfinished training")
+    parser.add_argument("--seed", type=int, default=1, help="of weights and order of rows; the shipped ones have 1")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; another number rounds differently")
+    parser.add_argument("--cards-only", action="store_true", help="measure and describe the models that OUT has")
+    return parser.parse_args(arguments)
+
+
+def train(cfg: PretrainConfig, work: Path, target: Path, seed: int) -> dict[str, object]:
+    """Train one base in `work` unless it is finished there, copy it to `target`, say how it was made."""
+    state = read_json(work / SIZE_FILE) if (work / SIZE_FILE).exists() else {}
+    settings = {**asdict(cfg), "seed": seed}
+    if any(state.get(key) != value for key, value in settings.items()):
+        tokenizer, rows = tokenizer_and_rows(cfg.documents, cfg.vocabulary, cfg.n_positions)
+        pretrain(cfg, work, tokenizer, rows, seed)
+        state = read_json(work / SIZE_FILE)
+    with disk_errors(target):
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(work / "model", target)
+    return {key: state[key] for key in ("seconds", "machine", "torch") if key in state}
+
+
+if __name__ == "__main__":
+    sys.exit(main(run))

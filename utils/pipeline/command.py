@@ -1,0 +1,50 @@
+"""The command line of the whole pipeline and of single stages: scripts/*.py are calls of `pipeline_command`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+
+from utils.cli import add_settings, given_settings
+from utils.config import load_config
+from utils.pipeline import STAGES, run_pipeline
+from utils.stages import Run
+
+Stages = tuple[str, ...]
+
+
+def pipeline_command(
+    description: str | None, stages: Stages | None = None, switches: Mapping[str, Stages] | None = None
+) -> Callable[[Sequence[str]], Run]:
+    """A function of the command line's arguments, for `utils.cli.main`, that runs stages of the pipeline.
+
+    stages: the stages of this script; None offers --only and runs all by default. switches: option -> the stages it
+    runs instead of `stages`; at most one of them may be given.
+    """
+
+    def run(arguments: Sequence[str]) -> Run:
+        parser = argparse.ArgumentParser(description=description)
+        add_settings(parser)
+        parser.add_argument("--force", action="store_true", help="run stages again even if nothing changed")
+        parser.set_defaults(chosen=stages)
+        if stages is None:
+            names = ", ".join(stage.name for stage in STAGES)
+            parser.add_argument("--only", dest="chosen", type=_names, help=f"stages to run, by comma: {names}")
+        group = parser.add_mutually_exclusive_group()
+        for option, instead in (switches or {}).items():
+            group.add_argument(
+                option, dest="chosen", action="store_const", const=instead, help=f"only the stage {', '.join(instead)}"
+            )
+        args = parser.parse_args(arguments)
+        config = load_config(args.profile, given_settings(args))
+        done = run_pipeline(config, config.out, args.chosen, args.force)
+        if args.chosen is None or "report" in args.chosen:
+            print(f"Report: {done.out_dir / 'report.html'}   figures: {done.out_dir / 'summary.json'}")
+        return done
+
+    return run
+
+
+def _names(text: str) -> Stages:
+    """Names of stages, separated by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
