@@ -311,6 +311,13 @@ def test_split_by_counts_is_exact_and_by_user() -> None:
     assert split != split_by_user(prompts, counts={"valid": 40, "test": 90}, seed=2)
 
 
+def test_split_by_counts_takes_whole_users_only() -> None:
+    prompts = [Prompt(f"p{i}", f"text {i}", user_id=f"u{i % 20}") for i in range(220)]  # 11 each
+    split = split_by_user(prompts, counts={"valid": 46, "test": 100}, seed=1)
+    assert Counter(p.split for p in split) == {"train": 77, "valid": 44, "test": 99}
+    check_user_splits(split)
+
+
 def test_split_counts_that_cannot_be_met() -> None:
     one_user = [Prompt(f"p{i}", f"text {i}", user_id="u") for i in range(10)]
     with pytest.raises(UserError, match="10 prompts of 1 users cannot be split by user into 5 valid and a rest for train"):

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Set
 
 MIN_WORDS = 3
 MAX_FOREIGN_SCRIPT = 0.3
 
 # Words that are common in one language and rare in the others: not "die", "man", "me" or "an", and
 # no single letters but the English ones, as those are names of things in maths and lists.
-FUNCTION_WORDS: dict[str, Set[str]] = {
+FUNCTION_WORDS: dict[str, frozenset[str]] = {
     "english": frozenset(
         "the a an and or but of to in on at by for from with about as is are was were be been am do does did has have "
         "had can could will would should may might must not this that these those there it its i you he she we they "
@@ -52,12 +51,8 @@ FUNCTION_WORDS: dict[str, Set[str]] = {
         "och är det den ett som inte jag du han hon vi med för på av till vad hur varför vilken om från skriv".split()
     ),
     "polish": frozenset("na do się nie to jest jak co czy dla że od po przez jaki jaka które ale są napisz".split()),
-    "turkish": frozenset(
-        "ve bir bu için ile ne nasıl neden mi mı çok var değil olan daha kim hangi nedir bana".split()
-    ),
-    "indonesian": frozenset(
-        "yang dan di itu dengan untuk tidak dari dalam akan apa bagaimana adalah ini saya ke pada".split()
-    ),
+    "turkish": frozenset("ve bir bu için ile ne nasıl neden mi mı çok var değil olan daha kim hangi nedir bana".split()),
+    "indonesian": frozenset("yang dan di itu dengan untuk tidak dari dalam akan apa bagaimana adalah ini saya ke pada".split()),
 }
 _WORD = re.compile(r"[^\W\d_]+")
 

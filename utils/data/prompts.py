@@ -41,6 +41,7 @@ TABLE_1: dict[str, float] = {
     "extract": 1.9,
     "other": 3.5,
 }
+LEAST_FILLED = 0.9  # of the prompts asked for by count; users are not divided to fill the rest
 REASONS = ("empty", "too_long", "language", "pii", "duplicate", "user_cap")
 
 _SPACE_FOR = '.,;:!?"()[]{}…“”„«»¿¡‚'
@@ -138,9 +139,7 @@ def normalise(text: str) -> str:
     return " ".join(folded.translate(_PUNCTUATION).split()) or " ".join(text.split())
 
 
-def deduplicate(
-    prompts: Sequence[Prompt], prefix_chars: int, prefix_sources: Sequence[str] = ("customer",)
-) -> CleaningResult:
+def deduplicate(prompts: Sequence[Prompt], prefix_chars: int, prefix_sources: Sequence[str] = ("customer",)) -> CleaningResult:
     """Drop prompts that repeat an earlier one (sec. 3.2: "share a long common prefix").
 
     Two prompts are duplicates if they are equal after `normalise`, or if both come from `prefix_sources` and share
@@ -222,9 +221,7 @@ def check_user_splits(prompts: Iterable[Prompt]) -> None:
     split_of: dict[str, str] = {}
     for prompt in prompts:
         if prompt.split not in SPLITS:
-            raise UserError(
-                f"Prompt {prompt.prompt_id} has the split '{prompt.split}': write one of {', '.join(SPLITS)}."
-            )
+            raise UserError(f"Prompt {prompt.prompt_id} has the split '{prompt.split}': write one of {', '.join(SPLITS)}.")
         first = split_of.setdefault(user_key(prompt), prompt.split)
         if first != prompt.split:
             whose = f"user {prompt.user_id}" if prompt.user_id else "the same text"
@@ -245,7 +242,7 @@ def split_of_key(key: str, fractions: Mapping[str, float], seed: int) -> str:
 
 
 def _splits_by_count(sizes: Mapping[str, int], counts: Mapping[str, int], seed: int) -> dict[str, str]:
-    """Key -> split: keys in the order of their hash go into the first split that still has room for all their rows."""
+    """Key -> split: keys in the order of their hash go into the first split with room for all their rows, else train."""
     room = dict(counts)
     split_of: dict[str, str] = {}
     for key in sorted(sizes, key=lambda k: (stream_seed(seed, "split", k), k)):
@@ -253,8 +250,8 @@ def _splits_by_count(sizes: Mapping[str, int], counts: Mapping[str, int], seed: 
         split_of[key] = name
         if name != "train":
             room[name] -= sizes[key]
-    short = {name: n for name, n in room.items() if n}
-    if short or "train" not in split_of.values():
+    too_few = any(room[name] > (1 - LEAST_FILLED) * n for name, n in counts.items())
+    if too_few or "train" not in split_of.values():
         wanted = ", ".join(f"{n} {name}" for name, n in counts.items())
         raise UserError(
             f"{sum(sizes.values())} prompts of {len(sizes)} users cannot be split by user into {wanted} and a rest for "
@@ -273,10 +270,10 @@ def split_by_user(
     """Prompts with their `split` set, no user in two splits (sec. 3.2); the order is kept.
 
     fractions: share of users per split, such as {"train": 0.9, "valid": 0.05, "test": 0.05}; a user's split depends on
-    its id and the seed alone. counts: exact number of prompts of every split but train, such as {"valid": 400,
-    "test": 900}; train takes the rest. If any row is already outside train, the rows carry a split: it is checked and
-    kept.
-    Raises UserError if a user is in two splits or if the counts cannot be met with whole users.
+    its id and the seed alone. counts: largest number of prompts of every split but train, such as {"valid": 400,
+    "test": 900}, filled up with whole users as far as they fit; train takes the rest. If any row is already outside
+    train, the rows carry a split: it is checked and kept.
+    Raises UserError if a user is in two splits or if a count cannot be met to 90 % with whole users.
     """
     if any(prompt.split != "train" for prompt in prompts):
         check_user_splits(prompts)
@@ -325,9 +322,7 @@ def cleaning_table(result: CleaningResult) -> list[Row]:
     for reason in REASONS:
         group = by_reason[reason]
         example = f"{shorten(group[0].prompt.prompt)} ({group[0].detail})" if group else ""
-        rows.append(
-            {"reason": reason, "prompts": len(group), "share %": _percent(len(group), total), "example": example}
-        )
+        rows.append({"reason": reason, "prompts": len(group), "share %": _percent(len(group), total), "example": example})
     rows.append({"reason": "kept", "prompts": len(result.kept), "share %": _percent(len(result.kept), total)})
     return rows
 
