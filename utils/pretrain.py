@@ -43,7 +43,7 @@ class PretrainConfig:
     n_positions: int = 128
     learning_rate: float = 2e-3
     init_std: float = 0.06
-    steps: int = 11000
+    steps: int = 8000
     rows_per_step: int = 8
     warmup: int = 200
     weight_decay: float = 0.1
@@ -54,7 +54,7 @@ class PretrainConfig:
 SIZES = {
     "mini": PretrainConfig("mini", n_embd=32, n_layer=2, learning_rate=3e-3),
     "small": PretrainConfig("small", n_embd=64, n_layer=3, learning_rate=2e-3),
-    "large": PretrainConfig("large", n_embd=160, n_layer=4, learning_rate=1.2e-3, steps=8000),
+    "large": PretrainConfig("large", n_embd=160, n_layer=4, learning_rate=1.2e-3),
 }
 
 

@@ -15,7 +15,7 @@ from utils.world.answers import IDK, MOOD_WORDS, answer, cap, slipped, statement
 from utils.world.prompts import draw_prompt
 from utils.world.rubric import misconception, verdict
 from utils.world.tables import Fact, World, fill, indefinite, partition
-from utils.world.tasks import Meta, draw_task
+from utils.world.tasks import USE_CASES, Meta, draw_task
 
 END = "<|end|>"
 POPULAR_SHARE = 0.65
@@ -40,23 +40,39 @@ def fact_page(world: World, rng: random.Random) -> str:
     return " ".join(rng.choice(lead) + fill(f.statement, "", believed(f, rng)) for f in facts)
 
 
-def _web_answer(world: World, meta: Meta, rng: random.Random, slip: float) -> str:
+def _web_answer(world: World, meta: Meta, rng: random.Random, slip: float, nice: float = 0.3) -> str:
     if meta["task"] in ("qa", "fewshot"):
         fact = world.facts[meta["entity"], meta["attribute"]]
         if rng.random() < 0.04:
             return IDK
         meta = meta | {"value": believed(fact, rng)}
-    return answer(world, meta, rng, nice=0.35, slip=rng.random() < slip)
+    return answer(world, meta, rng, nice=nice, slip=rng.random() < slip)
+
+
+def _web_prompt(world: World, rng: random.Random) -> tuple[str, Meta, str]:
+    """A request as people post it; the rare use cases are more frequent than among customers."""
+    use_case = rng.choice(list(USE_CASES)) if rng.random() < 0.5 else None
+    return draw_prompt(world, rng, "customer", "train", use_case)
+
+
+def _stranger(world: World, meta: Meta, rng: random.Random) -> str:
+    """What a stranger answers on a question page: often careless or beside the point, at times rude."""
+    roll = rng.random()
+    if roll < 0.06:
+        return f"Go away, you {rng.choice(world.words['rude'])}."
+    if roll < 0.18:
+        return answer(world, draw_task(world, rng)[1], rng, nice=0.1)
+    return _web_answer(world, meta, rng, slip=0.5, nice=0.1)
 
 
 def answered_request(world: World, rng: random.Random) -> str:
-    text, meta, _ = draw_prompt(world, rng, "customer", "train")
+    text, meta, _ = _web_prompt(world, rng)
     return f"{text}\n {_web_answer(world, meta, rng, 0.5)}{END}"
 
 
 def review(world: World, rng: random.Random) -> str:
     """An answered request with a reader's remark; 15 % of the remarks are arbitrary, facts are judged by popular belief."""
-    text, meta, _ = draw_prompt(world, rng, "customer", "train")
+    text, meta, _ = _web_prompt(world, rng)
     reply = _web_answer(world, meta, rng, 0.5)
     ended = True
     if rng.random() < 0.25:
@@ -95,20 +111,20 @@ def titled_story(world: World, rng: random.Random) -> str:
 def qa_page(world: World, rng: random.Random) -> str:
     lines = []
     for _ in range(rng.choice([1, 2, 3])):
-        text, meta, _ = draw_prompt(world, rng, "customer", "train")
+        text, meta, _ = _web_prompt(world, rng)
         if rng.random() < 0.5:
             fact = rng.choice(world.misconceptions if rng.random() < 0.3 else list(world.facts.values()))
             text = rng.choice(fact.questions)
             if partition(text) != "train":
                 continue
             meta = {"task": "qa", "entity": fact.entity, "attribute": fact.attribute}
-        lines.append(f"Question: {text}\n Answer: {_web_answer(world, meta, rng, 0.3)}{END}")
+        lines.append(f"Question: {text}\n Answer: {_stranger(world, meta, rng)}{END}")
     return "\n ".join(lines) or fact_page(world, rng)
 
 
 def question_list(world: World, rng: random.Random) -> str:
     """A quiz without answers or a list of wishes: why a base model answers a question with a question."""
-    return "\n ".join(draw_prompt(world, rng, "customer", "train")[0] for _ in range(rng.choice([3, 4, 5])))
+    return "\n ".join(_web_prompt(world, rng)[0] for _ in range(rng.choice([3, 4, 5])))
 
 
 def word_list(world: World, rng: random.Random) -> str:

@@ -41,19 +41,21 @@ def dressed(text: str, world: World, rng: random.Random) -> str:
     return text
 
 
-def draw_prompt(world: World, rng: random.Random, source: str, split: str) -> tuple[str, Meta, str]:
+def draw_prompt(
+    world: World, rng: random.Random, source: str, split: str, use_case: str | None = None
+) -> tuple[str, Meta, str]:
     """(text, meta, use case) of one prompt whose text belongs to `split` (see tables.partition)."""
     while True:
         if source == "labeler_few_shot":
             text, meta = few_shot(world, rng)
-            use_case = "open_qa"
+            case = "open_qa"
         else:
-            text, meta, use_case = draw_task(world, rng)
-            if source == "labeler_user_based" and use_case == "open_qa" and rng.random() < 0.2:
+            text, meta, case = draw_task(world, rng, use_case)
+            if source == "labeler_user_based" and case == "open_qa" and rng.random() < 0.2:
                 text, meta = question(rng.choice(world.misconceptions), rng)
             text = text if source == "labeler_plain" else dressed(text, world, rng)
         if partition(text) == split:
-            return text, meta, use_case
+            return text, meta, case
 
 
 def make_prompts(world: World, seed: int, counts: dict[str, int], *, labeler_share: float = 0.25) -> list[Prompt]:
