@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -42,7 +43,7 @@ LABELS = {
     "sft": "SFT", "ppo": "PPO", "ppo_ptx": "PPO-ptx",
 }  # fmt: skip
 
-STYLE = {
+STYLE: Any = {  # Any: stubs know only literal names of settings
     "figure.facecolor": CARD, "axes.facecolor": CARD, "savefig.facecolor": CARD, "figure.dpi": 110,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
     "xtick.labelcolor": INK, "ytick.labelcolor": INK, "axes.titlecolor": INK, "axes.titleweight": "bold",
@@ -50,7 +51,7 @@ STYLE = {
     "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8, "xtick.major.size": 0,
     "ytick.major.size": 0, "legend.frameon": False, "legend.fontsize": 8.5, "lines.linewidth": 1.8,
-    "axes.prop_cycle": matplotlib.cycler(color=OKABE_ITO), "svg.fonttype": "none",
+    "axes.prop_cycle": cycler(color=OKABE_ITO), "svg.fonttype": "none",
 }  # fmt: skip
 
 
@@ -158,8 +159,8 @@ def _errors(means: Sequence[float], lows: Sequence[float], highs: Sequence[float
 
 def _value_labels(axes: Axes, xs: Iterable[float], tops: Iterable[float], values: Iterable[float], form: str) -> None:
     """Print each value above its bar and its interval, on a patch that keeps lines behind it from crossing it."""
-    patch = {"facecolor": CARD, "edgecolor": "none", "pad": 0.6}
-    look = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "bbox": patch}
+    patch: dict[str, Any] = {"facecolor": CARD, "edgecolor": "none", "pad": 0.6}
+    look: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "bbox": patch}
     for x, top, value in zip(xs, tops, values, strict=True):
         axes.annotate(form.format(value), (x, top), (0, 3), **look)
 
@@ -190,7 +191,7 @@ def bars_with_intervals(
     xs = np.arange(len(names))
     axes.bar(xs, means, 0.66, color=[policy_colour(name, index) for index, name in enumerate(names)])
     reach = _errors(means, lows, highs)
-    drawn = reach.any(axis=0)
+    drawn = np.asarray(reach.any(axis=0))
     if drawn.any():
         axes.errorbar(xs[drawn], np.asarray(means)[drawn], yerr=reach[:, drawn], fmt="none", **_ERROR_BARS)
     _value_labels(axes, xs, np.fmax(means, highs), means, value_format)
@@ -208,7 +209,7 @@ def bars_with_intervals(
     return _finish(figure, f"{title or 'Bars'}; {ylabel}: " + ", ".join(told))
 
 
-_ERROR_BARS = {"ecolor": INK, "elinewidth": 1.3, "capsize": 3, "capthick": 1.3}
+_ERROR_BARS: dict[str, Any] = {"ecolor": INK, "elinewidth": 1.3, "capsize": 3, "capthick": 1.3}
 
 
 def _category_axis(axes: Axes, labels: Sequence[str]) -> None:
@@ -509,7 +510,11 @@ def ladder(rows: Sequence[Row], confidence: float = 0.95) -> Figure:
         mine = sorted((row for row in rows if str(row.get("policy", "")) == name), key=lambda row: row["params"])
         params, gold = _columns(mine, "params", "gold")
         reach = [normal_quantile(confidence) * (number(row, "se") or 0.0) for row in mine]
-        look = {"color": policy_colour(name, index), "marker": MARKERS.get(name, "o"), "label": policy_label(name)}
+        look: dict[str, Any] = {
+            "color": policy_colour(name, index),
+            "marker": MARKERS.get(name, "o"),
+            "label": policy_label(name),
+        }
         axes.errorbar(params, gold, yerr=reach, markersize=6, elinewidth=1.3, capsize=3, **look)
         told += [f"{policy_label(name)} {_readable_count(p)} {g:.2f}" for p, g in zip(params, gold, strict=True)]
     sizes = sorted({float(row["params"]) for row in rows})
@@ -560,7 +565,7 @@ def histogram(values: Sequence[float] | Mapping[str, Sequence[float]], xlabel: s
         raise UserError("figure: a histogram needs at least one number; pass the values.")
     figure = _figure(4.8, 3.0)
     axes = figure.subplots()
-    edges = np.histogram_bin_edges(np.concatenate([np.asarray(v, float) for v in named.values()]), bins)
+    edges = np.histogram_bin_edges(np.concatenate([np.asarray(v, float) for v in named.values()]), bins).tolist()
     for index, (name, column) in enumerate(named.items()):
         colour = policy_colour(name, index)
         axes.hist(column, edges, color=colour, alpha=0.14 if len(named) > 1 else 0.85)
@@ -651,7 +656,7 @@ def _arrow(axes: Axes, start: _Box, end: _Box) -> None:
 
 def _draw_arrow(axes: Axes, tail: tuple[float, float], head: tuple[float, float], bend: str = "arc3") -> None:
     """A thin grey arrow from tail to head."""
-    look = {"arrowstyle": "-|>", "mutation_scale": 10, "color": MUTED, "lw": 1.2, "shrinkA": 1, "shrinkB": 1}
+    look: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 10, "color": MUTED, "lw": 1.2, "shrinkA": 1, "shrinkB": 1}
     axes.add_patch(FancyArrowPatch(tail, head, connectionstyle=bend, **look))
 
 
@@ -661,13 +666,20 @@ def _draw_box(axes: Axes, box: _Box, here: bool) -> None:
     fill, edge, ink = (OKABE_ITO[1], OKABE_ITO[1], "#ffffff") if here else (CARD, MUTED, INK)
     shape = "round,pad=0,rounding_size=0.15"
     axes.add_patch(FancyBboxPatch(corner, _WIDE, _HIGH, shape, facecolor=fill, edgecolor=edge, lw=1.3, zorder=3))
-    middle = {"ha": "center", "va": "center", "color": ink, "zorder": 4}
+    middle: dict[str, Any] = {"ha": "center", "va": "center", "color": ink, "zorder": 4}
     axes.text(box.x, box.y + 0.17, box.name, weight="bold", fontsize=10, **middle)
     axes.text(box.x, box.y - 0.23, box.note, fontsize=7.8, **middle)
     if here:
-        badge = {"boxstyle": "round,pad=0.3", "facecolor": CARD, "edgecolor": OKABE_ITO[1], "linewidth": 1.3}
+        badge: dict[str, Any] = {"boxstyle": "round,pad=0.3", "facecolor": CARD, "edgecolor": OKABE_ITO[1], "linewidth": 1.3}
         place = (box.x + _WIDE / 2 - 0.1, box.y + _HIGH / 2)
-        look = {"ha": "right", "va": "center", "fontsize": 8, "weight": "bold", "color": OKABE_ITO[1], "zorder": 5}
+        look: dict[str, Any] = {
+            "ha": "right",
+            "va": "center",
+            "fontsize": 8,
+            "weight": "bold",
+            "color": OKABE_ITO[1],
+            "zorder": 5,
+        }
         axes.text(*place, "you are here", bbox=badge, **look)
 
 

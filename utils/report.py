@@ -256,17 +256,18 @@ def _tiles(summary: Summary) -> str:
         if (pair.a, pair.b) == ("ppo", "sft"):
             note = f"{_show(pair.low, '{:.0%}')} to {_show(pair.high, '{:.0%}')}, ties half" if pair.n else "ties half"
             tiles.append(_tile(f"{pair.mean:.0%}", "PPO preferred to SFT", note))
-    greedy = (get("gold.ppo.greedy_mean"), get("gold.sft.greedy_mean"))
-    if None not in greedy:
-        tiles.append(_tile(f"{greedy[0] - greedy[1]:+.2f}", "PPO over SFT, both greedy", "gold points; not mere sharpening"))
+    after, before = get("gold.ppo.greedy_mean"), get("gold.sft.greedy_mean")
+    if after is not None and before is not None:
+        note = "gold points; what sharpening cannot give"
+        tiles.append(_tile(f"{after - before:+.2f}", "PPO over SFT, both greedy", note))
     for key, form, what, note in (
         ("reward_model.accuracy_gold", "{:.0%}", "reward model agrees with gold", "pairs on unseen prompts"),
         ("labelers.agreement_train", "{:.1%}", "two simulated labelers agree", "the paper's people: 72.6 %"),
     ):
         if get(key) is not None:
             tiles.append(_tile(form.format(get(key)), what, note))
-    if get("seconds.total"):
-        tiles.append(_tile(_duration(get("seconds.total")), "whole pipeline", str(summary.get("machine", ""))[:60]))
+    if total := get("seconds.total"):
+        tiles.append(_tile(_duration(total), "whole pipeline", str(summary.get("machine", ""))[:60]))
     return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
 
 
@@ -289,7 +290,7 @@ def _reward_bars(summary: Summary) -> str:
     means = [float(summary[f"reward.{name}.mean"]) for name in names]
     halves = [normal_quantile(0.95) * (number(summary, f"reward.{name}.se") or 0.0) for name in names]
     lows, highs = ([m + sign * h for m, h in zip(means, halves, strict=True)] for sign in (-1, 1))
-    look = {"title": "Reward model's score (not a judge of its own)", "reference": 0.0}
+    look: dict[str, Any] = {"title": "Reward model's score (not a judge of its own)", "reference": 0.0}
     draw = lambda: plotting.bars_with_intervals(names, means, lows, highs, "reward (demonstrations: 0)", **look)  # noqa: E731
     return _picture("reward-bars", draw, "Bars: 95 % intervals.") if names else ""
 
@@ -385,7 +386,7 @@ def _stage_curves(stage: str, title: str, runs: Mapping[str, list[dict[str, Any]
     xlabel = "round" if stage == "ppo" else "step"
 
     def draw(index: int, key: str) -> str:
-        look = {"labels": _labels_of(stage), "xlabel": xlabel}
+        look: dict[str, Any] = {"labels": _labels_of(stage), "xlabel": xlabel}
         return _picture(f"curve-{stage}-{index}", lambda: plotting.training_curves(data, key, **look))
 
     pictures = [draw(index, key) for index, key in enumerate([*known, *further])]
@@ -516,8 +517,9 @@ def _gains(groups: Mapping[str, list[Row]], a: str = "ppo", b: str = "sft") -> l
     found = []
     for key, group in groups.items():
         gold = {str(row.get("policy")): number(row, "gold") for row in _one_each(group)}
-        if gold.get(a) is not None and gold.get(b) is not None:
-            found.append((gold[a] - gold[b], key))
+        first, second = gold.get(a), gold.get(b)
+        if first is not None and second is not None:
+            found.append((first - second, key))
     return sorted(found, key=lambda pair: pair[0])
 
 
@@ -661,7 +663,7 @@ def _tax_bars(summary: Summary, key: str, label: str, title: str, form: str) -> 
     base = number(summary, f"{key}.base")
     names = [p for p in present_policies(summary, key) if not p.startswith("prompted") or base is None]
     values = [float(summary[f"{key}.{name}"]) for name in names]
-    look = {"title": title, "value_format": form, "reference": base, "reference_label": "base" if base else ""}
+    look: dict[str, Any] = {"title": title, "value_format": form, "reference": base, "reference_label": "base" if base else ""}
     draw = lambda: plotting.bars_with_intervals(names, values, None, None, label, **look)  # noqa: E731
     return _picture("tax-" + key.replace("_", "-"), draw) if names else ""
 
