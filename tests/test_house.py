@@ -84,9 +84,7 @@ def test_licences() -> None:
 
 
 def _dry_run(*arguments: str) -> str:
-    plain = {
-        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
-    }
+    plain = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
     command = ["make", "-n", *arguments]
     return subprocess.run(command, cwd=ROOT, env=plain, capture_output=True, text=True, check=True).stdout
 

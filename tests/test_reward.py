@@ -89,9 +89,7 @@ def groups(tokenizer: PreTrainedTokenizerBase) -> list[Group]:
 
 def one_by_one(model: PreTrainedModel, group: Group) -> list[torch.Tensor]:
     """Reward of each of the K completions by the model's own unpadded forward."""
-    return [
-        model(torch.tensor([[*group.prompt, *group.responses[i]]]), use_cache=False).logits[0, 0] for i in group.which
-    ]
+    return [model(torch.tensor([[*group.prompt, *group.responses[i]]]), use_cache=False).logits[0, 0] for i in group.which]
 
 
 def brute_force(model: PreTrainedModel, groups: list[Group]) -> torch.Tensor:
@@ -304,9 +302,7 @@ def test_unknown_place_to_read_the_reward(tmp_path: Path, policy_dir: Path) -> N
         train(tmp_path, policy_dir, cfg=replace(CFG, read="mean"))
 
 
-def test_nan_loss_names_stage_step_and_remedy(
-    tmp_path: Path, policy_dir: Path, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_nan_loss_names_stage_step_and_remedy(tmp_path: Path, policy_dir: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     model = load_policy(policy_dir)
     model.transformer.ln_f.weight.data[:] = math.nan
     save_model(model, tokenizer, tmp_path / "broken")
@@ -385,9 +381,7 @@ def test_folds_share_no_prompt_and_no_labeler(n_labelers: int, n_groups: int, se
     assert not {row.prompt_id for row in fold.train} & {row.prompt_id for row in [*fold.inside, *fold.outside]}
 
 
-def test_cross_validation_trains_each_fold_once(
-    tmp_path: Path, policy_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cross_validation_trains_each_fold_once(tmp_path: Path, policy_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, cfg = comparisons(40, labelers=4), replace(CFG, epochs=4, cv_groups=2, cv_prompts=8)
     result = reward.cross_validate(tmp_path, policy_dir, rows, cfg, DATA, 3)
     assert result["train_rows"] == 8 and len(result["folds"]) == 2

@@ -26,9 +26,7 @@ from utils.sft import Row, batch_loss, encode_demonstrations, epoch_batches, mak
 DATA = DataConfig(max_prompt_tokens=30, max_response_tokens=30)
 CFG = SFTConfig(epochs=3, learning_rate=3e-3, batch_size=4, dropout=0.0, checkpoints=(1, 3))
 WORDS = ("sea", "dog", "rain", "whale", "Paris", "story")
-DEMOS = [
-    Demonstration(f"p{i}", f"Name {word}.", f"The {word} ran {'home ' * (i % 3)}now.") for i, word in enumerate(WORDS)
-]
+DEMOS = [Demonstration(f"p{i}", f"Name {word}.", f"The {word} ran {'home ' * (i % 3)}now.") for i, word in enumerate(WORDS)]
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

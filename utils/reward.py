@@ -317,8 +317,7 @@ def score_demonstrations(
         return []
     limit = prompt_limit(data_cfg, context_length(model))
     sequences = [
-        encode_prompt(tokenizer, row.prompt, data_cfg)[-limit:]
-        + encode_completion(tokenizer, row.completion, True, data_cfg)
+        encode_prompt(tokenizer, row.prompt, data_cfg)[-limit:] + encode_completion(tokenizer, row.completion, True, data_cfg)
         for row in demonstrations
     ]
     with eval_mode(model):
@@ -416,9 +415,7 @@ class Fold(NamedTuple):
     outside: list[Comparison]
 
 
-def split_fold(
-    comparisons: Sequence[Comparison], groups: Mapping[str, int], held_out: int, n_train: int, seed: int
-) -> Fold:
+def split_fold(comparisons: Sequence[Comparison], groups: Mapping[str, int], held_out: int, n_train: int, seed: int) -> Fold:
     """Leave group `held_out` out. A fifth of all prompts is never trained on and gives both test sets."""
     prompts = sorted({c.prompt_id for c in comparisons}, key=lambda name: stream_seed(seed, "cross_validation", name))
     test = set(prompts[: max(1, len(prompts) // 5)])

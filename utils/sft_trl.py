@@ -40,9 +40,7 @@ def make_trainer(run: SFTRun, work_dir: str) -> SFTTrainer:
     try:
         from trl import SFTConfig, SFTTrainer
     except ImportError as error:
-        raise UserError(
-            f'TRL cannot be imported ({error}): run "pip install trl==1.16.0" or use backend "own".'
-        ) from None
+        raise UserError(f'TRL cannot be imported ({error}): run "pip install trl==1.16.0" or use backend "own".') from None
     cfg = run.cfg
     # FutureWarning: gradient_checkpointing has a new name in transformers, but TRL's default is set under the old one.
     with warnings.catch_warnings():
@@ -69,9 +67,7 @@ def make_trainer(run: SFTRun, work_dir: str) -> SFTTrainer:
             report_to="none",
             disable_tqdm=True,
         )
-    return SFTTrainer(
-        model=run.model, args=arguments, train_dataset=to_dataset(run.train), processing_class=run.tokenizer
-    )
+    return SFTTrainer(model=run.model, args=arguments, train_dataset=to_dataset(run.train), processing_class=run.tokenizer)
 
 
 def train_with_trl(run: SFTRun) -> None:
