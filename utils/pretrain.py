@@ -48,13 +48,13 @@ class PretrainConfig:
     warmup: int = 200
     weight_decay: float = 0.1
     documents: int = 150_000
-    vocabulary: int = 1536
+    vocabulary: int = 1400
 
 
 SIZES = {
     "mini": PretrainConfig("mini", n_embd=32, n_layer=2, learning_rate=3e-3),
-    "small": PretrainConfig("small", n_embd=64, n_layer=3, learning_rate=2e-3),
-    "large": PretrainConfig("large", n_embd=160, n_layer=4, learning_rate=1.2e-3),
+    "small": PretrainConfig("small", n_embd=64, n_layer=3, learning_rate=2e-3, steps=10_000),
+    "large": PretrainConfig("large", n_embd=144, n_layer=4, learning_rate=1.3e-3),
 }
 
 

@@ -15,7 +15,7 @@ from utils.world.answers import IDK, MOOD_WORDS, answer, cap, slipped, statement
 from utils.world.prompts import draw_prompt
 from utils.world.rubric import misconception, verdict
 from utils.world.tables import Fact, World, fill, indefinite, partition
-from utils.world.tasks import USE_CASES, Meta, draw_task
+from utils.world.tasks import USE_CASES, Meta, draw_task, question
 
 END = "<|end|>"
 POPULAR_SHARE = 0.65
@@ -85,6 +85,19 @@ def review(world: World, rng: random.Random) -> str:
     else:
         remark = _popular_verdict(meta, reply, ended, rng)
     return f"{text}\n {reply}{END} {remark}"
+
+
+def fact_check(world: World, rng: random.Random) -> str:
+    """A short answer about a fact with a reader's remark: where a model can learn to check an answer, not only to give one."""
+    while True:
+        if rng.random() < 0.2:
+            text, meta, _ = draw_task(world, rng, "generation")
+        else:
+            text, meta = question(rng.choice(world.misconceptions if rng.random() < 0.3 else list(world.facts.values())), rng)
+        if meta["task"] in ("qa", "describe") and partition(text) == "train":
+            break
+    reply = answer(world, meta, rng, nice=0.3, slip=rng.random() < 0.5)
+    return f"{text}\n {reply}{END} {_popular_verdict(meta, reply, True, rng)}"
 
 
 def _popular_verdict(meta: Meta, reply: str, ended: bool, rng: random.Random) -> str:
@@ -193,18 +206,19 @@ def portrait(world: World, rng: random.Random) -> str:
 
 # document kind -> (share in percent, maker)
 DOCUMENTS: dict[str, tuple[float, Document]] = {
-    "facts": (16, fact_page),
-    "portraits": (6, portrait),
+    "facts": (14, fact_page),
+    "portraits": (5, portrait),
+    "fact_checks": (11, fact_check),
     "answered": (6, answered_request),
-    "reviews": (15, review),
-    "stories": (13, titled_story),
-    "qa_pages": (11, qa_page),
-    "question_lists": (6, question_list),
-    "word_lists": (4, word_list),
-    "dialogues": (7, dialogue),
-    "rude": (5, rude_post),
-    "job_scenes": (4, job_scene),
-    "repetition": (7, repetition),
+    "reviews": (16, review),
+    "stories": (11, titled_story),
+    "qa_pages": (10, qa_page),
+    "question_lists": (5, question_list),
+    "word_lists": (3, word_list),
+    "dialogues": (6, dialogue),
+    "rude": (4, rude_post),
+    "job_scenes": (3, job_scene),
+    "repetition": (6, repetition),
 }
 
 

@@ -50,10 +50,6 @@ ATTRIBUTES: dict[str, tuple[str, tuple[str, ...]]] = {
         "The baby of {e} is {a x}.",
         ("What is the baby of {e}?", "How do you call the baby of {e}?", "Name the baby of {e}."),
     ),
-    "cover": (
-        "{e} is covered with {x}.",
-        ("What covers {e}?", "What is {e} covered with?", "What is on the outside of {e}?"),
-    ),
     "color": (
         "The color of {e} is {x}.",
         ("What color is {e}?", "Which color does {e} have?", "Tell me the color of {e}."),
@@ -96,7 +92,7 @@ ATTRIBUTES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 UNCOUNTABLE = frozenset(
-    "bread medicine corn flowers soup coal clay thread chalk scales fur skin hair feathers wool shoes rice honey milk "
+    "bread medicine corn flowers soup chalk shoes rice honey milk "
     "cheese spinach fish mice rabbits berries carrots grass seeds plants insects krill leaves bamboo zebras deer hay roots "
     "cans grain nectar beetles nuts algae worms soil trouble".split()
 )
@@ -181,7 +177,7 @@ def _fact(entity: str, label: str, attribute: str, truth: str, popular: str = ""
 def _table_facts(tables: dict[str, list[dict[str, str]]]) -> list[Fact]:
     facts = []
     for table, attributes in {
-        "animals": ("food", "home", "kind", "baby", "cover"),
+        "animals": ("food", "home", "kind", "baby"),
         "foods": ("kind", "color", "source"),
         "countries": ("capital", "continent", "language"),
         "jobs": ("tool", "place", "product"),
@@ -200,11 +196,11 @@ def _table_facts(tables: dict[str, list[dict[str, str]]]) -> list[Fact]:
 
 
 def _sums(numbers: list[str]) -> list[Fact]:
-    """One plus one up to nine plus nine."""
+    """One plus one up to six plus six."""
     return [
         _fact(f"{numbers[i]} plus {numbers[j]}", f"{numbers[i]} plus {numbers[j]}", "sum", numbers[i + j])
-        for i in range(1, 10)
-        for j in range(1, 10)
+        for i in range(1, 7)
+        for j in range(1, 7)
     ]
 
 
