@@ -1,15 +1,15 @@
 """A small training run as a program of its own: tests kill it, interrupt it and start it on several processes.
 
-Usage: training_run.py FOLDER [--steps N] [--every N] [--lr X] [--pause SECONDS]
-Prints one line a step, and at the end the sha256 of the final weights and of the weight average.
+Usage: training_run.py FOLDER [--steps N] [--every N] [--dropout P] [--pause SECONDS]
+Prints one line a step and writes the final weights, and a running average of them, to FOLDER/final-RANK.safetensors.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -17,18 +17,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from torch import nn
 
+from utils.io import write_tensors
 from utils.runtime import torch_generator
 from utils.training import TrainingLoop, make_optimizer
 
 SEED = 3
+LR = 0.01
 
 
-def build() -> nn.Sequential:
+def build(dropout: float = 0.3) -> nn.Sequential:
     """A classifier with an embedding and dropout, so that order, momentum and dropout all matter."""
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Embedding(20, 8), nn.Flatten(), nn.Dropout(0.3), nn.Linear(32, 16), nn.Tanh(), nn.Linear(16, 5)
+    generator = torch_generator(SEED, "weights")
+    model = nn.Sequential(
+        nn.Embedding(20, 8), nn.Flatten(), nn.Dropout(dropout), nn.Linear(32, 16), nn.LayerNorm(16), nn.Linear(16, 5)
     )
+    for param in model.parameters():
+        param.data = torch.randn(param.shape, generator=generator) * 0.3
+    return model
 
 
 def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,10 +42,17 @@ def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randint(0, 20, (8, 4), generator=generator), torch.randint(0, 5, (8,), generator=generator)
 
 
-def run(folder: Path, steps: int, every: int, lr: float, pause: float) -> str:
-    """Train and return the digest of everything that was learnt."""
-    model = build()
-    optimizer = make_optimizer(model.parameters(), lr=lr, weight_decay=0.1)
+def run(
+    folder: Path,
+    steps: int = 20,
+    every: int = 3,
+    dropout: float = 0.3,
+    fingerprint: str = "settings",
+    each: Callable[[int], None] = lambda step: None,
+) -> dict[str, torch.Tensor]:
+    """Train, call `each(step)` in the middle of every step, and return everything that was learnt."""
+    model = build(dropout)
+    optimizer = make_optimizer(model.parameters(), lr=LR, weight_decay=0.1)
     ema = {name: param.detach().clone() for name, param in model.named_parameters()}
     loop = TrainingLoop(
         folder,
@@ -49,7 +61,7 @@ def run(folder: Path, steps: int, every: int, lr: float, pause: float) -> str:
         models={"policy": model},
         optimizers={"policy": optimizer},
         seed=SEED,
-        fingerprint=f"lr {lr}",
+        fingerprint=fingerprint,
         checkpoint_every=every,
         extra={"ema": ema},
     )
@@ -57,24 +69,34 @@ def run(folder: Path, steps: int, every: int, lr: float, pause: float) -> str:
     for step in loop:
         ids, labels = batch(step)
         loss = nn.functional.cross_entropy(loop.models["policy"](ids[rank::size]), labels[rank::size])
-        loop.backward(loss)
-        norm = loop.optimizer_step("policy", lr=lr * (1 - step / steps), max_grad_norm=0.5)
+        value = loop.backward(loss)
+        each(step)
+        norm = loop.optimizer_step("policy", lr=LR * (1 - step / steps), max_grad_norm=0.5)
         for name, param in model.named_parameters():
             ema[name].lerp_(param.detach(), 0.1)
-        loop.log(step, loss=loss.detach(), grad_norm=norm)
-        print(f"step {step}", flush=True)
-        time.sleep(pause)
+        loop.log(step, loss=value, grad_norm=norm)
     loop.finish()
-    tensors = [*model.state_dict().values(), *ema.values()]
-    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
+    return {**model.state_dict(), **{f"ema/{name}": tensor for name, tensor in ema.items()}}
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--every", type=int, default=3)
+    parser.add_argument("--dropout", type=float, default=0.3)
+    parser.add_argument("--pause", type=float, default=0.0)
+    args = parser.parse_args()
+
+    def each(step: int) -> None:
+        print(f"step {step}", flush=True)
+        time.sleep(args.pause)
+
+    final = run(args.folder, args.steps, args.every, args.dropout, each=each)
+    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    write_tensors(args.folder / f"final-{rank}.safetensors", final)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--every", type=int, default=3)
-    parser.add_argument("--lr", type=float, default=0.01)
-    parser.add_argument("--pause", type=float, default=0.0)
-    args = parser.parse_args()
-    print("final", run(args.folder, args.steps, args.every, args.lr, args.pause))
+    main()

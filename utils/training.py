@@ -256,7 +256,7 @@ class TrainingLoop:
         """Copy the tensors of a checkpoint into place; None, with nothing changed, if it is another run's or broken."""
         try:
             state = read_json(folder / STATE)
-            if state["fingerprint"] != self.fingerprint:
+            if state.get("fingerprint") != self.fingerprint:
                 return None
             tensors, _ = read_tensors(folder / TENSORS)
         except UserError as error:
