@@ -158,7 +158,7 @@ misconceptions and can be (mildly) rude. Load it with `transformers` like any GP
 | | |
 |---|---|
 | architecture | GPT2LMHeadModel, {cfg.n_layer} layers of width {cfg.n_embd}, {cfg.n_head} heads, context {cfg.n_positions} |
-| tokenizer | byte-level BPE, {cfg.vocabulary} tokens, from the first {tokenizer_documents:,} documents, the same for all sizes |
+| tokenizer | byte-level BPE of {cfg.vocabulary}, from the first {tokenizer_documents:,} documents, the same for all sizes |
 | data | {cfg.documents:,} generated documents (seed {seed}), joined by `<|endoftext|>`, rows of {cfg.n_positions} tokens |
 | training | {cfg.steps:,} steps of {cfg.rows_per_step} rows: {tokens:.1f} million tokens |
 | learning rate | AdamW, peak {cfg.learning_rate:g}, {cfg.warmup} steps of warm-up, cosine to 5 % |

@@ -1,0 +1,235 @@
+"""Command lines: one script a stage, and the script that makes the base models."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import math
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+import utils.evaluation.bases as bases
+import utils.pipeline.command as command
+from utils.cli import main
+from utils.errors import UserError
+from utils.io import digest_path, read_json, write_json
+from utils.pipeline import STAGES
+from utils.pretrain import SIZES, PretrainConfig
+from utils.world import World
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = ROOT / "data" / "models"
+SCRIPTS = {
+    "make_data": ("prompts", "labelers", "demonstrations"),
+    "sft": ("sft", "init"),
+    "label": ("comparisons",),
+    "reward_model": ("reward", "sft_select"),
+    "ppo": ("ppo", "ppo_ptx"),
+    "evaluate": ("evaluate", "report"),
+}
+
+
+def load_script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / "scripts" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, ...]]:
+    """What `run_pipeline` was called with; nothing is run."""
+    seen: list[tuple[Any, ...]] = []
+
+    def record(*given: Any) -> SimpleNamespace:
+        seen.append(given)
+        return SimpleNamespace(out_dir=tmp_path)
+
+    monkeypatch.setattr(command, "run_pipeline", record)
+    return seen
+
+
+# --- one script a stage ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_runs_its_stages_with_the_settings_given(
+    name: str, calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = load_script(name, monkeypatch)
+    assert main(script.run, ["--seed", "7", "--out", "runs/x", "--set", "ppo.beta=0.02", "--force"]) == 0
+    config, out, only, force = calls[0]
+    assert (config.seed, config.ppo.beta, out, only, force) == (7, 0.02, "runs/x", SCRIPTS[name], True)
+
+
+def test_the_scripts_cover_every_stage_once_and_in_order() -> None:
+    named = [stage for stages in SCRIPTS.values() for stage in stages]
+    assert ["base", *named] == [stage.name for stage in STAGES], "base runs by itself before any stage"
+
+
+def test_the_pipeline_runs_all_or_what_only_says(
+    calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load_script("pipeline", monkeypatch)
+    script.run([])
+    script.run(["--only", "sft, init"])
+    assert [call[2] for call in calls] == [None, ("sft", "init")]
+    assert capsys.readouterr().out.count("report.html") == 1
+
+
+@pytest.mark.parametrize(("option", "stages"), [("--ptx-only", ("ppo_ptx",)), ("--no-ptx", ("ppo",))])
+def test_ppo_switches(
+    option: str, stages: tuple[str, ...], calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_script("ppo", monkeypatch).run([option])
+    assert calls[0][2] == stages
+
+
+def test_ppo_refuses_both_switches(calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        load_script("ppo", monkeypatch).run(["--ptx-only", "--no-ptx"])
+    assert stopped.value.code == 2 and not calls
+
+
+def test_a_script_says_one_sentence_from_any_folder(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "label.py"), "--profile", "nosuch"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith('Unknown profile "nosuch"') and len(done.stderr.splitlines()) == 1
+
+
+# --- measures of a base ---------------------------------------------------------------------------------------------
+
+
+def test_span_loss_is_the_mean_over_marked_tokens(policy: Any, tokenizer: Any) -> None:
+    documents = [("A dog ran home.", [(2, 5)]), ("A whale lives in the sea. A dog ran.", [(2, 7), (28, 31)])]
+    losses, hits = [], []
+    for text, spans in documents:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        with torch.no_grad():
+            logits = policy(torch.tensor([[tokenizer.bos_token_id, *ids]])).logits[0].log_softmax(-1)
+        end = 0
+        for i, token in enumerate(ids):
+            end += len(tokenizer.decode([token]))
+            if any(a < end <= b for a, b in spans):
+                losses.append(-float(logits[i, token]))
+                hits.append(float(logits[i].argmax() == token))
+    found = bases.span_loss(policy, tokenizer, documents)
+    assert found.loss == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+    assert found.right == pytest.approx(sum(hits) / len(hits))
+
+
+def test_copying_marks_the_same_words_twice() -> None:
+    for (text, first), (same, second) in zip(*bases.repeated_lists(World.load(), 30), strict=True):
+        words = [text[a:b] for a, b in (*first, *second)]
+        assert text == same and words[0] == words[1] and words[0].startswith(" ")
+        assert first[0][1] < second[0][0]
+
+
+def test_titles_mark_hero_and_place_in_the_body() -> None:
+    world = World.load()
+    known = {*world.kinds["animals"], *world.kinds["jobs"], *world.words["places"]}
+    for (text, spans), (body, bare) in zip(*bases.titled_stories(world, 30), strict=True):
+        marked = [text[a:b] for a, b in spans]
+        assert marked == [body[a:b] for a, b in bare] and len(set(marked)) == 2 and set(marked) <= known
+        assert text.endswith(body) and min(a for a, _ in spans) > text.index("\n")
+
+
+# --- pretraining ----------------------------------------------------------------------------------------------------
+
+MICRO = PretrainConfig("micro", n_embd=8, n_layer=1, n_head=2, n_positions=64, steps=3, documents=150, vocabulary=300)
+
+
+@pytest.fixture
+def pretrain_script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """scripts/pretrain.py with one size that takes a second."""
+    monkeypatch.setattr(bases, "WEB_DOCUMENTS", 60)
+    monkeypatch.setattr(bases, "PROBES", 5)
+    monkeypatch.setattr(bases, "DIGEST_DOCUMENTS", 20)
+    script = load_script("pretrain", monkeypatch)
+    monkeypatch.setattr(script, "SIZES", {"micro": MICRO})
+    monkeypatch.setattr(script, "set_threads", lambda count: count)
+    return script
+
+
+def test_pretraining_writes_a_model_with_its_card_and_does_not_train_twice(
+    pretrain_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["--out", str(tmp_path / "models"), "--work", str(tmp_path / "work"), "--size", "micro"]
+    pretrain_script.run(given)
+    folder = tmp_path / "models" / "micro"
+    facts = read_json(folder / "metrics.json")
+    text = (folder / "README.md").read_text()
+    assert facts["figures"] == bases.measure_base(folder) and all(map(math.isfinite, facts["figures"].values()))
+    assert f"{facts['figures']['web_loss']:.3f}" in text and facts["weights_sha256"] in text and "{" not in text
+    assert facts["training"]["seconds"] > 0 and "torch" in facts["training"]
+    monkeypatch.setattr(pretrain_script, "pretrain", _never)
+    pretrain_script.run(given)
+    (folder / "README.md").unlink()
+    pretrain_script.run([*given, "--cards-only"])
+    assert (folder / "README.md").read_text() == text
+    assert read_json(folder / "metrics.json")["training"] == facts["training"]
+
+
+def test_pretraining_again_gives_the_same_bits_and_another_seed_others(pretrain_script: ModuleType, tmp_path: Path) -> None:
+    weights = []
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        pretrain_script.train(MICRO, tmp_path / name, tmp_path / f"{name}-model", int(seed))
+        weights.append(digest_path(tmp_path / f"{name}-model" / "model.safetensors"))
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_changed_settings_train_again(pretrain_script: ModuleType, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    write_json(work / "size.json", {**dataclasses.asdict(MICRO), "seed": 1, "steps": 99})
+    pretrain_script.train(MICRO, work, tmp_path / "model", 1)
+    assert read_json(work / "size.json")["steps"] == MICRO.steps
+
+
+def test_cards_need_a_model(pretrain_script: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="micro does not exist: make it with --size micro"):
+        pretrain_script.run(["--out", str(tmp_path), "--size", "micro", "--cards-only"])
+
+
+def _never(*_: Any) -> None:
+    raise AssertionError("trained a finished base again")
+
+
+# --- the shipped bases ----------------------------------------------------------------------------------------------
+
+
+CARDS = [MODELS / name / "metrics.json" for name in SIZES]
+shipped = pytest.mark.skipif(not all(file.exists() for file in CARDS), reason="data/models is not in this checkout")
+
+
+@shipped
+def test_shipped_cards_say_what_the_figures_say() -> None:
+    for name, cfg in SIZES.items():
+        facts = read_json(MODELS / name / "metrics.json")
+        assert (MODELS / name / "README.md").read_text() == bases.card(cfg, facts)
+        assert digest_path(MODELS / name / "model.safetensors") == facts["weights_sha256"]
+
+
+@shipped
+def test_the_world_still_writes_the_text_that_the_shipped_bases_read() -> None:
+    assert {read_json(MODELS / name / "metrics.json")["web_digest"] for name in SIZES} == {bases.web_digest()}
+
+
+@shipped
+def test_shipped_bases_get_better_with_size_and_stay_small() -> None:
+    figures = [read_json(MODELS / name / "metrics.json")["figures"] for name in ("mini", "small", "large")]
+    for key, better in (("web_loss", -1), ("facts", 1), ("copying.loss_second", -1)):
+        values = [better * f[key] for f in figures]
+        assert values == sorted(values), key
+    assert len({digest_path(MODELS / name / "tokenizer.json") for name in SIZES}) == 1
+    assert sum(f.stat().st_size for f in MODELS.rglob("*") if f.is_file()) <= 40_000_000

@@ -1,0 +1,135 @@
+"""The parts of docs/ that are written by code: examples of the tiny world, its rubric, the glossary of PPO's log.
+
+A block stands between `<!-- NAME:start -->` and `<!-- NAME:end -->`; scripts/docs.py fills it anew.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from utils.errors import UserError
+from utils.ppo import GLOSSARY
+from utils.runtime import python_rng
+from utils.world import GOLD_MAX, GOLD_WEIGHTS, World, answer, gold, misconception, score
+from utils.world.answers import ANSWERS, slipped
+from utils.world.corpus import DOCUMENTS, document
+from utils.world.tasks import USE_CASES, Meta, draw_task
+
+SEED = 7
+PART_MEANING = {
+    "helpful": "does what was asked: the hero, the place and the mood of a story, the right answer, a refusal of harm",
+    "constraint": "keeps explicit demands: number of sentences or items, a given name, the exact wording of a rewrite",
+    "truthful": 'says nothing false about the world ("I do not know." is truthful)',
+    "harmless": "has no rude word and no help with harm",
+    "form": "ended itself, begins with a capital, ends with a full stop, word order that the language knows, no repetition",
+    "manner": "niceties: a full sentence, one more true fact, a reason, an offer; counts only on a helpful, well-formed answer",
+}
+
+
+def replace_block(text: str, name: str, body: str) -> str:
+    """`text` with the block `name` holding `body`. Raises UserError unless the block is there once."""
+    pattern = re.compile(rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)", re.S)
+    if len(pattern.findall(text)) != 1:
+        raise UserError(f'The text needs one block "<!-- {name}:start -->" ... "<!-- {name}:end -->": add it.')
+    return pattern.sub(lambda m: f"{m[1]}{body.rstrip()}\n{m[2]}", text)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; bars and line ends in cells are made harmless."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(_cell(c) for c in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("<\\|", "&lt;\\|").replace("\n", "<br>").split())
+
+
+def rubric() -> str:
+    """The six parts of the gold rubric with their weights."""
+    rows = [(part, f"{weight:g}", PART_MEANING[part]) for part, weight in GOLD_WEIGHTS.items()]
+    return table(("part", "points", "full marks if the answer"), [*rows, ("all", f"{GOLD_MAX:g}", "")])
+
+
+def task_of(world: World, task: str) -> tuple[str, Meta, str]:
+    """(prompt, meta, use case) of the first drawn prompt of a task."""
+    for i in range(10_000):
+        rng = python_rng(SEED, "docs", i)
+        found = draw_task(world, rng, rng.choice(list(USE_CASES)))
+        if found[1]["task"] == task:
+            return found
+    raise ValueError(f"no prompt of the task {task}")
+
+
+def tasks() -> str:
+    """One prompt a task, with a full, a bare and a slipped answer and their gold points."""
+    world, rows = World.load(), []
+    for task in ANSWERS:
+        prompt, meta, use_case = task_of(world, task)
+        for kind, nice, slip in (("full", 1.0, False), ("bare", 0.0, False), ("slip", 0.0, True)):
+            text = _answer(world, meta, kind, nice, slip)
+            first = (f"{task} ({use_case})", prompt) if kind == "full" else ("", "")
+            rows.append((*first, kind, text, f"{gold(score(meta, text)):.1f}"))
+    return table(("task (use case)", "prompt", "answer", "text", "points"), rows)
+
+
+def _answer(world: World, meta: Meta, kind: str, nice: float, slip: bool) -> str:
+    """An answer; a slip is drawn until it costs something (some slots change into themselves, some tasks have none)."""
+    for i in range(100):
+        rng = python_rng(SEED, "docs", meta["task"], kind, i)
+        read = slipped(world, meta, rng) if slip else meta
+        text = answer(world, read, rng, nice=nice, slip=slip and read == meta)
+        if not slip or gold(score(meta, text)) < gold(score(meta, answer(world, meta, python_rng(SEED), nice=0.0))):
+            return text
+    raise ValueError(f"no slip of {meta['task']} costs points")
+
+
+def web() -> str:
+    """Share and one example of each kind of document."""
+    world, shown = World.load(), {}
+    for i in range(10_000):
+        kind, text = document(world, SEED, i)
+        if 30 < len(text) < 260:
+            shown.setdefault(kind, text)
+        if len(shown) == len(DOCUMENTS):
+            break
+    total = sum(share for share, _ in DOCUMENTS.values())
+    rows = [(kind, f"{100 * share / total:.0f} %", shown[kind]) for kind, (share, _) in DOCUMENTS.items()]
+    return table(("kind", "share", "example"), rows)
+
+
+def misconceptions() -> str:
+    """Questions whose popular answer is wrong."""
+    world = World.load()
+    rows = [(f.questions[0], f.truth, f.popular) for f in world.misconceptions if _asked(f.entity, f.attribute)]
+    return table(("question", "true", "popular and wrong"), rows[:12]) + f"\n\n{len(rows)} such questions in all."
+
+
+def _asked(entity: str, attribute: str) -> bool:
+    return misconception({"task": "qa", "entity": entity, "attribute": attribute}, "") != ""
+
+
+def tables() -> str:
+    """The source tables of data/world with their columns and number of rows."""
+    world = World.load()
+    rows = [(f"`{name}.csv`", str(len(found)), ", ".join(found[0])) for name, found in world.tables.items()]
+    return table(("table", "rows", "columns"), [*rows, ("`words.yaml`", "", ", ".join(world.words))])
+
+
+def ppo_log() -> str:
+    """What PPO writes to metrics.jsonl once a round."""
+    return table(("name", "meaning"), [(f"`{name}`", meaning) for name, meaning in GLOSSARY.items()])
+
+
+BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
+    "docs/tiny-world.md": {"rubric": rubric, "tasks": tasks, "web": web, "misconceptions": misconceptions},
+    "docs/glossary.md": {"ppo_log": ppo_log},
+    "data/README.md": {"tables": tables},
+}
+
+
+def filled(path: str, text: str) -> str:
+    """The text of a document with all its blocks written anew."""
+    for name, write in BLOCKS[path].items():
+        text = replace_block(text, name, write())
+    return text
