@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from utils.config import Config
-from utils.data.encoding import encode_completion, encode_text
+from utils.data.encoding import encode_completion, encode_text, pad_left, pad_right
 from utils.data.schemas import Prompt
 from utils.evaluation.statistics import gold_comparison, mean_se, paired_difference, win_rate
 from utils.evaluation.tax import ChoiceItem, choice_accuracy, web_loss
 from utils.labeling import FINAL_EVALUATION, SimulatedLabeler, completion_names, judge_pairs
-from utils.models import load_policy
+from utils.models import context_length, load_policy, load_tokenizer
 from utils.pretrain import HELD_OUT_WEB_SEED, token_rows, web_texts
 from utils.rollout import response_logprobs
-from utils.runtime import python_rng
+from utils.runtime import choose_device, python_rng
 from utils.sampling import Response, Sampler
 from utils.world import GOLD_TIE, PARTS, Scores, World, gold, misconception, score
 from utils.world.tables import fill
 
-TEMPERATURES = {"sampled": 1.0, "greedy": 0.0}
 CHOICES = 4
 ROW_LENGTH = 128
+KL_ROWS = 256
+RewardsOf = Callable[[list[Prompt], list[Response]], list[float]]
+
+
+def temperatures(cfg: Config) -> dict[str, float]:
+    """How every policy is asked: sampled, and greedy, so that learning can be told from sharpening."""
+    return {"sampled": cfg.evaluation.temperature, "greedy": 0.0}
 
 
 @dataclass(frozen=True)
@@ -47,17 +53,27 @@ class Judged:
 
     @property
     def golds(self) -> list[float]:
+        """Gold points of each response."""
         return [gold(s) for s in self.parts]
+
+
+def load_sampler(policy: Policy, cfg: Config) -> Sampler:
+    """The policy on the run's device, asked as it is to be asked."""
+    return Sampler.load(
+        policy.path, cfg.data, prompted=policy.prompted, device=choose_device(cfg.device),
+        batch_size=cfg.evaluation.batch_size,
+    )  # fmt: skip
 
 
 def respond(policy: Policy, prompts: Sequence[Prompt], cfg: Config, temperature: float) -> list[Response]:
     """One response a prompt; random numbers belong to the prompt, so all policies use the same ones."""
-    sampler = Sampler.load(policy.path, cfg.data, prompted=policy.prompted)
     names = [f"evaluate/{p.prompt_id}" for p in prompts]
+    sampler = load_sampler(policy, cfg)
     return sampler([p.prompt for p in prompts], seed=cfg.seed, names=names, temperature=temperature)
 
 
 def judged(policy: Policy, prompts: Sequence[Prompt], cfg: Config, temperature: float) -> Judged:
+    """Responses of one policy (`respond`) and what the gold rubric says of each."""
     responses = respond(policy, prompts, cfg, temperature)
     return Judged(responses, [score(p.meta, r.text, r.ended) for p, r in zip(prompts, responses, strict=True)])
 
@@ -115,33 +131,29 @@ def labeler_win_rate(
 
 @torch.no_grad()
 def kl_to(policy: Policy, reference: Path, prompts: Sequence[Prompt], responses: list[Response], cfg: Config) -> float:
-    """Mean over responses of log pi(y|x) - log ref(y|x), in nats a response, on the policy's own samples (k1)."""
-    sampler = Sampler.load(policy.path, cfg.data, prompted=policy.prompted)
-    plain = Sampler.load(reference, cfg.data)
-    tokenizer = sampler.tokenizer
-    answers = [encode_completion(tokenizer, r.text, r.ended, cfg.data) for r in responses]
-    logprobs = []
-    for model, asked in ((sampler.model, sampler), (load_policy(reference), plain)):
-        rows = []
-        for start in range(0, len(prompts), 256):
-            part = slice(start, start + 256)
-            rows.append(
-                _answer_logprobs(model, [asked.encode(p.prompt) for p in prompts[part]], answers[part], tokenizer)
-            )
-        logprobs.append(torch.cat(rows))
-    return float((logprobs[0] - logprobs[1]).mean())
+    """Mean over responses of log pi(y|x) - log ref(y|x), in nats a response, on the policy's own samples (k1).
+
+    Policy and reference must share one vocabulary.
+    """
+    asked = [load_sampler(policy, cfg), load_sampler(Policy("reference", reference), cfg)]
+    answers = [encode_completion(asked[0].tokenizer, r.text, r.ended, cfg.data) for r in responses]
+    own, other = (answer_logprobs(sampler, [p.prompt for p in prompts], answers) for sampler in asked)
+    return float((own - other).mean())
 
 
-def _answer_logprobs(model: Any, prompts: list[list[int]], answers: list[list[int]], tokenizer: Any) -> Tensor:
-    """(B,) log pi(y|x), summed over the response tokens."""
-    from utils.data.encoding import pad_left, pad_right
+@torch.no_grad()
+def answer_logprobs(sampler: Sampler, prompts: Sequence[str], answers: Sequence[Sequence[int]]) -> Tensor:
+    """(N,) log pi(y|x) of answers given as token ids, summed over their tokens, in nats."""
+    pad_id, rows = sampler.tokenizer.pad_token_id, []
+    for start in range(0, len(prompts), KL_ROWS):
+        part = slice(start, start + KL_ROWS)
+        asked, said = pad_left([sampler.encode(p) for p in prompts[part]], pad_id), pad_right(answers[part], pad_id)
+        prompt_ids, prompt_mask, ids, mask = (x.to(sampler.model.device) for x in (*asked, *said))
+        rows.append(response_logprobs(sampler.model, prompt_ids, prompt_mask, ids, mask).sum(1))
+    return torch.cat(rows)
 
-    prompt_ids, prompt_mask = pad_left(prompts, tokenizer.pad_token_id)
-    ids, mask = pad_right(answers, tokenizer.pad_token_id)
-    return response_logprobs(model, prompt_ids, prompt_mask, ids, mask).sum(1)
 
-
-def fact_items(tokenizer: Any, n: int = 300) -> list[ChoiceItem]:
+def fact_items(tokenizer: PreTrainedTokenizerBase, n: int = 300) -> list[ChoiceItem]:
     """Closed-book facts as multiple choice: the statement up to its answer, the truth among other answers (App. D)."""
     world = World.load()
     facts = [f for f in world.facts.values() if f.statement.rstrip(".").endswith(("{x}", "{a x}"))]
@@ -158,15 +170,17 @@ def fact_items(tokenizer: Any, n: int = 300) -> list[ChoiceItem]:
     return items
 
 
-def tax(policy: Policy, cfg: Config, rows: Tensor, items: list[ChoiceItem]) -> dict[str, float]:
+def tax(policy: Policy, cfg: Config) -> dict[str, float]:
     """web_loss.* (nats per token on held-out pretraining text) and facts.* (closed-book accuracy): the alignment tax."""
-    model = load_policy(policy.path)
-    return {f"web_loss.{policy.name}": web_loss(model, rows), f"facts.{policy.name}": choice_accuracy(model, items)}
+    tokenizer, model = load_tokenizer(policy.path), load_policy(policy.path, choose_device(cfg.device))
+    rows = held_out_web(tokenizer, cfg.evaluation.web_documents, context_length(model))
+    found = web_loss(model, rows), choice_accuracy(model, fact_items(tokenizer))
+    return {f"web_loss.{policy.name}": found[0], f"facts.{policy.name}": found[1]}
 
 
-def held_out_web(tokenizer: Any, n_documents: int) -> Tensor:
-    """Rows (N, ROW_LENGTH) of web text that no base has seen."""
-    return token_rows(tokenizer, web_texts(n_documents, HELD_OUT_WEB_SEED), ROW_LENGTH)
+def held_out_web(tokenizer: PreTrainedTokenizerBase, n_documents: int, context: int | None = None) -> Tensor:
+    """Rows (N, ROW_LENGTH) of web text that no base has seen; shorter if the model's context is."""
+    return token_rows(tokenizer, web_texts(n_documents, HELD_OUT_WEB_SEED), min(ROW_LENGTH, context or ROW_LENGTH))
 
 
 def misconception_shares(name: str, prompts: Sequence[Prompt], sampled: Judged, greedy: Judged) -> dict[str, float]:
@@ -182,22 +196,20 @@ def misconception_shares(name: str, prompts: Sequence[Prompt], sampled: Judged, 
 
 
 def best_of_n(
-    policy: Policy, prompts: Sequence[Prompt], ns: Sequence[int], cfg: Config, rewards_of: Any
+    policy: Policy, prompts: Sequence[Prompt], ns: Sequence[int], cfg: Config, rewards_of: RewardsOf
 ) -> list[dict[str, float]]:
     """Gold of the sample that the reward model likes best of n: a test of the reward model that takes seconds.
 
     rewards_of(prompts, responses) -> rewards. Rows {n, proxy, gold, gold_se, oracle}; oracle: the best by gold.
     """
     most = max(ns)
-    sampler = Sampler.load(policy.path, cfg.data, prompted=policy.prompted)
     repeated = [p for p in prompts for _ in range(most)]
     names = [f"best_of/{p.prompt_id}/{i}" for p in prompts for i in range(most)]
-    responses = sampler([p.prompt for p in repeated], seed=cfg.seed, names=names)
+    responses = load_sampler(policy, cfg)([p.prompt for p in repeated], seed=cfg.seed, names=names)
     shape = (len(prompts), most)
     rewards = torch.tensor(rewards_of(repeated, responses)).view(shape)
-    golds = torch.tensor([gold(score(p.meta, r.text, r.ended)) for p, r in zip(repeated, responses, strict=True)]).view(
-        shape
-    )
+    points = [gold(score(p.meta, r.text, r.ended)) for p, r in zip(repeated, responses, strict=True)]
+    golds = torch.tensor(points).view(shape)
     rows = []
     for n in ns:
         best = rewards[:, :n].argmax(1, keepdim=True)
@@ -206,9 +218,3 @@ def best_of_n(
         oracle = float(golds[:, :n].amax(1).mean())
         rows.append({"n": n, "proxy": proxy, "gold": found.mean, "gold_se": found.se, "oracle": oracle})
     return rows
-
-
-__all__ = [
-    "TEMPERATURES", "Judged", "Policy", "best_of_n", "compare", "fact_items", "gold_summary", "held_out_web", "judged",
-    "kl_to", "labeler_win_rate", "misconception_shares", "respond", "tax",
-]  # fmt: skip

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from utils.config import Config
+from utils.errors import UserError
 from utils.io import PathLike
+from utils.pipeline.base import base_stage
 from utils.pipeline.data_stages import comparisons_stage, demonstrations_stage, labelers_stage, prompts_stage
 from utils.pipeline.evaluation_stages import evaluate_stage, report_stage
 from utils.pipeline.training_stages import (
@@ -21,24 +25,32 @@ def _world(config: Config) -> list[str]:
     return ["data/world"] if config.world else []
 
 
+def _base_settings(config: Config) -> list[object]:
+    """What the stage "base" checks against the model's context."""
+    data, ptx = config.data, config.ppo_ptx
+    lengths = [data.max_prompt_tokens, data.max_response_tokens, data.prompted_template, ptx.ptx_length]
+    return [*lengths, ptx.gamma_ptx > 0, config.init.pretrain_fraction > 0]
+
+
 STAGES = (
+    Stage("base", base_stage, settings=_base_settings, reads=lambda c: [c.model]),
     Stage(
-        "prompts", prompts_stage, settings=lambda c: c.data,
-        reads=lambda c: [c.data.prompts, c.model, *_world(c)],
+        "prompts", prompts_stage, needs=("base",), settings=lambda c: c.data,
+        reads=lambda c: [c.data.prompts, *_world(c)],
     ),
     Stage("labelers", labelers_stage, settings=lambda c: c.labelers, reads=_world),
     Stage(
         "demonstrations", demonstrations_stage, needs=("prompts", "labelers"), settings=lambda c: c.labelers,
         reads=lambda c: [c.data.demonstrations],
     ),
-    Stage("sft", sft_stage, needs=("demonstrations",), settings=lambda c: [c.sft, c.data], reads=lambda c: [c.model]),
+    Stage("sft", sft_stage, needs=("base", "demonstrations"), settings=lambda c: [c.sft, c.data]),
     Stage(
-        "init", init_stage, needs=("demonstrations",), settings=lambda c: [c.init, c.data, c.ppo_ptx.ptx_length, c.web_documents],
-        reads=lambda c: [c.model],
+        "init", init_stage, needs=("base", "demonstrations"),
+        settings=lambda c: [c.init, c.data, c.ppo_ptx.ptx_length, c.web_documents],
     ),
     Stage(
-        "comparisons", comparisons_stage, needs=("prompts", "labelers", "sft", "init"),
-        settings=lambda c: [c.sampling, c.labelers, c.data], reads=lambda c: [c.data.comparisons, c.model],
+        "comparisons", comparisons_stage, needs=("base", "prompts", "labelers", "sft", "init"),
+        settings=lambda c: [c.sampling, c.labelers, c.data], reads=lambda c: [c.data.comparisons],
     ),
     Stage(
         "reward", reward_stage, needs=("comparisons", "sft", "demonstrations"), settings=lambda c: c.reward,
@@ -48,15 +60,39 @@ STAGES = (
     Stage("ppo", ppo_stage, needs=("init", "reward", "prompts"), settings=lambda c: c.ppo),
     Stage("ppo_ptx", ppo_ptx_stage, needs=("init", "reward", "prompts"), settings=lambda c: [c.ppo_ptx, c.web_documents]),
     Stage(
-        "evaluate", evaluate_stage, needs=("sft_select", "init", "ppo", "ppo_ptx", "comparisons", "prompts"),
+        "evaluate", evaluate_stage, needs=("base", "sft_select", "init", "ppo", "ppo_ptx", "comparisons", "prompts"),
         settings=lambda c: c.evaluation, reads=lambda c: [c.largest_model],
     ),
     Stage("report", report_stage, needs=("evaluate", "reward", "prompts")),
 )  # fmt: skip
 
 
-def run_pipeline(config: Config, out: PathLike, only: tuple[str, ...] | None = None, force: bool = False) -> Run:
-    """Run every stage (or those in `only`) of one configuration into `out`; finished unchanged stages are skipped."""
+def run_pipeline(config: Config, out: PathLike, only: Collection[str] | None = None, force: bool = False) -> Run:
+    """Run every stage (or those in `only`) of one configuration into `out`; finished unchanged stages are skipped.
+
+    The stage "base" always runs first: it is quick, and every other one needs it. Raises UserError for input that
+    cannot be used, before anything is trained where that can be known.
+    """
+    chosen = None if only is None else ("base", *only)
+    check_inputs(config, chosen)
     run = Run(out, config)
-    run.execute(STAGES, only=only, force=force)
+    run.execute(STAGES, only=chosen, force=force)
     return run
+
+
+def check_inputs(config: Config, only: Collection[str] | None = None) -> None:
+    """Raise UserError if prompts have no source, or if simulated labelers would have to judge the user's own prompts."""
+    data = config.data
+    if data.prompts is None:
+        if not config.world:
+            raise UserError(
+                f'The profile "{config.profile}" has no prompts of its own: give yours with --prompts FILE, or take the '
+                "tiny world's with --set world=true."
+            )
+        return
+    for name, verb in (("demonstrations", "answer"), ("comparisons", "rank answers to")):
+        if getattr(data, name) is None and (only is None or name in only):
+            raise UserError(
+                f"Simulated labelers can {verb} the tiny world's prompts only, not those of {data.prompts}: "
+                f"give your own {name} with --{name} FILE as well."
+            )

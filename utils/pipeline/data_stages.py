@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from utils.config import Config
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts
@@ -19,7 +21,7 @@ from utils.data.prompts import (
     token_length,
     use_case_table,
 )
-from utils.data.schemas import Comparison, Demonstration, Prompt
+from utils.data.schemas import SPLITS, Comparison, Demonstration, Prompt
 from utils.errors import UserError
 from utils.io import read_rows, write_json, write_rows
 from utils.labeling import (
@@ -41,14 +43,16 @@ from utils.labeling import (
     screening_set,
 )
 from utils.models import load_tokenizer
-from utils.runtime import python_rng, stream_seed
-from utils.sampling import Response, Sampler, completions_to_rank
-from utils.sft import checkpoint_dir
+from utils.pipeline.base import base_dir
+from utils.runtime import choose_device, python_rng, stream_seed
+from utils.sampling import Draw, Response, Sampler, completions_to_rank
+from utils.sft import checkpoint_dir, kept_epochs
 from utils.stages import Run
 from utils.world import IDK, Scores, World, answer, make_prompts, score
 
 Outputs = Sequence[Sequence[tuple[str, Response]]]
 Parts = Sequence[Sequence[Scores]]
+Row = TypeVar("Row", Prompt, Demonstration, Comparison)
 SPARE = 1.35  # raw prompts made per prompt wanted: cleaning drops some, mostly duplicates
 CALIBRATION_PROMPTS = 300
 SCREENING_POOL = 1500
@@ -60,8 +64,8 @@ SCREENING_POOL = 1500
 def prompts_stage(run: Run, folder: Path) -> None:
     """Raw prompts -> cleaned -> sft.jsonl, rm.jsonl, ppo.jsonl, valid.jsonl, test.jsonl, and tables of what was dropped."""
     cfg = run.config
-    raw = _raw_prompts(cfg)
-    result = clean_prompts(raw, cfg.data, token_length(load_tokenizer(cfg.model), cfg.data))
+    length = token_length(load_tokenizer(base_dir(run)), cfg.data)
+    result = clean_prompts(_raw_prompts(cfg), cfg.data, length)
     sets = assign_prompts(result.kept, cfg)
     for name, rows in sets.items():
         write_rows(folder / f"{name}.jsonl", rows)
@@ -71,12 +75,13 @@ def prompts_stage(run: Run, folder: Path) -> None:
         "use_cases": use_case_table(kept),
         "sources": source_table(kept),
         "per_user": prompts_per_user_table(kept),
-        "lengths": length_table(kept, token_length(load_tokenizer(cfg.model), cfg.data)),
+        "lengths": length_table(kept, length),
     }
     write_json(folder / "tables.json", tables)
 
 
 def _raw_prompts(cfg: Config) -> list[Prompt]:
+    """The user's prompts or the tiny world's, before cleaning."""
     d = cfg.data
     if d.prompts is not None:
         rows = load_prompts(d.prompts)
@@ -88,8 +93,11 @@ def _raw_prompts(cfg: Config) -> list[Prompt]:
 
 
 def assign_prompts(prompts: Sequence[Prompt], cfg: Config) -> dict[str, list[Prompt]]:
-    """The five sets. Labelers' prompts go to SFT first, customers' to reward model and PPO (Table 6); PPO's are the
-    customers' that the reward model did not get."""
+    """The sets sft, rm, ppo, valid and test; each prompt is in one of them.
+
+    Labelers' prompts go to SFT first, customers' to the reward model and PPO (Table 6). With fewer training prompts
+    than asked for, the three training sets shrink in proportion. Raises UserError if a set would be empty.
+    """
     d = cfg.data
     rows = {s: [p for p in prompts if p.split == s] for s in ("train", "valid", "test")}
     order = {p.prompt_id: stream_seed(cfg.seed, "set", p.prompt_id) for p in rows["train"]}
@@ -111,6 +119,7 @@ def assign_prompts(prompts: Sequence[Prompt], cfg: Config) -> dict[str, list[Pro
 
 
 def load_set(run: Run, name: str) -> list[Prompt]:
+    """A set of prompts by name (see `assign_prompts`)."""
     return read_rows(run.path("prompts") / f"{name}.jsonl", Prompt)
 
 
@@ -121,9 +130,7 @@ def labelers_stage(run: Run, folder: Path) -> None:
     """A pool of simulated candidates, screened by B.1's criteria; and the held-out group, who are not screened."""
     cfg, seed = run.config.labelers, run.config.seed
     chosen = screening_prompts(make_prompts(World.load(), seed, {"train": SCREENING_POOL}), seed)
-    report = screen(
-        make_candidates(cfg, seed), screening_set(chosen, seed), demonstration_writer(chosen, seed), cfg, seed
-    )
+    report = screen(make_candidates(cfg, seed), screening_set(chosen, seed), demonstration_writer(chosen, seed), cfg, seed)
     write_json(folder / "screening.json", [asdict(row) for row in report.rows])
     write_json(folder / "summary.json", {**report.summary, "note": report.note})
     write_rows(folder / "hired.jsonl", report.hired)
@@ -131,9 +138,14 @@ def labelers_stage(run: Run, folder: Path) -> None:
 
 
 def load_labelers(run: Run, name: str) -> list[SimulatedLabeler]:
-    """ "hired" or "heldout", with the noise they have after calibration once comparisons are made."""
+    """The labelers "hired" or "heldout" as screening left them, before their noise is calibrated."""
+    return read_rows(run.path("labelers") / f"{name}.jsonl", SimulatedLabeler)
+
+
+def load_calibrated(run: Run, name: str) -> list[SimulatedLabeler]:
+    """The labelers "hired" or "heldout" with calibrated noise; as they were if the user's rankings took their place."""
     calibrated = run.path("comparisons") / f"{name}.jsonl"
-    return read_rows(calibrated if calibrated.exists() else run.path("labelers") / f"{name}.jsonl", SimulatedLabeler)
+    return read_rows(calibrated, SimulatedLabeler) if calibrated.exists() else load_labelers(run, name)
 
 
 # --- demonstrations ------------------------------------------------------------------------------------------------
@@ -141,45 +153,54 @@ def load_labelers(run: Run, name: str) -> list[SimulatedLabeler]:
 
 def demonstrations_stage(run: Run, folder: Path) -> None:
     """Demonstrations by hired simulated labelers for the SFT prompts and some validation prompts, or the user's file."""
-    cfg = run.config
-    if cfg.data.demonstrations is not None:
-        rows = load_demonstrations(cfg.data.demonstrations)
+    path = run.config.data.demonstrations
+    if path is not None:
+        rows = load_demonstrations(path)
         train, valid = ([r for r in rows if r.split == s] for s in ("train", "valid"))
-        check_leaks(demonstrations=rows, prompts=[p for s in ("valid", "test") for p in load_set(run, s)])
+        check_leaks(demonstrations=rows, prompts=_held_out(run))
+        _require(path, rows, {"train": train})
     else:
         train, valid = (write_demonstrations(run, load_set(run, s)) for s in ("sft", "valid"))
     write_rows(folder / "train.jsonl", train)
     write_rows(folder / "valid.jsonl", valid)
 
 
+def _held_out(run: Run) -> list[Prompt]:
+    """Prompts for choices and for final figures."""
+    return [*load_set(run, "valid"), *load_set(run, "test")]
+
+
+def _require(path: str, rows: Sequence[Row], splits: Mapping[str, Sequence[Row]]) -> None:
+    """Raise UserError if one of `splits` of the user's file is empty."""
+    empty = [name for name, found in splits.items() if not found]
+    if empty:
+        raise UserError(
+            f'{path}: none of its {len(rows)} rows is in the split "{empty[0]}": give more rows, or a column split '
+            "with train, valid or test."
+        )
+
+
 def write_demonstrations(run: Run, prompts: Sequence[Prompt]) -> list[Demonstration]:
     """One demonstration a prompt; the labeler slips as often as their skill says, and admits not to know some facts."""
-    world, labelers = World.load(), load_labelers(run, "hired")
-    missing = next((p for p in prompts if not p.meta), None)
-    if missing is not None:
-        raise UserError(
-            f"Prompt {missing.prompt_id} is not of the tiny world, so simulated labelers cannot answer it; "
-            "give demonstrations for your prompts with --demonstrations."
-        )
+    world, labelers, cfg = World.load(), load_labelers(run, "hired"), run.config.labelers
     rows = []
     for p in prompts:
         rng = python_rng(run.config.seed, "demonstration", p.prompt_id)
         labeler = rng.choice(labelers)
         fact = world.facts.get((p.meta.get("entity", ""), p.meta.get("attribute", "")))
-        unsure = (
-            p.meta["task"] == "qa" and fact is not None and fact.popular and rng.random() < run.config.labelers.unsure
-        )
-        text = (
-            IDK
-            if unsure
-            else answer(world, p.meta, rng, nice=run.config.labelers.nice, slip=rng.random() < labeler.slip)
-        )
+        tempting = p.meta["task"] == "qa" and fact is not None and fact.popular
+        if tempting and rng.random() < cfg.unsure:
+            text = IDK
+        else:
+            text = answer(world, p.meta, rng, nice=cfg.nice, slip=rng.random() < labeler.slip)
         rows.append(Demonstration(p.prompt_id, p.prompt, text, labeler.labeler_id, p.use_case, p.split))
     return rows
 
 
 def load_demonstration_set(run: Run, split: str) -> list[Demonstration]:
-    return read_rows(run.path("demonstrations") / f"{split}.jsonl", Demonstration)
+    """Demonstrations of "train" or "valid"; the user's file may have none of the latter."""
+    path = run.path("demonstrations") / f"{split}.jsonl"
+    return read_rows(path, Demonstration) if path.stat().st_size else []
 
 
 # --- comparisons ---------------------------------------------------------------------------------------------------
@@ -192,9 +213,7 @@ def comparisons_stage(run: Run, folder: Path) -> None:
     """
     cfg = run.config
     if cfg.data.comparisons is not None:
-        rows = load_comparisons(cfg.data.comparisons)
-        for split in ("train", "valid", "test"):
-            write_rows(folder / f"{split}.jsonl", [r for r in rows if r.split == split])
+        _user_comparisons(run, folder, cfg.data.comparisons)
         return
     samplers = ranking_samplers(run)
     sets = {name: load_set(run, split) for name, split in (("train", "rm"), ("valid", "valid"), ("test", "test"))}
@@ -211,31 +230,43 @@ def comparisons_stage(run: Run, folder: Path) -> None:
     )
     for name in ("valid", "test"):
         write_json(folder / f"{name}_parts.json", [[list(s) for s in row] for row in parts[name]])
-    agreement = {}
-    items = _items(sets["test"], outputs["test"], parts["test"])
+    write_json(folder / "agreement.json", _agreement(run, hired, heldout, _items(sets["test"], outputs["test"], parts["test"])))
+
+
+def _user_comparisons(run: Run, folder: Path, path: str) -> None:
+    """Write train.jsonl, valid.jsonl and test.jsonl of the user's own rankings."""
+    rows = load_comparisons(path)
+    check_leaks(comparisons=rows, prompts=_held_out(run))
+    splits = {split: [r for r in rows if r.split == split] for split in SPLITS}
+    _require(path, rows, {name: splits[name] for name in ("train", "test")})
+    for split, found in splits.items():
+        write_rows(folder / f"{split}.jsonl", found)
+
+
+def _agreement(
+    run: Run, hired: Sequence[SimulatedLabeler], heldout: Sequence[SimulatedLabeler], items: Items
+) -> dict[str, float]:
+    """Agreement between two labelers on the same pair, as the paper measures it (3.4): of each group, in its phase."""
+    agreement: dict[str, float] = {}
     for group, people, phase in (("train", hired, TRAINING), ("heldout", heldout, FINAL_EVALUATION)):
-        found = mean_agreement(rank_all(people, items, phase, cfg.seed))
+        found = mean_agreement(rank_all(people, items, phase, run.config.seed))
         agreement |= {f"{group}_mean": found.mean, f"{group}_se": found.se}
-    write_json(folder / "agreement.json", agreement)
+    return agreement
 
 
-def ranking_samplers(run: Run) -> dict[str, Sampler]:
-    """A function prompts -> responses for each sampled policy of `sampling.mix`."""
+def ranking_samplers(run: Run) -> dict[str, Draw]:
+    """A function (prompts, names=...) -> responses for each sampled policy of `sampling.mix`."""
     cfg = run.config
-    last = max(cfg.sft.checkpoints)
-    paths = {"sft": checkpoint_dir(run.path("sft"), last), "init": init_dir(run), "base": Path(cfg.model)}
-    paths |= {"prompted": Path(cfg.model), "sft_hot": paths["sft"]}
-    samplers = {}
+    last = checkpoint_dir(run.path("sft"), max(kept_epochs(cfg.sft)))
+    paths = {"sft": last, "sft_hot": last, "init": init_dir(run), "base": base_dir(run), "prompted": base_dir(run)}
+    samplers: dict[str, Draw] = {}
     for name in (n for n in cfg.sampling.mix if n in paths):
-        sampler = Sampler.load(paths[name], cfg.data, prompted=name == "prompted")
+        sampler = Sampler.load(
+            paths[name], cfg.data, prompted=name == "prompted", device=choose_device(cfg.device),
+            batch_size=cfg.sampling.batch_size,
+        )  # fmt: skip
         temperature = cfg.sampling.hot_temperature if name == "sft_hot" else 1.0
-
-        def draw(
-            texts: Sequence[str], names: Sequence[str], sampler: Sampler = sampler, t: float = temperature
-        ) -> list[Response]:
-            return sampler(texts, seed=cfg.seed, names=names, temperature=t)
-
-        samplers[name] = draw
+        samplers[name] = partial(sampler, seed=cfg.seed, temperature=temperature)
     return samplers
 
 
@@ -257,6 +288,7 @@ def _label(
     labelers: Sequence[SimulatedLabeler],
     phase: str,
 ) -> list[Comparison]:
+    """Each prompt's outputs ranked by one of the labelers."""
     return label_comparisons(
         prompts,
         [[r.text for _, r in row] for row in outputs],
@@ -271,9 +303,9 @@ def _label(
 
 def _items(prompts: Sequence[Prompt], outputs: Outputs, parts: Parts) -> Items:
     """The first prompts' outputs as labelers see them."""
-    prompts, outputs, parts = (x[:CALIBRATION_PROMPTS] for x in (prompts, outputs, parts))
-    names = [completion_names([r.text for _, r in row], [r.ended for _, r in row]) for row in outputs]
-    return make_items(parts, prompts, names)
+    shown = outputs[:CALIBRATION_PROMPTS]
+    names = [completion_names([r.text for _, r in row], [r.ended for _, r in row]) for row in shown]
+    return make_items(parts[:CALIBRATION_PROMPTS], prompts[:CALIBRATION_PROMPTS], names)
 
 
 def _calibrated(

@@ -7,28 +7,28 @@ from typing import Any
 
 from utils.data.schemas import Prompt
 from utils.evaluation.policies import (
-    TEMPERATURES,
     Judged,
     Policy,
     best_of_n,
     compare,
-    fact_items,
     gold_summary,
-    held_out_web,
     judged,
     kl_to,
     labeler_win_rate,
     misconception_shares,
     respond,
     tax,
+    temperatures,
 )
 from utils.evaluation.statistics import mean_se
 from utils.io import read_json, write_json, write_jsonl
 from utils.models import load_tokenizer
-from utils.pipeline.data_stages import init_dir, load_labelers, load_set
+from utils.pipeline.base import base_dir, prepared
+from utils.pipeline.data_stages import init_dir, load_calibrated, load_set
 from utils.pipeline.training_stages import rewards_of
 from utils.report import terminal_table, write_report
 from utils.runtime import machine, versions
+from utils.sampling import Response
 from utils.stages import Run
 
 POLICIES = ("base", "prompted", "sft", "init", "ppo", "ppo_ptx")
@@ -39,9 +39,12 @@ COMPARISONS = (
 )  # fmt: skip
 
 
-def policies(run: Run) -> list[Policy]:
-    """Every policy of the run by name; the largest base is one more that is only prompted."""
-    model = Path(run.config.model)
+def policies(run: Run, folder: Path) -> list[Policy]:
+    """Every policy of the run; the largest base, where there is one, is one more that is only prompted.
+
+    folder: where the largest base is readied if its tokenizer lacks tokens.
+    """
+    model = base_dir(run)
     found = [
         Policy("base", model),
         Policy("prompted", model, prompted=True),
@@ -50,8 +53,9 @@ def policies(run: Run) -> list[Policy]:
         Policy("ppo", run.path("ppo") / "model"),
         Policy("ppo_ptx", run.path("ppo_ptx") / "model"),
     ]
-    if run.config.largest_model is not None and Path(run.config.largest_model).is_dir():
-        found.append(Policy("prompted_largest", Path(run.config.largest_model), prompted=True))
+    if run.config.largest_model is not None:
+        largest = prepared(run.config.largest_model, folder / "largest")
+        found.append(Policy("prompted_largest", largest, prompted=True))
     return found
 
 
@@ -62,29 +66,34 @@ def evaluate_stage(run: Run, folder: Path) -> None:
         _evaluate_without_rubric(run, folder, prompts)
         return
     cfg = run.config
-    found = policies(run)
-    answers = {p.name: {k: judged(p, prompts, cfg, t) for k, t in TEMPERATURES.items()} for p in found}
+    found = {policy.name: policy for policy in policies(run, folder)}
+    answers = {n: {k: judged(p, prompts, cfg, t) for k, t in temperatures(cfg).items()} for n, p in found.items()}
     keys: dict[str, Any] = {}
-    for policy in found:
-        pair = answers[policy.name]
-        keys |= gold_summary(policy.name, pair["sampled"], pair["greedy"])
-        keys |= misconception_shares(policy.name, prompts, pair["sampled"], pair["greedy"])
-        keys[f"kl.{policy.name}"] = kl_to(policy, init_dir(run), prompts, pair["sampled"].responses, cfg)
+    for name, policy in found.items():
+        pair = answers[name]
+        keys |= gold_summary(name, pair["sampled"], pair["greedy"])
+        keys |= misconception_shares(name, prompts, pair["sampled"], pair["greedy"])
+        keys |= _kl(run, policy, prompts, pair["sampled"].responses) | tax(policy, cfg)
     keys |= _comparisons(run, prompts, answers)
-    rows = held_out_web(load_tokenizer(cfg.model), cfg.evaluation.web_documents)
-    items = fact_items(load_tokenizer(cfg.model))
-    for policy in found:
-        keys |= tax(policy, cfg, rows, items)
-    write_jsonl(folder / "samples.jsonl", sample_rows(prompts, answers))
+    write_jsonl(folder / "samples.jsonl", sample_rows(prompts, answers, temperatures(cfg)))
     valid = load_set(run, "valid")[: cfg.evaluation.best_of_prompts]
-    curve = best_of_n(found[3], valid, cfg.evaluation.best_of, cfg, lambda p, r: rewards_of(run, p, r))
+    curve = best_of_n(found["init"], valid, cfg.evaluation.best_of, cfg, lambda p, r: rewards_of(run, p, r))
     write_json(folder / "best_of_n.json", curve)
     write_json(folder / "evaluation.json", keys)
 
 
+def _kl(run: Run, policy: Policy, prompts: list[Prompt], responses: list[Response]) -> dict[str, float]:
+    """kl.* to the model that the penalty refers to; nothing for a base with another vocabulary, which has none."""
+    reference = init_dir(run)
+    if load_tokenizer(policy.path).get_vocab() != load_tokenizer(reference).get_vocab():
+        return {}
+    return {f"kl.{policy.name}": kl_to(policy, reference, prompts, responses, run.config)}
+
+
 def _comparisons(run: Run, prompts: list[Prompt], answers: dict[str, dict[str, Judged]]) -> dict[str, float]:
+    """Gold differences (sampled and greedy) and win rates between policies."""
     keys: dict[str, float] = {}
-    labelers = load_labelers(run, "heldout")
+    labelers = load_calibrated(run, "heldout")
     for a, b in COMPARISONS:
         if b in answers:
             keys |= compare(a, b, answers[a]["sampled"], answers[b]["sampled"])
@@ -94,12 +103,13 @@ def _comparisons(run: Run, prompts: list[Prompt], answers: dict[str, dict[str, J
     return keys
 
 
-def sample_rows(prompts: list[Prompt], answers: dict[str, dict[str, Judged]]) -> list[dict[str, Any]]:
-    """Every response as a row of samples.jsonl."""
+def sample_rows(prompts: list[Prompt], answers: dict[str, dict[str, Judged]], asked: dict[str, float]) -> list[dict[str, Any]]:
+    """Every response as a row of samples.jsonl. answers: policy -> "sampled" or "greedy" -> responses; asked: the
+    temperatures of these two."""
     return [
         {
             "prompt_id": p.prompt_id, "prompt": p.prompt, "use_case": p.use_case, "policy": name,
-            "temperature": TEMPERATURES[kind], "completion": r.text, "ended": r.ended, "gold": g,
+            "temperature": asked[kind], "completion": r.text, "ended": r.ended, "gold": g,
         }
         for name, kinds in answers.items()
         for kind, found in kinds.items()
@@ -111,17 +121,18 @@ def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> N
     """For the user's own prompts: what the reward model says of each policy, ended share and KL; no gold exists."""
     keys: dict[str, float] = {}
     rows = []
-    for policy in policies(run):
-        responses = respond(policy, prompts, run.config, 1.0)
+    temperature = run.config.evaluation.temperature
+    for policy in policies(run, folder):
+        responses = respond(policy, prompts, run.config, temperature)
         rewards = rewards_of(run, prompts, responses)
         found = mean_se(rewards)
         keys |= {f"reward.{policy.name}.mean": found.mean, f"reward.{policy.name}.se": found.se}
         keys[f"ended.{policy.name}"] = mean_se([float(r.ended) for r in responses]).mean
-        keys[f"kl.{policy.name}"] = kl_to(policy, init_dir(run), prompts, responses, run.config)
+        keys |= _kl(run, policy, prompts, responses)
         rows += [
             {
                 "prompt_id": p.prompt_id, "prompt": p.prompt, "use_case": p.use_case, "policy": policy.name,
-                "temperature": 1.0, "completion": r.text, "ended": r.ended, "reward": x,
+                "temperature": temperature, "completion": r.text, "ended": r.ended, "reward": x,
             }
             for p, r, x in zip(prompts, responses, rewards, strict=True)
         ]  # fmt: skip
@@ -152,7 +163,8 @@ def summarise(run: Run) -> dict[str, Any]:
     return summary | read_json(run.path("evaluate") / "evaluation.json")
 
 
-def _labelers(run: Run) -> dict[str, Any]:
+def _labelers(run: Run) -> dict[str, float]:
+    """labelers.*: agreement and screening; nothing if the user's own rankings took the simulated labelers' place."""
     path = run.path("comparisons") / "agreement.json"
     if not path.exists():
         return {}
@@ -168,7 +180,8 @@ def _labelers(run: Run) -> dict[str, Any]:
     }
 
 
-def _reward(run: Run) -> dict[str, Any]:
+def _reward(run: Run) -> dict[str, float]:
+    """reward_model.*: accuracies with standard errors, mean reward of demonstrations, calibration."""
     found = read_json(run.path("reward") / "evaluation.json")
     keys = {
         "reward_model.accuracy_labels": found["labels"]["accuracy"],
@@ -183,8 +196,5 @@ def _reward(run: Run) -> dict[str, Any]:
             keys[f"reward_model.accuracy_{name}"] = found[name]["accuracy"]
             keys[f"reward_model.accuracy_{name}_se"] = found[name]["accuracy_se"]
     if "cross_validation" in found:
-        keys |= {
-            f"reward_model.cv_{k}": found["cross_validation"][k]
-            for k in ("inside", "inside_se", "outside", "outside_se")
-        }
+        keys |= {f"reward_model.cv_{k}": found["cross_validation"][k] for k in ("inside", "inside_se", "outside", "outside_se")}
     return keys

@@ -6,15 +6,19 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from utils.config import Config, PPOConfig
+from utils.config import PPOConfig
+from utils.data.encoding import encode_completion, encode_prompt
 from utils.data.prompts import token_length
 from utils.data.schemas import Comparison, Prompt
 from utils.io import read_json, read_rows, write_json
 from utils.models import load_reward, load_tokenizer
+from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import init_dir, load_demonstration_set, load_set
 from utils.ppo import train_ppo
 from utils.pretrain import token_rows, web_texts
@@ -27,31 +31,35 @@ from utils.reward import (
 )
 from utils.reward_metrics import Accuracy, pair_accuracy
 from utils.rollout import score as reward_of
+from utils.runtime import choose_device
 from utils.sampling import Response, Sampler
-from utils.sft import checkpoint_dir, select_checkpoint, train_sft
+from utils.sft import checkpoint_dir, kept_epochs, select_checkpoint, train_sft
 from utils.stages import Run
 from utils.world import GOLD_TIE, Scores, gold, score
 
 SELECTION_PROMPTS = 400
 
 
-def pretraining_rows(cfg: Config, length: int) -> Tensor:
+def pretraining_rows(run: Run, length: int) -> Tensor:
     """Rows (N, length) of the tiny world's web, for the pretraining mix and for PPO-ptx."""
-    return token_rows(load_tokenizer(cfg.model), web_texts(cfg.web_documents), length)
+    return token_rows(load_tokenizer(base_dir(run)), web_texts(run.config.web_documents), length)
 
 
 def sft_stage(run: Run, folder: Path) -> None:
     """Supervised fine-tuning for up to 16 epochs; checkpoints stay for the choice by reward-model score."""
+    cfg = run.config
     train, valid = load_demonstration_set(run, "train"), load_demonstration_set(run, "valid")
-    train_sft(folder, run.config.model, train, valid, run.config.sft, run.config.data, run.config.seed)
+    train_sft(folder, base_dir(run), train, valid, cfg.sft, cfg.data, cfg.seed, device=cfg.device)
 
 
 def init_stage(run: Run, folder: Path) -> None:
     """The model that PPO starts from: few epochs with 10 % pretraining text (C.3)."""
     cfg = run.config
     train, valid = load_demonstration_set(run, "train"), load_demonstration_set(run, "valid")
-    rows = pretraining_rows(cfg, cfg.ppo_ptx.ptx_length) if cfg.init.pretrain_fraction > 0 else None
-    train_sft(folder, cfg.model, train, valid, cfg.init, cfg.data, cfg.seed, rows, label="init")
+    rows = pretraining_rows(run, cfg.ppo_ptx.ptx_length) if cfg.init.pretrain_fraction > 0 else None
+    train_sft(
+        folder, base_dir(run), train, valid, cfg.init, cfg.data, cfg.seed, rows, label="init", device=cfg.device
+    )  # fmt: skip
 
 
 # --- reward model --------------------------------------------------------------------------------------------------
@@ -60,35 +68,39 @@ def init_stage(run: Run, folder: Path) -> None:
 def reward_stage(run: Run, folder: Path) -> None:
     """Train, shift, and evaluate on prompts never trained on: labels, held-out labelers, gold, groups of labelers."""
     cfg = run.config
-    comparisons = load_comparison_set(run, "train")
+    comparisons, demonstrations = load_comparison_set(run, "train"), load_demonstration_set(run, "train")
+    start = reward_init_dir(run, folder)
     train_reward(
-        folder, reward_init_dir(run), comparisons, cfg.reward, cfg.data, cfg.seed, load_demonstration_set(run, "train")
-    )
-    model, tokenizer = load_reward(folder / "model"), load_tokenizer(folder / "model")
+        folder, start, comparisons, cfg.reward, cfg.data, cfg.seed, demonstrations, device=cfg.device
+    )  # fmt: skip
+    model, tokenizer = load_reward(folder / "model", choose_device(cfg.device)), load_tokenizer(folder / "model")
     found = evaluate_reward(model, tokenizer, load_comparison_set(run, "test"), cfg.data)
     write_json(folder / "calibration.json", {"bins": found.pop("calibration"), "error": found["calibration_error"]})
-    result = {"labels": found}
-    result["demo_mean"] = _mean(score_demonstrations(model, tokenizer, load_demonstration_set(run, "train"), cfg.data))
-    result["demo_mean_valid"] = _mean(
-        score_demonstrations(model, tokenizer, load_demonstration_set(run, "valid"), cfg.data)
-    )
+    result: dict[str, Any] = {"labels": found}
+    for name, split in (("demo_mean", "train"), ("demo_mean_valid", "valid")):
+        rows = load_demonstration_set(run, split)
+        result[name] = _mean(score_demonstrations(model, tokenizer, rows, cfg.data))
     if (run.path("comparisons") / "test_heldout.jsonl").exists():
         held_out = evaluate_reward(model, tokenizer, load_comparison_set(run, "test_heldout"), cfg.data)
         result["heldout_labelers"] = {k: held_out[k] for k in ("accuracy", "accuracy_se", "pairs")}
         result |= _gold_accuracy(run, model, tokenizer)
     if cfg.reward.cv_groups > 1 and len({c.labeler_id for c in comparisons}) >= cfg.reward.cv_groups:
         result["cross_validation"] = cross_validate(
-            folder / "cross_validation", reward_init_dir(run), comparisons, cfg.reward, cfg.data, cfg.seed
-        )
+            folder / "cross_validation", start, comparisons, cfg.reward, cfg.data, cfg.seed, device=cfg.device
+        )  # fmt: skip
     write_json(folder / "evaluation.json", result)
 
 
-def reward_init_dir(run: Run) -> Path:
-    """What the reward model starts from: the SFT model without its unembedding (sec. 3.5)."""
-    return Path(run.config.reward_init or checkpoint_dir(run.path("sft"), min(run.config.sft.checkpoints)))
+def reward_init_dir(run: Run, folder: Path) -> Path:
+    """What the reward model starts from: the first kept SFT checkpoint without its unembedding (sec. 3.5), or
+    `reward_init`, which is readied in `folder`/init if it must be."""
+    if run.config.reward_init is not None:
+        return prepared(run.config.reward_init, folder / "init")
+    return checkpoint_dir(run.path("sft"), min(kept_epochs(run.config.sft)))
 
 
 def load_comparison_set(run: Run, name: str) -> list[Comparison]:
+    """Rankings by name: "train", "valid", "test", and "test_heldout" where held-out labelers ranked too."""
     return read_rows(run.path("comparisons") / f"{name}.jsonl", Comparison)
 
 
@@ -96,7 +108,7 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
-def _gold_accuracy(run: Run, model, tokenizer) -> dict[str, dict[str, float]]:  # type: ignore[no-untyped-def]
+def _gold_accuracy(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, dict[str, float]]:
     """Accuracy against gold on the test prompts' outputs: the whole mix, and the pairs of SFT samples alone."""
     comparisons = load_comparison_set(run, "test")
     parts = read_json(run.path("comparisons") / "test_parts.json")
@@ -123,9 +135,9 @@ def sft_select_stage(run: Run, folder: Path) -> None:
     cfg = run.config
     prompts = load_set(run, "valid")[:SELECTION_PROMPTS]
     rewards, golds = {}, {}
-    for epoch in cfg.sft.checkpoints:
+    for epoch in sorted(kept_epochs(cfg.sft)):
         path = checkpoint_dir(run.path("sft"), epoch)
-        responses = sample_prompts(Sampler.load(path, cfg.data), prompts, cfg.seed, "select", 1.0)
+        responses = sample_prompts(load_sampler(run, path), prompts, cfg.seed, "select", 1.0)
         rewards[path.name] = _mean(rewards_of(run, prompts, responses))
         if prompts[0].meta:
             golds[path.name] = _mean(golds_of(prompts, responses))
@@ -133,6 +145,12 @@ def sft_select_stage(run: Run, folder: Path) -> None:
     shutil.rmtree(folder / "model", ignore_errors=True)
     shutil.copytree(run.path("sft") / chosen, folder / "model")
     write_json(folder / "selection.json", {"chosen": chosen, "reward": rewards, "gold": golds})
+
+
+def load_sampler(run: Run, path: Path) -> Sampler:
+    """The policy in `path` on the run's device."""
+    cfg = run.config
+    return Sampler.load(path, cfg.data, device=choose_device(cfg.device), batch_size=cfg.evaluation.batch_size)
 
 
 def sample_prompts(sampler: Sampler, prompts: list[Prompt], seed: int, name: str, temperature: float) -> list[Response]:
@@ -145,13 +163,12 @@ def rewards_of(run: Run, prompts: list[Prompt], responses: list[Response]) -> li
     """Reward-model score of each response."""
     path = run.path("reward") / "model"
     tokenizer, data = load_tokenizer(path), run.config.data
-    from utils.data.encoding import encode_completion, encode_prompt
-
     sequences = [
         encode_prompt(tokenizer, p.prompt, data) + encode_completion(tokenizer, r.text, r.ended, data)
         for p, r in zip(prompts, responses, strict=True)
     ]
-    return reward_of(load_reward(path), sequences).tolist()
+    with torch.no_grad():
+        return reward_of(load_reward(path, choose_device(run.config.device)), sequences).tolist()
 
 
 def golds_of(prompts: list[Prompt], responses: list[Response]) -> list[float]:
@@ -176,19 +193,19 @@ def _ppo(run: Run, folder: Path, cfg: PPOConfig, label: str) -> None:
     data = run.config.data
     length = token_length(load_tokenizer(init_dir(run)), data)
     prompts = [p.prompt for p in load_set(run, "ppo") if length(p.prompt) <= data.max_prompt_tokens]
-    rows = pretraining_rows(run.config, cfg.ptx_length) if cfg.gamma_ptx > 0 else None
+    rows = pretraining_rows(run, cfg.ptx_length) if cfg.gamma_ptx > 0 else None
     train_ppo(
         folder, init_dir(run), run.path("reward") / "model", prompts, cfg, data, run.config.seed, rows,
-        _gold_probe(run, cfg), label=label,
+        gold_probe(run, cfg), label=label, device=choose_device(run.config.device),
     )  # fmt: skip
 
 
-def _gold_probe(run: Run, cfg: PPOConfig) -> Callable[[PreTrainedModel], float] | None:
+def gold_probe(run: Run, cfg: PPOConfig) -> Callable[[PreTrainedModel], float] | None:
     """Gold on a few validation prompts, for the learning curve only; None for prompts without a rubric."""
     prompts = load_set(run, "valid")[: cfg.eval_prompts]
     if not all(p.meta for p in prompts):
         return None
-    plain = Sampler.load(init_dir(run), run.config.data)
+    plain = load_sampler(run, init_dir(run))
 
     def probe(policy: PreTrainedModel) -> float:
         responses = sample_prompts(replace(plain, model=policy), prompts, run.config.seed, "probe", 1.0)

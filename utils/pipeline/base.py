@@ -1,0 +1,81 @@
+"""The stage that readies the base model: every later stage finds it with an end token and a padding token of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from utils.config import Config
+from utils.data.encoding import encode_text
+from utils.errors import UserError
+from utils.io import read_json, write_json
+from utils.models import (
+    check_vocabulary,
+    context_length,
+    count_parameters,
+    load_base,
+    load_policy,
+    load_tokenizer,
+    model_directory,
+    save_model,
+)
+from utils.runtime import locate
+from utils.stages import Run
+
+
+def base_stage(run: Run, folder: Path) -> None:
+    """Check the base model, add what its tokenizer lacks (then the copy in `folder`/model is used), write base.json."""
+    path = prepared(run.config.model, folder / "model")
+    tokenizer, model = load_tokenizer(path), load_policy(path)
+    context = context_length(model)
+    check_lengths(tokenizer, context, run.config)
+    write_json(
+        folder / "base.json",
+        {"parameters": count_parameters(model), "vocabulary": len(tokenizer), "context": context},
+    )
+
+
+def base_dir(run: Run) -> Path:
+    """Directory of the base model, ready for use: the prepared copy if the stage made one, else the directory given."""
+    copy = run.path("base") / "model"
+    return copy if copy.is_dir() else model_directory(locate(run.config.model))
+
+
+def base_context(run: Run) -> int | None:
+    """Positions of the base model, None if it does not say."""
+    return read_json(run.path("base") / "base.json")["context"]
+
+
+def prepared(path: str | Path, copy: Path) -> Path:
+    """The model directory of `path` if its tokenizer has bos, eos and pad of its own; else `copy`, made from it.
+
+    GPT-2's own tokenizer has one special token for everything. Raises UserError if the model cannot be loaded.
+    """
+    place = model_directory(locate(path))
+    try:
+        tokenizer = load_tokenizer(place)
+    except UserError:  # a token is missing, or the tokenizer is broken, which load_base says
+        tokenizer, model = load_base(place)
+        save_model(model, tokenizer, copy)
+        return copy
+    check_vocabulary(load_policy(place), tokenizer, place)
+    return place
+
+
+def check_lengths(tokenizer: PreTrainedTokenizerBase, context: int | None, cfg: Config) -> None:
+    """Raise UserError if the longest prompt (in the template of the prompted base) and response exceed the context."""
+    data = cfg.data
+    template = len(encode_text(tokenizer, data.prompted_template.replace("{prompt}", "")))
+    needed = data.max_prompt_tokens + template + data.max_response_tokens
+    if context is not None and needed > context:
+        raise UserError(
+            f"Prompts of {data.max_prompt_tokens} tokens, {template} of data.prompted_template and responses of "
+            f"{data.max_response_tokens} need {needed} positions, but {cfg.model} has {context}: lower "
+            "data.max_prompt_tokens or data.max_response_tokens."
+        )
+    mixes = cfg.init.pretrain_fraction > 0 or cfg.ppo_ptx.gamma_ptx > 0
+    if context is not None and mixes and cfg.ppo_ptx.ptx_length > context:
+        raise UserError(
+            f"ppo_ptx.ptx_length is {cfg.ppo_ptx.ptx_length} tokens, but {cfg.model} has {context} positions: lower it."
+        )
