@@ -1,0 +1,67 @@
+"""Reference results: seeds, the ladder of sizes, over-optimisation; writes results/<profile>/ and README's table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import _bootstrap  # noqa: F401  (first: makes `utils` ours)
+
+from utils import plotting
+from utils.cli import main
+from utils.config import Config, load_config
+from utils.io import read_text, write_text
+from utils.pipeline import run_pipeline
+from utils.results import collect_seeds, insert_between, ladder, overoptimise, results_table, save_figure
+from utils.runtime import ROOT
+from utils.stages import Run
+
+SIZES = ("mini", "small", "large")
+
+
+def run(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", default="tiny")
+    parser.add_argument("--seeds", default="1,2,3,4,5", help="by comma (default: %(default)s)")
+    parser.add_argument("--work", default="runs/sweep", help="folder of the runs (default: %(default)s)")
+    parser.add_argument("--part", choices=("all", "runs", "collect", "ladder", "overoptimisation"), default="all")
+    args = parser.parse_args(arguments)
+    seeds, work, folder = [int(s) for s in args.seeds.split(",")], Path(args.work), ROOT / "results" / args.profile
+    configs = {seed: load_config(args.profile, {"seed": seed, "out": str(work / f"seed_{seed}")}) for seed in seeds}
+    if args.part in ("all", "runs"):
+        for config in configs.values():
+            run_pipeline(config, config.out)
+    first = configs[seeds[0]]
+    if args.part in ("all", "ladder"):
+        models = {size: ROOT / "data" / "models" / size for size in SIZES}
+        rows = ladder(Run(first.out, first), models, folder, work / "ladder")
+        save_figure(plotting.ladder(rows), folder / "ladder.png")
+    if args.part in ("all", "overoptimisation"):
+        _overoptimise(first, folder, work)
+    if args.part in ("all", "collect"):
+        _collect([Path(c.out) for c in configs.values()], folder)
+
+
+def _overoptimise(config: Config, folder: Path, work: Path) -> None:
+    """No KL penalty and a larger learning rate: the proxy rises while gold falls."""
+    ppo = replace(config.ppo, beta=0.0, learning_rate=5e-4, rounds=80, eval_every_rounds=4, ema_decay=0.0)
+    rows = overoptimise(Run(config.out, config), ppo, folder, work / "overoptimisation")
+    save_figure(plotting.overoptimisation(rows), folder / "overoptimisation.png")
+
+
+def _collect(runs: list[Path], folder: Path) -> None:
+    results = collect_seeds(runs, folder)
+    means = {k: v["mean"] for k, v in results["figures"].items()}
+    save_figure(plotting.gold_by_policy(means, maximum=10.0), folder / "gold_by_policy.png")
+    save_figure(plotting.win_rates(means), folder / "win_rates.png")
+    table = results_table(results)
+    readme = ROOT / "README.md"
+    write_text(readme, insert_between(read_text(readme), table))
+    print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main(run))

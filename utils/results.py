@@ -1,0 +1,208 @@
+"""Reference results: several seeds of one profile, the ladder of sizes, and a run that over-optimises on purpose.
+
+Everything README, notebooks and docs quote is written by these functions into results/<profile>/.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from utils import plotting
+from utils.config import PPOConfig, config_to_dict
+from utils.data.schemas import Demonstration
+from utils.evaluation.policies import Policy, gold_summary, judged
+from utils.evaluation.statistics import spread_over_seeds
+from utils.io import read_json, read_jsonl, read_rows, write_json, write_text
+from utils.models import count_parameters, load_policy
+from utils.pipeline.data_stages import load_set
+from utils.pipeline.training_stages import gold_probe, pretraining_rows
+from utils.ppo import train_ppo
+from utils.runtime import machine, versions
+from utils.sft import checkpoint_dir, train_sft
+from utils.stages import Run
+
+Summary = Mapping[str, Any]
+MARKERS = ("<!-- results:start -->", "<!-- results:end -->")
+
+
+class Target:
+    """One figure that a run must reach: its name, how it follows from a summary, and the bound."""
+
+    def __init__(self, name: str, value: Callable[[Summary], float], low: float = -math.inf, high: float = math.inf) -> None:
+        self.name, self.value, self.low, self.high = name, value, low, high
+
+    def bound(self) -> str:
+        """The bound in words."""
+        if math.isinf(self.high):
+            return f">= {self.low:g}"
+        return f"<= {self.high:g}" if math.isinf(self.low) else f"{self.low:g} to {self.high:g}"
+
+
+def _z(pair: str) -> Callable[[Summary], float]:
+    return lambda s: s[f"gold_gain.{pair}.mean"] / s[f"gold_gain.{pair}.se"]
+
+
+def _gain(s: Summary) -> float:
+    return s["gold_gain.ppo_vs_sft.mean"]
+
+
+def _kept(s: Summary) -> float:
+    """Share of PPO's gold gain over SFT that PPO-ptx keeps."""
+    return s["gold_gain.ppo_ptx_vs_sft.mean"] / _gain(s)
+
+
+def _undone(s: Summary) -> float:
+    """Share of PPO's rise in web loss over the base that PPO-ptx undoes."""
+    return (s["web_loss.ppo"] - s["web_loss.ppo_ptx"]) / (s["web_loss.ppo"] - s["web_loss.base"])
+
+
+def _misconceptions(s: Summary) -> float:
+    """Share of misconceptions stated by PPO minus by the model it started from."""
+    return s["truth.ppo.misconception"] - s["truth.init.misconception"]
+
+
+TARGETS = (
+    Target("agreement of training labelers", lambda s: s["labelers.agreement_train"], 0.70, 0.74),
+    Target("agreement of held-out labelers", lambda s: s["labelers.agreement_heldout"], 0.74, 0.80),
+    Target("reward model on unseen prompts, labels", lambda s: s["reward_model.accuracy_labels"], 0.69),
+    Target("reward model on unseen prompts, gold", lambda s: s["reward_model.accuracy_gold"], 0.85),
+    Target("reward model on pairs of SFT samples, gold", lambda s: s["reward_model.accuracy_gold_sft"], 0.82),
+    Target("prompted over base, gold, standard errors", _z("prompted_vs_base"), 4),
+    Target("SFT over prompted, gold, standard errors", _z("sft_vs_prompted"), 4),
+    Target("PPO over SFT, gold, standard errors", _z("ppo_vs_sft"), 4),
+    Target("PPO over SFT, gold points of 10", _gain, 0.6),
+    Target("PPO over SFT, share of decided pairs won", lambda s: s["gold_wins.ppo_vs_sft"], 0.80),
+    Target("PPO over SFT, both greedy, standard errors", _z("ppo_vs_sft_greedy"), 3),
+    Target("PPO-ptx: share of PPO's gold gain kept", _kept, 0.9),
+    Target("PPO-ptx: share of PPO's web-loss rise undone", _undone, 0.7),
+    Target("PPO over the largest prompted base, standard errors", _z("ppo_vs_prompted_largest"), 4),
+    Target("PPO and SFT samples that tie under gold", lambda s: s["gold_ties.ppo_vs_sft"], high=0.40),
+    Target("misconceptions stated, PPO minus its own SFT", _misconceptions, high=0.0),
+)
+
+
+# --- seeds ---------------------------------------------------------------------------------------------------------
+
+
+def collect_seeds(runs: Sequence[Path], folder: Path) -> dict[str, Any]:
+    """Write seeds.json (each run's summary), summary.json (mean and t-interval of every figure) and targets.json."""
+    summaries = [read_json(run / "summary.json") for run in runs]
+    write_json(folder / "seeds.json", {str(s["seed"]): s for s in summaries})
+    figures = [k for k, v in summaries[0].items() if isinstance(v, (int, float)) and k != "seed"]
+    spread = {k: spread_over_seeds([s[k] for s in summaries])._asdict() for k in figures if _finite(summaries, k)}
+    about = {"seeds": [s["seed"] for s in summaries], "machine": machine(), "versions": versions()}
+    write_json(folder / "summary.json", {**about, "figures": spread})
+    targets = [_target_row(target, summaries) for target in TARGETS]
+    write_json(folder / "targets.json", {**about, "targets": targets})
+    return {**about, "figures": spread, "targets": targets}
+
+
+def _finite(summaries: Sequence[Summary], key: str) -> bool:
+    return all(isinstance(s.get(key), (int, float)) and math.isfinite(s[key]) for s in summaries)
+
+
+def _target_row(target: Target, summaries: Sequence[Summary]) -> dict[str, Any]:
+    values = [target.value(s) for s in summaries]
+    met = sum(target.low <= v <= target.high for v in values)
+    return {"figure": target.name, "bound": target.bound(), "values": values, "met": met, "seeds": len(values)}
+
+
+def results_table(results: Mapping[str, Any]) -> str:
+    """README's table in Markdown: every policy, mean over seeds with its 95 % t-interval."""
+    figures = results["figures"]
+
+    def show(key: str, digits: int = 2) -> str:
+        found = figures.get(key)
+        if found is None:
+            return "-"
+        half = (found["high"] - found["low"]) / 2
+        return f"{found['mean']:.{digits}f} ± {half:.{digits}f}"
+
+    lines = [
+        f"Seeds {', '.join(map(str, results['seeds']))}; mean ± half a 95 % t-interval over seeds; "
+        "gold in points of 10 (simulated).",
+        "",
+        "| policy | gold, T = 1 | gold, greedy | KL, nats | web loss | ended |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in ("base", "prompted", "sft", "ppo", "ppo_ptx"):
+        cells = [f"gold.{name}.mean", f"gold.{name}.greedy_mean", f"kl.{name}", f"web_loss.{name}", f"ended.{name}"]
+        lines.append(f"| {plotting.policy_label(name)} | " + " | ".join(show(c) for c in cells) + " |")
+    lines += ["", "| held-out simulated labelers prefer | share of wins, ties half |", "|---|---|"]
+    for a, b in (("prompted", "base"), ("sft", "prompted"), ("ppo", "sft"), ("ppo_ptx", "sft")):
+        lines.append(f"| {plotting.policy_label(a)} over {plotting.policy_label(b)} | {show(f'winrate.{a}_vs_{b}.mean')} |")
+    lines += ["", "| target | bound | seeds that meet it |", "|---|---|---|"]
+    lines += [f"| {t['figure']} | {t['bound']} | {t['met']} of {t['seeds']} |" for t in results["targets"]]
+    lines += ["", f"Machine: {results['machine']}. Source: results/tiny/summary.json, results/tiny/targets.json."]
+    return "\n".join(lines)
+
+
+def insert_between(text: str, table: str, markers: tuple[str, str] = MARKERS) -> str:
+    """The text with what stands between the two markers replaced."""
+    start, end = (text.index(m) for m in markers)
+    return f"{text[: start + len(markers[0])]}\n{table}\n{text[end:]}"
+
+
+# --- the ladder of sizes -------------------------------------------------------------------------------------------
+
+
+def ladder(run: Run, models: Mapping[str, Path], folder: Path, work: Path) -> list[dict[str, Any]]:
+    """Gold of base, prompted base and SFT for every base size on the run's test prompts; and PPO of the run's own size.
+
+    SFT uses the run's demonstrations and settings; its last checkpoint is evaluated. Rows go to ladder.json.
+    """
+    cfg, prompts = run.config, load_set(run, "test")
+    train, valid = (read_rows(run.path("demonstrations") / f"{s}.jsonl", Demonstration) for s in ("train", "valid"))
+    rows = []
+    for name, path in models.items():
+        train_sft(work / name, path, train, valid, cfg.sft, cfg.data, cfg.seed)
+        last = checkpoint_dir(work / name, max(cfg.sft.checkpoints))
+        for policy in (Policy("base", path), Policy("prompted", path, True), Policy("sft", last)):
+            found = {t: judged(policy, prompts, cfg, x) for t, x in (("sampled", 1.0), ("greedy", 0.0))}
+            keys = gold_summary("x", found["sampled"], found["greedy"])
+            rows.append(
+                {
+                    "size": name,
+                    "params": count_parameters(load_policy(path)),
+                    "policy": policy.name,
+                    "gold": keys["gold.x.mean"],
+                    "se": keys["gold.x.se"],
+                    "greedy": keys["gold.x.greedy_mean"],
+                    "greedy_se": keys["gold.x.greedy_se"],
+                }
+            )
+    write_json(folder / "ladder.json", {"seed": cfg.seed, "machine": machine(), "versions": versions(), "rows": rows})
+    return rows
+
+
+# --- over-optimisation ---------------------------------------------------------------------------------------------
+
+
+def overoptimise(run: Run, cfg: PPOConfig, folder: Path, work: Path) -> list[dict[str, float]]:
+    """PPO of a finished run again with other settings (beta 0): proxy reward, gold and KL as training goes on."""
+    init = checkpoint_dir(run.path("init"), run.config.init.epochs)
+    prompts = [p.prompt for p in load_set(run, "ppo")]
+    rows = pretraining_rows(run.config, cfg.ptx_length) if cfg.gamma_ptx > 0 else None
+    probe = gold_probe(run, cfg)
+    train_ppo(work, init, run.path("reward") / "model", prompts, cfg, run.config.data, run.config.seed, rows, probe)
+    found = [
+        {"round": r["step"] + 1, "kl": r["kl_k1"], "proxy": r["score"], "gold": r["gold"]}
+        for r in read_jsonl(work / "metrics.jsonl")
+        if "gold" in r
+    ]
+    about = {"seed": run.config.seed, "settings": config_to_dict(replace(run.config, ppo=cfg))["ppo"]}
+    write_json(folder / "overoptimisation.json", {**about, "machine": machine(), "versions": versions(), "rows": found})
+    return found
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """A PNG with its alternative text beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    write_text(path.with_suffix(".txt"), plotting.alt_text(figure) + "\n")
