@@ -34,6 +34,50 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     fails(models.load_tokenizer, tmp_path / "nothing", "no such model directory")
 
 
+def test_a_hub_name_without_a_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "_hub_is_reachable", lambda: False)
+    for function in (models.load_policy, models.load_base, models.load_tokenizer):
+        fails(function, "nobody/nothing", "no copy from the Hugging Face hub .there is no network.; check the path")
+    (tmp_path / "runs").mkdir()
+    fails(models.load_policy, "runs/nothing", "no such model directory; give")  # a path here, not a hub name
+
+
+@pytest.mark.parametrize("addresses", [[("address",)], OSError("no name service")])
+def test_the_hub_counts_as_reachable_if_its_name_resolves(
+    addresses: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_up(*_: object) -> object:
+        if isinstance(addresses, OSError):
+            raise addresses
+        return addresses
+
+    monkeypatch.setattr(models.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(models.socket, "getaddrinfo", look_up)
+    models._hub_is_reachable.cache_clear()
+    assert models._hub_is_reachable() == isinstance(addresses, list)
+    models._hub_is_reachable.cache_clear()
+    monkeypatch.setattr(models.constants, "HF_HUB_OFFLINE", True)
+    assert not models._hub_is_reachable()
+    models._hub_is_reachable.cache_clear()
+
+
+def test_a_hub_name_is_loaded_from_the_hubs_copy(
+    policy_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[dict] = []
+
+    def copy(name: str, **kwargs: object) -> str:
+        asked.append({"name": name, **kwargs})
+        return str(policy_dir)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "snapshot_download", copy)
+    models.load_policy("someone/model")
+    assert asked[0]["name"] == "someone/model"
+    assert not any(pattern.endswith((".py", ".bin")) for pattern in asked[0]["allow_patterns"])
+
+
 def test_a_directory_without_weights_is_refused(broken: Path) -> None:
     (broken / "model.safetensors").unlink()
     fails(models.load_policy, broken, "has no weights; expected model.safetensors")

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import random
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -420,6 +425,38 @@ def test_resume_equals_the_uninterrupted_run_bit_for_bit(
     a, b = weights_of(tmp_path / "whole"), weights_of(tmp_path / "killed")
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not (tmp_path / "killed" / "checkpoint").exists()
+
+
+KILLED_RUN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tests.test_ppo import CFG, replace, run
+from pathlib import Path
+run(*map(Path, sys.argv[2:5]), replace(CFG, rounds=25), checkpoint_every=1)
+"""
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_at_a_random_moment_and_resume(
+    policy_dir: Path, reward_dir: Path, tmp_path: Path
+) -> None:
+    cfg = replace(CFG, rounds=25)
+    whole = run(tmp_path / "whole", policy_dir, reward_dir, cfg)
+    folder = tmp_path / "killed"
+    root = Path(__file__).resolve().parent.parent
+    command = [sys.executable, "-c", KILLED_RUN, *map(str, (root, folder, policy_dir, reward_dir))]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    log = folder / "metrics.jsonl"
+    process = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not log.exists():
+        time.sleep(0.01)
+    time.sleep(random.uniform(0.0, 1.0))
+    process.kill()
+    process.wait()
+    assert (folder / "checkpoint").exists() or process.returncode == 0
+    assert run(folder, policy_dir, reward_dir, cfg) == whole
+    a, b = weights_of(tmp_path / "whole"), weights_of(folder)
+    assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_bad_settings_are_refused_with_the_remedy(

@@ -10,12 +10,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
+from huggingface_hub import constants, snapshot_download
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
@@ -36,6 +41,7 @@ from utils.runtime import stream_seed, torch_generator
 
 BOS, EOS, PAD = "<|endoftext|>", "<|end|>", "<|pad|>"
 SCORE_INIT_STD = 0.01
+HUB_SECONDS = 5.0
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 _DROPOUT_FIELDS = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_first_dropout", "attention_dropout",
@@ -62,11 +68,51 @@ def _is_hub_name(path: str) -> bool:
     return bool(re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", path)) and not Path(first).exists()
 
 
-def _read_config(path: str | Path) -> dict[str, Any]:
-    """config.json of a local model directory, after checking that the directory can be loaded safely."""
+@cache
+def _hub_is_reachable() -> bool:
+    """False without a network, known in seconds; the hub's client would try again for half a minute."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    found: list[Any] = []
+
+    def look_up() -> None:
+        with suppress(OSError):
+            found.extend(socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443))
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
+    return bool(found)
+
+
+def model_directory(path: str | Path) -> Path:
+    """Local directory of a model: `path` itself or, for a hub name, a copy of the hub's files (downloaded once).
+
+    Only configs, tokenizers and safetensors are downloaded, never code or pickles.
+    """
     directory = Path(path)
-    if not directory.is_dir():
+    if directory.is_dir():
+        return directory
+    if not _is_hub_name(str(path)):
         raise UserError(f"{path}: no such model directory; give a directory with config.json and model.safetensors.")
+    try:
+        with quiet_transformers():
+            copy = snapshot_download(
+                str(path), allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"], ignore_patterns=["*/*"],
+                local_files_only=not _hub_is_reachable(),
+            )  # fmt: skip
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:150] if _hub_is_reachable() else "there is no network"
+        raise UserError(
+            f"{path}: no such model directory, and no copy from the Hugging Face hub ({reason}); check the path, "
+            "or load the model once with a network."
+        ) from None
+    return Path(copy)
+
+
+def _read_config(path: str | Path) -> dict[str, Any]:
+    """config.json of a model directory, after checking that the directory can be loaded safely."""
+    directory = model_directory(path)
     file = directory / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -93,13 +139,12 @@ def _check_weights(directory: Path) -> None:
 
 
 def _load(auto_class: type, path: str | Path, **kwargs: Any) -> PreTrainedModel:
-    """float32, safetensors, no remote code; from the hub only if `path` cannot be a directory."""
-    local = not _is_hub_name(str(path))
+    """float32, safetensors, no remote code."""
     try:
         with quiet_transformers():
             return auto_class.from_pretrained(
-                str(path), dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
-                local_files_only=local, **kwargs,
+                model_directory(path), dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
+                local_files_only=True, **kwargs,
             )  # fmt: skip
     except SafetensorError as error:
         raise UserError(f"{path}: model.safetensors is damaged or cut off ({error}); copy it again.") from None
@@ -138,12 +183,10 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
 
 def _load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    local = not _is_hub_name(str(path))
-    if local and not Path(path).is_dir():
-        raise UserError(f"{path}: no such model directory; give a directory with a tokenizer.")
+    directory = model_directory(path)
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False, local_files_only=local)
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # noqa: BLE001 -- the tokenizers library raises plain Exception for broken files
         reason = " ".join(str(error).split())[:200]
         raise UserError(
@@ -217,8 +260,7 @@ def _ready(model: PreTrainedModel, device: torch.device | str) -> PreTrainedMode
 
 def load_base(path: str | Path, device: torch.device | str = "cpu") -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """(tokenizer, causal LM) of any local directory or hub name, with the special tokens of this project added."""
-    if not _is_hub_name(str(path)):
-        _check_kind(_read_config(path), path, "policy")
+    _check_kind(_read_config(path), path, "policy")
     tokenizer, model = _load_tokenizer(path), _load(AutoModelForCausalLM, path)
     prepare_tokenizer(tokenizer, model)
     return tokenizer, _ready(model, device)
@@ -226,15 +268,13 @@ def load_base(path: str | Path, device: torch.device | str = "cpu") -> tuple[Pre
 
 def load_policy(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
     """Causal language model in eval mode, float32, dropout 0. Raises UserError (see the module's checks)."""
-    if not _is_hub_name(str(path)):
-        _check_kind(_read_config(path), path, "policy")
+    _check_kind(_read_config(path), path, "policy")
     return _ready(_load(AutoModelForCausalLM, path), device)
 
 
 def load_reward(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
     """Reward model in eval mode; `model.config.reward_shift` is what `rollout.score` subtracts (0 if absent)."""
-    config = _read_config(path)
-    _check_kind(config, path, "reward")
+    _check_kind(_read_config(path), path, "reward")
     model = _load(AutoModelForSequenceClassification, path)
     if model.config.num_labels != 1:
         raise UserError(f"{path}: the classifier has {model.config.num_labels} labels; a reward model has exactly one.")

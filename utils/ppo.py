@@ -39,7 +39,15 @@ from utils.losses import (
     ppo_value_loss,
     whiten,
 )
-from utils.models import check_same_vocabulary, context_length, load_policy, load_reward, load_tokenizer, save_model
+from utils.models import (
+    check_same_vocabulary,
+    context_length,
+    load_policy,
+    load_reward,
+    load_tokenizer,
+    model_directory,
+    save_model,
+)
 from utils.rollout import (
     Rollout,
     episode_uniforms,
@@ -409,5 +417,5 @@ def _fingerprint(
 ) -> str:  # fmt: skip
     """Digest of everything that decides the result: a checkpoint of another run is not resumed."""
     ptx = None if ptx_rows is None else hashlib.sha256(ptx_rows.cpu().numpy().tobytes()).hexdigest()
-    models = [digest_path(policy_dir), digest_path(reward_dir)]
+    models = [digest_path(model_directory(path)) for path in (policy_dir, reward_dir)]
     return digest([asdict(cfg), data_cfg.max_response_tokens, [list(prompt) for prompt in prompts], models, ptx])
