@@ -345,21 +345,13 @@ def test_metrics_of_steps_after_the_resume_point_are_dropped(tmp_path: Path) -> 
 def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
     """Each takes half of every batch: both end with equal weights, those of one process up to rounding."""
     one = run(tmp_path / "one", steps=6, dropout=0.0)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node",
-        "2",
-        "--master_port",
-        "0",
-        str(PROGRAM),
-    ]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(PROGRAM)]
     done = subprocess.run(
-        [*command, str(tmp_path / "two"), "--steps", "6", "--dropout", "0"],
+        [*launch, str(tmp_path / "two"), "--steps", "6", "--dropout", "0"],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
