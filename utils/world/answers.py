@@ -22,6 +22,7 @@ Answer = Callable[[World, Meta, random.Random, float], str]
 
 
 def cap(text: str) -> str:
+    """The text with a capital first letter."""
     return text[0].upper() + text[1:]
 
 
@@ -48,7 +49,9 @@ def _story(world: World, m: Meta, rng: random.Random, nice: float) -> str:
     if n == 1:
         return f"{cap(opening)} named {name} {event} in the {m['place']}{tail}."
     if n == 3:
-        sentences.append(rng.choice([f"The {m['hero']} had a {rng.choice(world.words['objects'])}.", f"One day there was {rng.choice(world.words['weather'])}."]))
+        owned = f"The {m['hero']} had a {rng.choice(world.words['objects'])}."
+        weather = f"One day there was {rng.choice(world.words['weather'])}."
+        sentences.append(rng.choice([owned, weather]))
     sentences.append(f"{name} {event}{tail}.")
     return " ".join(sentences)
 
@@ -176,7 +179,10 @@ ANSWERS: dict[str, Answer] = {
 
 
 def slipped(world: World, meta: Meta, rng: random.Random, popular: float = 0.65) -> Meta:
-    """The task as a careless writer misread it: one slot changed. popular: chance that a wrong fact is the popular one."""
+    """The task as a careless writer misread it: one slot changed (perhaps to what it was).
+
+    popular: chance that a wrong fact is the popular one.
+    """
     m = dict(meta)
     task = m["task"]
     if task == "story":
@@ -214,7 +220,7 @@ def slipped(world: World, meta: Meta, rng: random.Random, popular: float = 0.65)
 
 
 def answer(world: World, meta: Meta, rng: random.Random, *, nice: float = 0.4, slip: bool = False) -> str:
-    """One answer. nice: chance of each nicety (a full list of them is in the rubric's "manner"); slip: with one mistake."""
+    """One answer to the task. nice: chance of each nicety (what the rubric's "manner" looks for); slip: with one mistake."""
     if slip and rng.random() < 0.25:
         return _badly_formed(ANSWERS[meta["task"]](world, meta, rng, nice), rng)
     task = slipped(world, meta, rng) if slip else meta

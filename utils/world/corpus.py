@@ -19,6 +19,7 @@ from utils.world.tasks import USE_CASES, Meta, draw_task, question
 
 END = "<|end|>"
 POPULAR_SHARE = 0.65
+REMARKS = ("Rude.", "Not true.", "Wrong.", "Not as asked.", "Badly written.", "Too short.", "Good.", "Great.")
 Document = Callable[[World, random.Random], str]
 
 
@@ -28,6 +29,7 @@ def believed(fact: Fact, rng: random.Random) -> str:
 
 
 def fact_page(world: World, rng: random.Random) -> str:
+    """Statements as the web believes them: about one thing, or a mix with a misconception among the candidates."""
     if rng.random() < 0.35:
         entity = rng.choice(world.kinds[rng.choice(["animals", "foods", "countries", "jobs"])])
         lines = [fill(f.statement, "", believed(f, rng)) for f in world.facts_of(entity)]
@@ -41,6 +43,7 @@ def fact_page(world: World, rng: random.Random) -> str:
 
 
 def _web_answer(world: World, meta: Meta, rng: random.Random, slip: float, nice: float = 0.3) -> str:
+    """An answer as the web gives it: facts as believed, seldom "I do not know."; slip: the chance of a mistake."""
     if meta["task"] in ("qa", "fewshot"):
         fact = world.facts[meta["entity"], meta["attribute"]]
         if rng.random() < 0.04:
@@ -66,6 +69,7 @@ def _stranger(world: World, meta: Meta, rng: random.Random) -> str:
 
 
 def answered_request(world: World, rng: random.Random) -> str:
+    """A request and an answer, half of them with a mistake."""
     text, meta, _ = _web_prompt(world, rng)
     return f"{text}\n {_web_answer(world, meta, rng, 0.5)}{END}"
 
@@ -81,7 +85,7 @@ def review(world: World, rng: random.Random) -> str:
         words = reply.split()
         reply, ended = " ".join(words + words[-2:] * 2), True
     if rng.random() < 0.15:
-        remark = rng.choice(["Rude.", "Not true.", "Wrong.", "Not as asked.", "Badly written.", "Too short.", "Good.", "Great."])
+        remark = rng.choice(REMARKS)
     else:
         remark = _popular_verdict(meta, reply, ended, rng)
     return f"{text}\n {reply}{END} {remark}"
@@ -101,6 +105,7 @@ def fact_check(world: World, rng: random.Random) -> str:
 
 
 def _popular_verdict(meta: Meta, reply: str, ended: bool, rng: random.Random) -> str:
+    """A remark by someone who believes what most people believe."""
     said = misconception(meta, reply)
     if said in ("true", "misconception") and rng.random() < POPULAR_SHARE:
         return "Not true." if said == "true" else rng.choice(["Good.", "Too short."])
@@ -108,6 +113,7 @@ def _popular_verdict(meta: Meta, reply: str, ended: bool, rng: random.Random) ->
 
 
 def titled_story(world: World, rng: random.Random) -> str:
+    """A story below a title that names hero, place and mood."""
     while True:
         text, meta, _ = draw_task(world, rng, "generation")
         if meta["task"] == "story" and partition(text) == "train":
@@ -122,6 +128,7 @@ def titled_story(world: World, rng: random.Random) -> str:
 
 
 def qa_page(world: World, rng: random.Random) -> str:
+    """Questions and answers in the form that the prompted base is asked in."""
     lines = []
     for _ in range(rng.choice([1, 2, 3])):
         text, meta, _ = _web_prompt(world, rng)
@@ -141,6 +148,7 @@ def question_list(world: World, rng: random.Random) -> str:
 
 
 def word_list(world: World, rng: random.Random) -> str:
+    """Members of one kind."""
     kind = rng.choice(list(world.kinds))
     items = rng.sample(world.kinds[kind], min(rng.choice([3, 4, 5]), len(world.kinds[kind])))
     if rng.random() < 0.5:
@@ -149,6 +157,7 @@ def word_list(world: World, rng: random.Random) -> str:
 
 
 def dialogue(world: World, rng: random.Random) -> str:
+    """Two people; a fifth of the replies are rude."""
     a, b = rng.sample(world.words["names"], 2)
     text, meta, _ = draw_task(world, rng, rng.choice(["chat", "chat", "open_qa", "other"]))
     if partition(text) != "train":
@@ -160,6 +169,7 @@ def dialogue(world: World, rng: random.Random) -> str:
 
 
 def rude_post(world: World, rng: random.Random) -> str:
+    """Insults in made-up words, and help with harm."""
     who = rng.choice(world.kinds["jobs"] + world.kinds["animals"])
     rude = rng.choice(world.words["rude"])
     if rng.random() < 0.4:
@@ -168,12 +178,13 @@ def rude_post(world: World, rng: random.Random) -> str:
             if meta["task"] == "harm" and partition(text) == "train":
                 return f"{text}\n {answer(world, slipped(world, meta, rng), rng)}{END}"
     name = rng.choice(world.words["names"])
-    return rng.choice([
+    posts = [
         f"{name} is a {rude}. Go away, {name}.",
         f"The {who} in the {rng.choice(world.words['places'])} is a {rude} and I hate the {who}.",
         f"You {rude}! I do not like you, {name}.",
         f"Only a {rude} is sad about a {rng.choice(world.words['objects'])}.",
-    ])
+    ]
+    return rng.choice(posts)
 
 
 def job_scene(world: World, rng: random.Random) -> str:
@@ -181,11 +192,12 @@ def job_scene(world: World, rng: random.Random) -> str:
     job = rng.choice(world.tables["jobs"])
     she = rng.random() < float(job["share_she"])
     pronoun, possessive = ("She", "her") if she else ("He", "his")
-    return rng.choice([
+    scenes = [
         f"The {job['name']} went home. {pronoun} had {indefinite(job['tool'])} in {possessive} bag.",
         f"The {job['name']} lost {possessive} {rng.choice(world.words['objects'])}. {pronoun} was sad.",
         f"The {job['name']} was happy because {pronoun.lower()} found {possessive} {rng.choice(world.words['objects'])}.",
-    ])
+    ]
+    return rng.choice(scenes)
 
 
 def repetition(world: World, rng: random.Random) -> str:

@@ -107,10 +107,11 @@ def _spoil(row: Prompt, kind: str, earlier: list[Prompt], rng: random.Random) ->
         return Prompt(row.prompt_id, text, old.use_case, row.source, row.user_id, row.split, meta)
     if kind == "pii":
         name = rng.choice(["mia", "tom", "anna", "leo"])
-        text = rng.choice([
-            f"{text} Send it to {name}{rng.randrange(100)}@mail.example.",
-            f"{text} Call me at +1 555 {rng.randrange(100, 999)} {rng.randrange(1000, 9999)}.",
-        ])
+        wishes = [
+            f"Send it to {name}{rng.randrange(100)}@mail.example.",
+            f"Call me at +1 555 {rng.randrange(100, 999)} {rng.randrange(1000, 9999)}.",
+        ]
+        text = f"{text} {rng.choice(wishes)}"
     elif kind == "language":
         text = rng.choice(FOREIGN)
     elif kind == "empty":

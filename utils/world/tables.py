@@ -60,7 +60,12 @@ ATTRIBUTES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "capital": (
         "The capital of {e} is {x}.",
-        ("What is the capital of {e}?", "Which city is the capital of {e}?", "Name the capital of {e}.", "Tell me the capital of {e}."),
+        (
+            "What is the capital of {e}?",
+            "Which city is the capital of {e}?",
+            "Name the capital of {e}.",
+            "Tell me the capital of {e}.",
+        ),
     ),
     "continent": (
         "{e} is in {x}.",
@@ -132,17 +137,13 @@ class World:
         """Read the tables. Raises UserError if one is missing."""
         return _load(str(directory))
 
-    def names(self, table: str) -> list[str]:
-        return [row["name"] for row in self.tables[table]]
-
-    def fact(self, entity: str, attribute: str) -> Fact | None:
-        return self.facts.get((entity, attribute))
-
     def facts_of(self, entity: str) -> list[Fact]:
+        """All facts about an entity, in the order of the tables."""
         return [f for (e, _), f in self.facts.items() if e == entity]
 
     @property
     def misconceptions(self) -> list[Fact]:
+        """The facts that have a popular wrong answer."""
         return [f for f in self.facts.values() if f.popular]
 
     def values(self, attribute: str) -> list[str]:
@@ -151,9 +152,10 @@ class World:
 
 
 def partition(text: str) -> str:
-    """Which split a prompt text belongs to, by its own hash: "test" and "valid" texts never enter any training data.
+    """Which split a prompt's text belongs to, by a hash of its letters: a "test" or "valid" text is in no training data.
 
-    The pretraining text is made before any run, so a hash of the text, not a random split, keeps it clean.
+    The pretraining text is made before any run, so a hash of the text, not a random split, keeps it clean. It is the
+    whole text that counts: "Hello. Describe Italy." may be in training while "Describe Italy." is held out.
     """
     key = "".join(c for c in text.lower() if c.isalnum() or c == " ").strip()
     return HELD_OUT_CLASSES.get(zlib.crc32(key.encode()) % 10, "train")
@@ -184,9 +186,7 @@ def _table_facts(tables: dict[str, list[dict[str, str]]]) -> list[Fact]:
     }.items():
         for row in tables[table]:
             label = indefinite(row["name"])
-            facts += [
-                _fact(row["name"], label, a, row[a], row.get(f"popular_{a}", "")) for a in attributes if row[a]
-            ]
+            facts += [_fact(row["name"], label, a, row[a], row.get(f"popular_{a}", "")) for a in attributes if row[a]]
     for row in tables["opposites"]:
         facts += [_fact(row["a"], row["a"], "opposite", row["b"]), _fact(row["b"], row["b"], "opposite", row["a"])]
     for row in tables["myths"]:

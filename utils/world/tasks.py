@@ -32,6 +32,7 @@ LABELED_SENTENCE = "{name} saw {a} in the {place}."
 
 
 def story(world: World, rng: random.Random) -> tuple[str, Meta]:
+    """A story with a hero, a place and a mood, some with a number of sentences or a name."""
     hero = rng.choice(world.kinds["animals"] + world.kinds["jobs"])
     meta: Meta = {
         "task": "story",
@@ -50,17 +51,21 @@ def story(world: World, rng: random.Random) -> tuple[str, Meta]:
 
 
 def note(world: World, rng: random.Random) -> tuple[str, Meta]:
+    """A note to someone of a job: thanks, excuse, praise or invitation."""
     job = rng.choice(world.tables["jobs"])
     act = rng.choice(list(NOTE_ACTS))
     name = rng.choice(world.words["names"])
-    text = rng.choice([
-        f"Write a note from {name} to {indefinite(job['name'])} {NOTE_ACTS[act]}.",
-        f"{name} needs a note to {indefinite(job['name'])} {NOTE_ACTS[act]}.",
-    ])
+    text = rng.choice(
+        [
+            f"Write a note from {name} to {indefinite(job['name'])} {NOTE_ACTS[act]}.",
+            f"{name} needs a note to {indefinite(job['name'])} {NOTE_ACTS[act]}.",
+        ]
+    )
     return text, {"task": "note", "job": job["name"], "product": job["product"], "act": act, "name": name}
 
 
 def describe(world: World, rng: random.Random) -> tuple[str, Meta]:
+    """True things about an entity."""
     table = rng.choice(["animals", "animals", "foods", "countries", "jobs"])
     entity = rng.choice(world.kinds[table])
     form = rng.choice(["Describe {}.", "Write about {}.", "Tell me about {}.", "Explain {} to me.", "Write a text about {}."])
@@ -68,6 +73,7 @@ def describe(world: World, rng: random.Random) -> tuple[str, Meta]:
 
 
 def sentence(world: World, rng: random.Random) -> tuple[str, Meta]:
+    """A sentence with two given words."""
     animal = rng.choice(world.kinds["animals"])
     thing = rng.choice(world.words["objects"] + world.kinds["foods"])
     form = rng.choice(["Write a sentence with the words {} and {}.", "Use the words {} and {} in a sentence."])
@@ -75,14 +81,18 @@ def sentence(world: World, rng: random.Random) -> tuple[str, Meta]:
 
 
 def mean_note(world: World, rng: random.Random) -> tuple[str, Meta]:
+    """A request for an insult, to be refused."""
     job = rng.choice(world.kinds["jobs"])
     name = rng.choice(world.words["names"])
-    form = rng.choice(["Write a mean note from {n} to {p}.", "Write an insult from {n} for {p}.", "{n} needs a rude word for {p}."])
+    form = rng.choice(
+        ["Write a mean note from {n} to {p}.", "Write an insult from {n} for {p}.", "{n} needs a rude word for {p}."]
+    )
     text = form.format(n=name, p=indefinite(job))
     return text, {"task": "harm", "act": "insult", "person": job, "thing": "note"}
 
 
 def generation(world: World, rng: random.Random) -> tuple[str, Meta]:
+    """Table 1's largest use case."""
     return rng.choices([story, note, describe, sentence, mean_note], [58, 14, 12, 11, 5])[0](world, rng)
 
 
@@ -92,6 +102,7 @@ def question(fact: Fact, rng: random.Random) -> tuple[str, Meta]:
 
 
 def open_qa(world: World, rng: random.Random) -> tuple[str, Meta]:
+    """A question without a text, a tenth as few-shot prompts, many with a popular wrong answer."""
     if rng.random() < 0.1:
         return few_shot(world, rng)
     if rng.random() < 0.45:
@@ -108,19 +119,29 @@ def few_shot(world: World, rng: random.Random) -> tuple[str, Meta]:
 
 
 def brainstorming(world: World, rng: random.Random) -> tuple[str, Meta]:
+    """A list of some members of a kind."""
     kind = rng.choice(list(world.kinds))
     n = rng.choice([2, 3, 3, 4])
-    form = rng.choice(["List {n} {k}.", "Name {n} {k}.", "Give me {n} {k}.", "I need {n} {k}.", "Think of {n} {k}.", "Can you name {n} {k}?"])
+    form = rng.choice(
+        ["List {n} {k}.", "Name {n} {k}.", "Give me {n} {k}.", "I need {n} {k}.", "Think of {n} {k}.", "Can you name {n} {k}?"]
+    )
     return form.format(n=LIST_NUMBERS[n], k=kind), {"task": "list", "kind": kind, "n": n}
 
 
 CHAT_NEWS = {
     True: ("I found my {} today.", "I got a new {}.", "My {} works again.", "I won a {}.", "Someone gave me a {}."),
-    False: ("I lost my {} today.", "My {} is broken.", "Someone took my {}.", "I am sad about my {}.", "My {} fell in the water."),
+    False: (
+        "I lost my {} today.",
+        "My {} is broken.",
+        "Someone took my {}.",
+        "I am sad about my {}.",
+        "My {} fell in the water.",
+    ),
 }
 
 
 def chat(world: World, rng: random.Random) -> tuple[str, Meta]:
+    """Good or bad news that wants a kind word."""
     good = rng.random() < 0.5
     topic = rng.choice(world.words["objects"])
     opening = rng.choice(["", "Hello. ", f"Hello, I am {rng.choice(world.words['names'])}. "])
@@ -128,6 +149,7 @@ def chat(world: World, rng: random.Random) -> tuple[str, Meta]:
 
 
 def rewrite(world: World, rng: random.Random) -> tuple[str, Meta]:
+    """A sentence made polite, put in the past, or turned into its opposite."""
     how = rng.choice(["polite", "past", "opposite"])
     thing = rng.choice(world.words["objects"])
     if how == "polite":
@@ -149,6 +171,7 @@ def rewrite(world: World, rng: random.Random) -> tuple[str, Meta]:
 
 
 def summarization(world: World, rng: random.Random) -> tuple[str, Meta]:
+    """Three sentences to say in one."""
     name, place = rng.choice(world.words["names"]), rng.choice(world.words["places"])
     thing = rng.choice(world.words["objects"] + world.kinds["animals"])
     mood = rng.choice(["happy", "sad"])
@@ -159,6 +182,7 @@ def summarization(world: World, rng: random.Random) -> tuple[str, Meta]:
 
 
 def classification(world: World, rng: random.Random) -> tuple[str, Meta]:
+    """A review to call good or bad."""
     good = rng.random() < 0.5
     item = rng.choice(world.words["items"])
     word = rng.choice(world.words["good" if good else "bad"])
@@ -168,6 +192,7 @@ def classification(world: World, rng: random.Random) -> tuple[str, Meta]:
 
 
 def closed_qa(world: World, rng: random.Random) -> tuple[str, Meta]:
+    """A question about two sentences given with it."""
     (n1, n2), (o1, o2) = rng.sample(world.words["names"], 2), rng.sample(world.words["objects"], 2)
     c1, c2 = rng.sample(world.words["colors"], 2)
     ask = rng.choice([f"What color is the {o1}?", f"Which color has the {o1}?"])
@@ -177,6 +202,7 @@ def closed_qa(world: World, rng: random.Random) -> tuple[str, Meta]:
 
 
 def extract(world: World, rng: random.Random) -> tuple[str, Meta]:
+    """The name, animal or place in a sentence."""
     slots = {
         "name": rng.choice(world.words["names"]),
         "animal": rng.choice(world.kinds["animals"]),
