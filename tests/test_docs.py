@@ -190,7 +190,7 @@ def test_scripts_and_stages_of_the_readme_exist() -> None:
 
 
 def test_settings_of_the_readme_exist() -> None:
-    settings = dict(item.split("=") for item in re.findall(r"--set (\w[\w.]*=[\w.]+)", README))
+    settings = dict(item.split("=") for item in re.findall(r"--set ([a-z][\w.]*=[\w.]+)", README))
     load_config("tiny", settings)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import math
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -99,13 +97,11 @@ def test_ppo_refuses_both_switches(calls: list[tuple[Any, ...]], monkeypatch: py
     assert stopped.value.code == 2 and not calls
 
 
-def test_a_script_says_one_sentence_from_any_folder(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "label.py"), "--profile", "nosuch"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith('Unknown profile "nosuch"') and len(done.stderr.splitlines()) == 1
+def test_a_script_says_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    script = load_script("label", monkeypatch)
+    assert main(script.run, ["--profile", "nosuch"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith('Unknown profile "nosuch"') and shown.err.count("\n") == 1
 
 
 # --- measures of a base ---------------------------------------------------------------------------------------------
@@ -147,7 +143,7 @@ def test_titles_mark_hero_and_place_in_the_body() -> None:
 
 # --- pretraining ----------------------------------------------------------------------------------------------------
 
-MICRO = PretrainConfig("micro", n_embd=8, n_layer=1, n_head=2, n_positions=64, steps=3, documents=150, vocabulary=300)
+MICRO = PretrainConfig("micro", n_embd=8, n_layer=1, n_head=2, n_positions=256, steps=3, documents=150, vocabulary=300)
 
 
 @pytest.fixture
