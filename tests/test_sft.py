@@ -64,17 +64,19 @@ def test_loss_is_on_completion_and_end_token_alone(
 
 def test_pretraining_rows_weigh_by_their_tokens(policy: GPT2LMHeadModel, rows: list[Row]) -> None:
     extra = [Row(list(range(10, 50)), 1)]
-    a, b = (batch_loss(policy, [part], 2, 0, 1) for part in (rows, extra))
+    a, b = (batch_loss(policy, [part], 2, 0, 1).detach() for part in (rows, extra))
     n, m = sum(len(r.ids) - r.loss_from for r in rows), 39
-    assert float(batch_loss(policy, [rows, extra], 2, 0, 1)) == pytest.approx(float(a * n + b * m) / (n + m), rel=1e-5)
+    both = batch_loss(policy, [rows, extra], 2, 0, 1).detach()
+    assert float(both) == pytest.approx(float(a * n + b * m) / (n + m), rel=1e-5)
 
 
 def test_processes_average_to_the_loss_of_one(policy: GPT2LMHeadModel, rows: list[Row]) -> None:
     parts = [rows, [Row(list(range(10, 50)), 1)]]
-    whole = float(batch_loss(policy, parts, 2, 0, 1))
-    for world in (2, 4):
-        mean = sum(float(batch_loss(policy, parts, 2, rank, world)) for rank in range(world)) / world
-        assert mean == pytest.approx(whole, rel=1e-5)
+    whole = batch_loss(policy, parts, 2, 0, 1).detach()
+    for world in (2, 4, 9):
+        losses = [batch_loss(policy, parts, 2, rank, world) for rank in range(world)]
+        assert all(loss.requires_grad for loss in losses), "a process has nothing to run backward"
+        assert float(sum(losses).detach()) / world == pytest.approx(float(whole), rel=1e-5)
 
 
 def test_rows_over_a_limit_are_skipped_and_counted(tokenizer: PreTrainedTokenizerBase) -> None:

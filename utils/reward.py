@@ -259,10 +259,12 @@ def fit(
         batch = [groups[i] for i in order[index * cfg.prompts_per_step : (index + 1) * cfg.prompts_per_step]]
         share, weight = shard(batch, rank, world)
         done = kwise_step(loop.models["reward"], share, pad_id, device)
-        loss = loop.backward(done.loss * weight)
+        loss = done.loss * weight
+        loop.backward(loss)
         rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
         norm = loop.optimizer_step("reward", lr=rate, max_grad_norm=cfg.max_grad_norm)
-        loop.log(step, loss=loss, accuracy=float(done.accuracy), lr=rate, grad_norm=norm)
+        mean = loop.accelerator.reduce(loss.detach(), reduction="mean")
+        loop.log(step, loss=mean, accuracy=done.accuracy, lr=rate, grad_norm=norm)
     model.eval()
     return loop
 

@@ -289,11 +289,11 @@ def batch_loss(model: Any, parts: Sequence[Sequence[Row]], pad_id: int, rank: in
     """
     device = next(model.parameters()).device
     tokens = sum(len(row.ids) - row.loss_from for part in parts for row in part)
-    total = torch.zeros((), device=device)
-    for part in parts:
-        if rows := part[rank::world]:
-            total = total + token_loss(model, *(tensor.to(device) for tensor in make_batch(rows, pad_id))).total
-    return total * (world / tokens)
+    shares = [part[rank::world] for part in parts]
+    if not any(shares):  # more processes than rows: run along with weight 0, so that none waits for this one
+        shares, world = [parts[0][:1]], 0
+    losses = [token_loss(model, *(x.to(device) for x in make_batch(rows, pad_id))).total for rows in shares if rows]
+    return torch.stack(losses).sum() * (world / tokens)
 
 
 def train_own(run: SFTRun, fingerprint: str) -> None:
@@ -319,10 +319,12 @@ def train_own(run: SFTRun, fingerprint: str) -> None:
     set_residual_dropout(run.model, cfg.dropout)
     model.train()
     for step in loop:
-        loss = loop.backward(batch_loss(model, batches(step), pad_id, rank, world))
+        loss = batch_loss(model, batches(step), pad_id, rank, world)
+        loop.backward(loss)
         rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
         norm = loop.optimizer_step("policy", lr=rate, max_grad_norm=cfg.max_grad_norm)
         epoch, left = divmod(step + 1, schedule.steps_per_epoch)
         metrics = run.end_of_epoch(epoch, loop.accelerator.is_main_process) if left == 0 else {}
-        loop.log(step, loss=loss, lr=rate, grad_norm=norm, **metrics)
+        mean = loop.accelerator.reduce(loss.detach(), reduction="mean")
+        loop.log(step, loss=mean, lr=rate, grad_norm=norm, **metrics)
     loop.finish()
