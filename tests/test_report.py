@@ -49,7 +49,7 @@ def summary_of_a_run() -> dict[str, Any]:
         found |= {f"kl.{p}": (4.1, 3.2, 0.0, 1.1, 1.0)[index], f"web_loss.{p}": (0.70, 0.70, 1.19, 1.27, 0.75)[index]}
         found |= {f"facts.{p}": 0.9 - 0.02 * index, f"ended.{p}": 0.4 + 0.12 * index, f"words.{p}": 9.0}
         found |= {f"parts.{p}.{part}{end}": 0.5 + 0.1 * index for part in PARTS for end in ("", "_greedy")}
-        found |= {f"truth.{p}.{said}": 0.25 for said in ("true", "misconception", "idk", "other")}
+        found |= {f"truth.{p}.{said}": 0.25 for said in ("true", "misconception", "idk", "other")} | {f"truth.{p}.n": 29}
     for a, b, mean in (
         ("prompted", "base", 0.66),
         ("sft", "prompted", 0.69),
@@ -229,11 +229,11 @@ def test_before_and_after_shows_the_policies_in_order_on_the_same_prompt(page_te
 
 def test_gains_are_shown_at_both_temperatures_in_standard_errors(page_text: str) -> None:
     row = page_text.split("Gold points gained, paired over prompts")[1].split("<tr>")[2]
-    assert re.findall(r">([^<>]+)</td>", row)[:6] == ["PPO", "SFT", "+1.100 ± 0.050", "+22.0", "33.0%", "+0.500 ± 0.050"]
+    assert re.findall(r">([^<>]+)</td>", row)[:5] == ["PPO over SFT", "+1.100 ± 0.050", "+22.0", "33.0%", "+0.500 ± 0.050"]
 
 
 def test_parts_truth_selection_and_prompt_tables_are_shown(page_text: str) -> None:
-    for shown in ("Parts of the gold rubric (0 to 1), greedy", "popular wrong answer", "epoch 16", "paper %", "What PPO logs"):
+    for shown in ("Parts of the gold rubric (0 to 1), greedy", "said to 29 questions", "epoch 16", "paper %", "What PPO logs"):
         assert shown in page_text, shown
 
 

@@ -410,11 +410,11 @@ def _selection(path: Path) -> str:
     rows = [
         {
             "checkpoint": name.replace("_", " "),
-            "reward model": value,
-            "gold": gold.get(name),
+            "reward model": _show(number(reward, name), "{:.3f}"),
+            "gold": _show(number(gold, name), "{:.2f}"),
             "taken": name == found.get("chosen"),
         }
-        for name, value in reward.items()
+        for name in reward
     ]
     if not gold:
         rows = [{k: v for k, v in row.items() if k != "gold"} for row in rows]
@@ -567,13 +567,13 @@ def _gains_table(summary: Summary) -> str:
         match = re.fullmatch(r"gold_gain\.(\w+?)_vs_(\w+)\.mean", key)
         if not match or match[2].endswith("_greedy"):
             continue
-        row = {"policy": policy_label(match[1]), "over": policy_label(match[2])}
+        row = {"policy": f"{policy_label(match[1])} over {policy_label(match[2])}"}
         for name, suffix in (("T = 1", ""), ("greedy", "_greedy")):
             stem = f"{match[1]}_vs_{match[2]}{suffix}"
             mean, se = number(summary, f"gold_gain.{stem}.mean"), number(summary, f"gold_gain.{stem}.se")
             row[f"gain, {name}"] = "" if mean is None or se is None else f"{mean:+.3f} ± {se:.3f}"
-            row[f"in standard errors, {name}"] = f"{mean / se:+.1f}" if mean is not None and se else ""
-            row[f"gold ties, {name}"] = _show(number(summary, f"gold_ties.{stem}"), "{:.1%}")
+            row[f"in SE, {name}"] = f"{mean / se:+.1f}" if mean is not None and se else ""
+            row[f"ties, {name}"] = _show(number(summary, f"gold_ties.{stem}"), "{:.1%}")
         rows.append(row)
     rows = [{k: v for k, v in row.items() if any(r[k] for r in rows)} for row in rows]
     return _html_table(rows, "Gold points gained, paired over prompts")
@@ -586,7 +586,7 @@ def _gold_by_use_case(rows: Sequence[Row]) -> str:
         gold = number(row, "gold")
         if gold is not None and not _is_greedy(row):
             cells.setdefault((str(row.get("use_case", "")), str(row.get("policy", ""))), []).append(gold)
-    policies = in_order(policy for _, policy in cells)
+    policies = [p for p in in_order(policy for _, policy in cells) if p != "init"]
     table = []
     for use_case in sorted({name for name, _ in cells}):
         line = {"use case": esc(use_case.replace("_", " "))}
@@ -620,7 +620,8 @@ def _parts_and_truth(summary: Summary) -> str:
     pieces = []
     for name, suffix in (("T = 1", ""), ("greedy", "_greedy")):
         pieces.append(_shares(summary, "parts", PARTS, f"Parts of the gold rubric (0 to 1), {name}", suffix))
-        caption = f"Questions with a popular wrong answer: what is said, shares, {name}"
+        asked = max((number(summary, f"truth.{policy}.n") or 0.0 for policy in _policies(summary)), default=0.0)
+        caption = f"What is said to {asked:.0f} questions with a popular wrong answer (shares, {name})"
         pieces.append(_shares(summary, "truth", said, caption, suffix))
     return _grid(*pieces)
 
@@ -800,6 +801,7 @@ td:first-child{font-weight:600}
 .keep td:first-child{white-space:nowrap}
 .grid table{font-size:.82rem}
 .grid th,.grid td{padding:7px 6px}
+.grid th{white-space:normal;vertical-align:bottom}
 .grid th:first-child,.grid td:first-child{padding-left:14px}
 .shade{display:inline-block;min-width:3.2em;text-align:center;border-radius:6px;padding:1px 5px;
 font-variant-numeric:tabular-nums}
