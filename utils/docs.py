@@ -86,7 +86,8 @@ def _answer(world: World, meta: Meta, kind: str, nice: float, slip: bool) -> str
 
 def web() -> str:
     """Share and one example of each kind of document."""
-    world, shown = World.load(), {}
+    world = World.load()
+    shown: dict[str, str] = {}
     for i in range(10_000):
         kind, text = document(world, SEED, i)
         if 30 < len(text) < 260:
