@@ -1,6 +1,7 @@
 """The tiny base models and their tokenizer from nothing: `scripts/pretrain.py --size all --out data/models`.
 
-A killed run goes on where it was (--work holds its state). Each size becomes a Hugging Face folder with a model card.
+A killed run goes on where it was (--work holds its state), and a size that is finished there is not trained again. Each
+size becomes a Hugging Face folder with a model card.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
 from utils.cli import main
 from utils.errors import UserError
-from utils.evaluation.bases import write_card
+from utils.evaluation.bases import web_digest, write_card
 from utils.io import disk_errors, read_json
 from utils.pretrain import SIZE_FILE, SIZES, PretrainConfig, pretrain, tokenizer_and_rows
 from utils.runtime import set_threads
@@ -25,6 +26,7 @@ from utils.runtime import set_threads
 def run(arguments: Sequence[str]) -> None:
     args = parse(arguments)
     set_threads(args.threads)
+    work = args.work or Path("runs/pretrain") / web_digest()[:8]
     for name in SIZES if args.size == "all" else (args.size,):
         cfg, target = SIZES[name], args.out / name
         if args.cards_only:
@@ -32,7 +34,7 @@ def run(arguments: Sequence[str]) -> None:
                 raise UserError(f"{target} does not exist: make it with --size {name}, or leave it out.")
             facts = write_card(cfg, target)
         else:
-            facts = write_card(cfg, target, train(cfg, args.work / name, target, args.seed))
+            facts = write_card(cfg, target, train(cfg, work / name, target, args.seed))
         figures = facts["figures"]
         print(f"{target}: {figures['parameters']:,} parameters, web loss {figures['web_loss']:.3f}", flush=True)
 
@@ -41,7 +43,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=(*SIZES, "all"), default="all", help="which base (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("data/models"), help="models go to OUT/SIZE")
-    parser.add_argument("--work", type=Path, default=Path("runs/pretrain"), help="state of unfinished training")
+    parser.add_argument("--work", type=Path, help="state of training (default: runs/pretrain/, a folder for each web text)")
     parser.add_argument("--seed", type=int, default=1, help="of weights and order of rows; the shipped ones have 1")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; another number rounds differently")
     parser.add_argument("--cards-only", action="store_true", help="measure and describe the models that OUT has")

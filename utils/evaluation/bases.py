@@ -162,7 +162,7 @@ misconceptions and can be (mildly) rude. Load it with `transformers` like any GP
 | data | {cfg.documents:,} generated documents (seed {seed}), joined by `<|endoftext|>`, rows of {cfg.n_positions} tokens |
 | training | {cfg.steps:,} steps of {cfg.rows_per_step} rows: {tokens:.1f} million tokens |
 | learning rate | AdamW, peak {cfg.learning_rate:g}, {cfg.warmup} steps of warm-up, cosine to 5 % |
-| wall seconds | {seconds} |
+| wall seconds, other work on the machine included | {seconds} |
 | made with | {made_with} |
 
 ## Figures
@@ -180,9 +180,9 @@ Held-out text: {documents} documents and {probes} probes with seed {heldout}, wh
 
 ## Made again
 `python scripts/pretrain.py --size {cfg.name} --out data/models` makes these files from nothing. With the same build of
-torch, the same kind of processor and one thread (the default of the script) the weights come out bit for bit
-(sha256 of model.safetensors: `{digest}`); elsewhere rounding differs and the figures come out close.
-`--cards-only` measures the figures again without training.
+torch, the same kind of processor and one thread (the default of the script) the weights come out bit for bit;
+elsewhere rounding differs and the figures come out close. sha256 of model.safetensors:
+`{digest}`. `--cards-only` measures the figures again without training.
 
 ## Limits and licence
 All text is generated from a few word lists; nothing here says anything about real people or real language models.
