@@ -157,6 +157,7 @@ def test_a_wrong_override_is_one_sentence(overrides: dict[str, Any], sentence: s
             {"labelers.careless_share": 1.5},
             'setting "labelers.careless_share": 1.5 is above 1; use a share from 0 to 1.',
         ),
+        ({"labelers.nice": 4}, 'setting "labelers.nice": 4.0 is above 1; use a share from 0 to 1.'),
         ({"ppo.gae_lambda": 95}, 'setting "ppo.gae_lambda": 95.0 is above 1; use a share from 0 to 1.'),
         ({"sft.backend": "keras"}, 'setting "sft.backend": "keras" is unknown; use own or trl.'),
         ({"device": "gpu"}, 'setting "device": "gpu" is unknown; use auto or cpu or cuda or mps.'),

@@ -242,7 +242,7 @@ Section = TypeVar("Section")
 
 PROFILES = ROOT / "configs"
 CHOICES = {"device": DEVICES, "backend": ("own", "trl")}
-SHARES = ("fraction", "share", "beta1", "beta2", "decay", "lambda", "gae_gamma", "flaw", "confidence")
+SHARES = ("fraction", "share", "beta1", "beta2", "decay", "lambda", "gae_gamma", "flaw", "nice", "unsure", "confidence")
 
 
 def load_config(profile: PathLike = "tiny", overrides: Mapping[str, Any] | None = None) -> Config:
