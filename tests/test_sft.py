@@ -103,6 +103,18 @@ def test_pretrain_fraction_is_a_share_of_the_rows(fraction: float, expected: tup
     assert plan(SFTConfig(batch_size=32, pretrain_fraction=fraction), 100) == expected
 
 
+def test_a_batch_belongs_to_its_step(tmp_path: Path, policy: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = [Row([i, i + 1], 1) for i in range(40)]
+    cfg = replace(CFG, batch_size=8, pretrain_fraction=0.25)
+    run_ = sft.SFTRun(tmp_path, policy, tokenizer, rows, [], cfg, 1, torch.arange(600).reshape(200, 3))
+    schedule = plan(cfg, len(rows))
+    forward = [sft.Batches(run_, schedule)(step) for step in range(3 * schedule.steps_per_epoch)]
+    again = sft.Batches(run_, schedule)
+    assert [again(step) for step in reversed(range(len(forward)))] == forward[::-1]
+    assert len({str(demos) for demos, _ in forward}) == len(forward), "epochs come in the same order"
+    assert len({str(text) for _, text in forward}) == len(forward), "steps draw the same pretraining rows"
+
+
 def test_training_lowers_the_loss_and_keeps_the_checkpoints(tmp_path: Path, policy_dir: Path) -> None:
     records = run(tmp_path, policy_dir, replace(CFG, epochs=12, checkpoints=(1, 4, 99), learning_rate=1e-2))
     assert [r["step"] for r in records] == list(range(24))
