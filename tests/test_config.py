@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from utils.config import PROFILES, Config, PPOConfig, config_to_dict, load_config, save_config
@@ -99,6 +99,7 @@ def test_a_file_of_ones_own_keeps_defaults_and_replaces_the_mix(tmp_path: Path) 
 
 
 @settings(deadline=None, max_examples=25)
+@example(seed=0, beta=0.0, suffix="\x85", model=None, best=[])
 @given(
     seed=st.integers(0, 2**40),
     beta=st.floats(0, 10),
@@ -123,8 +124,7 @@ def test_saved_settings_come_back_equal(
         ({"k_max": 4}, 'the settings given: unknown setting "k_max"; the nearest one is "sampling.k_max".'),
         (
             {"sampling.zzz": 4},
-            'the settings given: unknown setting "sampling.zzz"; '
-            "use one of k_min, k_max, mix, hot_temperature, batch_size.",
+            'the settings given: unknown setting "sampling.zzz"; use one of k_min, k_max, mix, hot_temperature, batch_size.',
         ),
         (
             {"sampling.mix.sftt": 4},

@@ -175,9 +175,7 @@ def test_the_table_of_a_database_must_exist(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("create table more (x)")
     connection.close()
-    assert message(io.read_table, path) == (
-        f"{path} needs the name of a table: write {path}::NAME with one of things, more."
-    )
+    assert message(io.read_table, path) == (f"{path} needs the name of a table: write {path}::NAME with one of things, more.")
     assert message(io.read_table, f"{path}::more").endswith("is empty: expected at least one row.")
 
 
@@ -376,9 +374,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path: Path, mon
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
 def test_a_disk_that_is_really_full() -> None:
-    assert message(io.append_jsonl, "/dev/full", [{"step": 1}]).startswith(
-        "The disk is full: /dev/full needs about 0.1 MB"
-    )
+    assert message(io.append_jsonl, "/dev/full", [{"step": 1}]).startswith("The disk is full: /dev/full needs about 0.1 MB")
 
 
 def test_a_forbidden_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

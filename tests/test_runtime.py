@@ -108,9 +108,7 @@ def test_versions_leave_out_absent_packages(monkeypatch: pytest.MonkeyPatch) -> 
     assert "no-such-package" not in runtime.versions()
 
 
-def test_progress_gives_every_item_and_plain_lines(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_gives_every_item_and_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(runtime, "PLAIN_PROGRESS_SECONDS", 0.0)
     assert list(runtime.progress(range(2, 4), total=4, label="sft", start=2)) == [2, 3]
     lines = capsys.readouterr().err.splitlines()

@@ -226,9 +226,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     labelers: LabelerConfig = field(default_factory=LabelerConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
-    init: SFTConfig = field(
-        default_factory=lambda: SFTConfig(epochs=2, dropout=0.0, pretrain_fraction=0.1, checkpoints=(2,))
-    )
+    init: SFTConfig = field(default_factory=lambda: SFTConfig(epochs=2, dropout=0.0, pretrain_fraction=0.1, checkpoints=(2,)))
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
@@ -269,8 +267,8 @@ def config_to_dict(config: Any) -> dict[str, Any]:
 
 
 def save_config(config: Config, path: PathLike) -> None:
-    """Write all settings as YAML, atomically; `load_config(path)` gives them back equal."""
-    write_text(path, yaml.safe_dump(config_to_dict(config), sort_keys=False, allow_unicode=True))
+    """Write all settings as YAML (ASCII, others escaped), atomically; `load_config(path)` gives them back equal."""
+    write_text(path, yaml.safe_dump(config_to_dict(config), sort_keys=False))
 
 
 def _profile_path(profile: PathLike) -> Path:
@@ -318,9 +316,7 @@ def _fill(section: Section, values: Mapping[str, Any], prefix: str, where: str, 
         if isinstance(old, dict):
             for entry in new:
                 if entry not in old:
-                    raise UserError(
-                        f'{where}: unknown setting "{name}.{entry}"{_suggest(entry, name + ".", list(old))}.'
-                    )
+                    raise UserError(f'{where}: unknown setting "{name}.{entry}"{_suggest(entry, name + ".", list(old))}.')
             new = {**old, **new} if merge else new
         changes[key] = new
     return dataclasses.replace(section, **changes)  # type: ignore[type-var]

@@ -433,9 +433,7 @@ def _kind(value: Any) -> str:
 # --- tensors and digests -------------------------------------------------------------------------------------------
 
 
-def write_tensors(
-    path: PathLike, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
-) -> None:
+def write_tensors(path: PathLike, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write named tensors as safetensors, atomically; shared or strided memory is copied first."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
