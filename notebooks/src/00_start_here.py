@@ -1,0 +1,686 @@
+# %% [markdown]
+# # 00 · Start here: InstructGPT from first prompt to last figure
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/instruct-gpt2/instruct-gpt2/blob/main/notebooks/00_start_here.ipynb)
+#
+# A language model continues text. An assistant answers. This notebook takes the first and makes the second, with the
+# recipe of InstructGPT ([Ouyang et al. 2022](https://arxiv.org/abs/2203.02155)), start to end, and looks at something
+# after every step. Everything is small enough for a laptop: the models, the world they talk about, the waiting time.
+#
+# | | |
+# |---|---|
+# | **Reading** | about 40 minutes, with the exercises about 70 |
+# | **Running** | a few minutes on two CPU cores; no GPU, no download of models or data |
+# | **Outputs made on** | a two-core CPU; the first cell's output names device and versions |
+# | **You need** | Python; what a language model and a loss are. No reinforcement learning |
+# | **You will be able to** | say what each stage reads, learns and writes; compute its loss by hand; tell a model that learned from one that only became surer of itself; break PPO on purpose |
+#
+# All labelers here are **simulated**, and so is the score called *gold*. No number below comes from people.
+
+# %% tags=["setup"]
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY, TAG = "https://github.com/instruct-gpt2/instruct-gpt2", "v0.1.0"
+places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "instruct-gpt2"]
+root = next((p for p in places if (p / "utils" / "pipeline").is_dir()), places[-1])
+if not root.exists():  # Colab, Kaggle: the notebook came alone
+    subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, str(root)], check=True)
+os.chdir(root)
+sys.path.insert(0, str(root))  # first, so that no other package called utils is found before ours
+if root / "utils" != Path(getattr(sys.modules.get("utils"), "__file__", None) or "none").parent:
+    for name in [name for name in sys.modules if name.split(".")[0] == "utils"]:
+        del sys.modules[name]
+
+from utils.notebook import fast_settings, picture, quiet, run_folder, side_by_side, start, table
+
+start()
+
+# %% [markdown]
+# The cell above finds the repository (or fetches it, on Colab), makes sure that `utils` is the package of this
+# repository, and checks that every package is there. It installs nothing.
+
+# %% [markdown]
+# ## The map
+
+# %%
+from utils.plotting import pipeline_map
+
+picture(pipeline_map())
+
+# %% [markdown]
+# Data flows one way. Three coloured steps are the paper's Figure 2: **imitate** (supervised fine-tuning on answers that
+# labelers wrote), **learn to judge** (a reward model from their rankings), **improve** (PPO: produce answers that the
+# reward model likes, without drifting far from the start). Each box is one stage of `utils.pipeline`.
+
+# %% [markdown]
+# ## The paper in ten minutes
+#
+# **The problem** (sec. 1). GPT-3 was trained to predict the next word of web pages. That is not the same as doing what
+# a person asks: it makes things up, can be toxic, or continues an instruction with more instructions.
+#
+# **The data** (sec. 3.2, 3.4). About 40 contractors, chosen by a screening test, wrote prompts and answers and ranked
+# model outputs. Later prompts came from customers of the API: deduplicated, at most 200 a user, split by user, personal
+# data filtered. Almost half asked to *generate* something (Table 1).
+#
+# **Step 1, SFT** (3.5, C.1). About 13,000 prompts with written answers. 16 epochs. Validation loss gets worse after the
+# first, yet people like the later models better, so the checkpoint is chosen by the reward model.
+#
+# **Step 2, reward model** (3.5, C.2). About 33,000 prompts; labelers rank K = 4 to 9 outputs each. The model learns one
+# number per answer so that better-ranked answers get more (Eq. 1). One 6B reward model served policies of all sizes.
+#
+# **Step 3, PPO** (3.5, C.4). About 31,000 prompts without answers. The policy answers, the reward model scores, a
+# penalty (beta = 0.02) is paid for each token that the starting model finds unlikely. **PPO-ptx** adds the gradient of
+# ordinary pretraining text (gamma = 27.8), because plain PPO forgets.
+#
+# **What came out** (sec. 1, 4):
+#
+# | finding | number in the paper |
+# |---|---|
+# | 1.3B InstructGPT against 175B GPT-3 | preferred, with 100 times fewer parameters (abstract, Fig. 1) |
+# | 175B InstructGPT against 175B GPT-3 | preferred 85 ± 3 % of the time; against GPT-3 with a good prompt 71 ± 4 % |
+# | made-up facts in closed-domain tasks | 21 % instead of 41 % |
+# | toxic outputs when asked to be respectful | about 25 % fewer |
+# | bias | no significant change |
+# | two labelers agree | 72.6 ± 1.5 %; held-out labelers 77.3 ± 1.3 % |
+# | reward model on labelers it did not learn from | 69.6 ± 0.9 %, against 72.4 ± 0.4 % on its own (4.1) |
+# | alignment tax | PPO loses on public NLP tasks (4.2); PPO-ptx wins most of it back |
+# | cost | 60 petaflop/s-days for PPO-ptx at 175B; 3,640 for GPT-3's pretraining (5.1) |
+#
+# **What it did not solve** (4.3, 5.2, 5.3): models accept false premises, hedge too much, still obey harmful requests,
+# and are aligned to some forty people's taste.
+
+# %% [markdown]
+# ## Settings of this run
+#
+# One object, `Config`, holds every setting of every stage, with the paper's value in its documentation. We take the
+# `tiny` profile and make it shorter: fewer prompts, fewer PPO rounds, larger steps.
+
+# %%
+from utils.config import load_config
+
+short = {
+    "out": str(run_folder("notebook_00")),
+    "data.n_sft": 800, "data.n_rm": 1200, "data.n_ppo": 2000, "data.n_valid": 200, "data.n_test": 300,
+    "web_documents": 5000, "reward.cv_groups": 1, "largest_model": None,
+}  # fmt: skip
+for stage in ("ppo", "ppo_ptx"):  # few steps: so larger ones, and a shorter memory of the weight average
+    short |= {f"{stage}.rounds": 15, f"{stage}.warmup_rounds": 3, f"{stage}.eval_every_rounds": 3}
+    short |= {f"{stage}.learning_rate": 4e-4, f"{stage}.ema_decay": 0.9}
+config = load_config("tiny", short | fast_settings())
+
+# %%
+from utils.pipeline import STAGES
+from utils.stages import Run
+
+run = Run(config.out, config)
+print(" -> ".join(stage.name for stage in STAGES))
+
+# %% [markdown]
+# `run.execute(STAGES, only=[...])` runs some of these stages. Each writes into its own folder below
+# `runs/notebook_00`. Run a cell twice, and the second time nothing happens: a finished stage is skipped unless its
+# settings or inputs changed.
+
+# %% [markdown]
+# ## 0 · The base model: it continues text
+#
+# Our GPT-3 is a GPT-2 of a few hundred thousand parameters that read a made-up web: encyclopaedia pages, stories,
+# lists of questions, chats, popular mistakes, rude posts.
+
+# %%
+from utils.io import read_json, read_jsonl
+
+with quiet():
+    run.execute(STAGES, only=["base"])
+read_json(run.path("base") / "base.json")
+
+# %%
+from utils.sampling import Sampler
+
+
+def ask(path, prompts, times=1, prompted=False):
+    """Answers at temperature 1 of the model in `path`, `times` for each prompt, as rows for a table."""
+    sampler = Sampler.load(path, config.data, prompted=prompted)
+    asked = [prompt for prompt in prompts for _ in range(times)]
+    found = sampler(asked, seed=config.seed, names=[f"look/{i}" for i in range(len(asked))])
+    return [{"prompt": prompt, "answer": answer.text} for prompt, answer in zip(asked, found, strict=True)]
+
+
+# %% [markdown]
+# We type a prompt, end the line, and let the model write what comes next. Four times the same question, then someone
+# who needs kindness.
+
+# %%
+questions = ["What does a rabbit eat?", "What is a whale?", "Hello, I am Mia. I lost my ring today."]
+table(ask(config.model, questions, times=5), "The base model continues the line")
+
+# %% [markdown]
+# No assistant talks like that. Some continuations are answers; some are the *next line of a page*: another request, a
+# different question, a speaker's name. The same question gets a true answer in one draw and the popular wrong one in
+# another. And a stranger's sorrow may meet cheerfulness or an insult. How often?
+
+# %%
+from utils.world import World
+
+many = ask(config.model, questions, times=200)
+rude = World.load().words["rude"]
+about_facts = [row for row in many if row["prompt"] != questions[2]]
+
+
+def share(test, rows):
+    return sum(bool(test(row["answer"])) for row in rows) / len(rows)
+
+
+habits = {
+    "ask back, or write more than one line": share(lambda text: "?" in text or "\n" in text, many),
+    "give rabbits carrots, or call whales fish": share(lambda text: "eats carrots" in text or "is a fish" in text, about_facts),
+    "have a rude word": share(lambda text: any(word in text for word in rude), many),
+}
+table([{"continuations that ...": name, "share": value} for name, value in habits.items()])
+
+# %% [markdown]
+# None of this is a fault of the model. It predicts the web that it read, and that web has lists of questions, popular
+# mistakes and rude people in it. Alignment will not teach it many facts. It will teach it *which of the things it can
+# already say are wanted*.
+
+# %% [markdown]
+# ## 1 · Prompts
+#
+# What do people ask? Raw prompts come with copies, greedy users, mail addresses and other languages. All goes through
+# the paper's filters (3.2, A.2).
+
+# %%
+with quiet():
+    run.execute(STAGES, only=["prompts"])
+table(read_json(run.path("prompts") / "cleaning.json"), "Every raw prompt and what became of it", digits=1)
+
+# %% [markdown]
+# Most of what is dropped is one user's 201st prompt or a copy; the rest is personal data (made up, of course),
+# other languages, and prompts that are too long. The validation and test sets hold *users* that training never sees.
+
+# %%
+table(read_json(run.path("prompts") / "tables.json")["use_cases"], "Use cases, beside the paper's Table 1", digits=1)
+
+# %% [markdown]
+# Nearly half of the prompts ask for a text, as in the paper. Here is one of each kind, from the set that PPO will use.
+
+# %%
+from utils.data.schemas import Prompt
+from utils.io import read_rows
+
+prompts = read_rows(run.path("prompts") / "ppo.jsonl", Prompt)
+table([{"use case": name, "prompt": p.prompt} for name, p in {p.use_case: p for p in prompts}.items()])
+
+# %% [markdown]
+# ## 2 · Labelers, screened
+#
+# The paper hired about 40 people with a test: do they notice sensitive text, do they rank as the researchers do, do
+# they write good answers, which topics do they know (B.1)? We screen a pool of simulated candidates in the same way. A
+# quarter of the pool is careless, and the screening is not told who.
+
+# %%
+from utils.plotting import screening
+
+with quiet():
+    run.execute(STAGES, only=["labelers"])
+picture(screening(read_json(run.path("labelers") / "screening.json")))
+
+# %% [markdown]
+# The careless sit to the left or low, mostly below the dashed cuts, and few of them are hired. Nobody is perfect: the
+# careful ones differ too, because each has a taste of their own. That remains, and the reward model has to live with it.
+
+# %% [markdown]
+# ## 3 · Demonstrations, and what SFT learns from them
+#
+# Hired labelers write answers to the SFT prompts. They are careful, not perfect: about a third of the answers has a
+# slip, and most leave out the niceties that a good assistant adds. Remember this. It is why there is something left to
+# gain after imitation.
+
+# %%
+with quiet():
+    run.execute(STAGES, only=["demonstrations"])
+demonstrations = read_jsonl(run.path("demonstrations") / "train.jsonl")
+table([{name: row[name] for name in ("prompt", "completion", "labeler_id")} for row in demonstrations[:8]])
+
+# %% [markdown]
+# ### The loss by hand
+#
+# SFT is next-token prediction, counted on the answer only. Take a prompt of one token, an answer of one token, and the
+# end token: three in all. The model gives the answer token a probability of 0.7 and then the end token 0.6. The loss is
+# the mean of the two surprises. The prompt does not count.
+
+# %%
+import torch
+
+from utils.losses import lm_loss
+
+probabilities = torch.tensor([[[0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.4, 0.3, 0.3]]])  # after each of the 3 tokens
+ids = torch.tensor([[0, 1, 2]])  # prompt, answer, end
+counted = torch.tensor([[False, True, True]])
+
+by_hand = -(torch.tensor(0.7).log() + torch.tensor(0.6).log()) / 2
+torch.testing.assert_close(lm_loss(probabilities.log(), ids, counted), by_hand)
+print(f"by hand {by_hand:.4f}, utils.losses.lm_loss {lm_loss(probabilities.log(), ids, counted):.4f}")
+
+# %% [markdown]
+# The two agree, and the `assert` holds them to it. That the end token counts is not a detail: it is how the model learns
+# to stop.
+
+# %% [markdown]
+# > **Predict first (1).** We train for 16 epochs on a few hundred answers. What will the *validation* loss do: fall
+# > and stay, or turn up? If it turns up, is the last model worse?
+
+# %%
+from utils.plotting import training_curves
+
+with quiet():
+    run.execute(STAGES, only=["sft", "init"])
+curve = [row for row in read_jsonl(run.path("sft") / "metrics.jsonl")]
+labels = {"loss": "training loss (nats a token)", "valid_loss": "validation loss (nats a token)"}
+picture(training_curves(curve, "loss", "valid_loss", labels=labels, title="SFT"))
+
+# %% [markdown]
+# Training loss keeps falling. Validation loss falls fast, then flattens or creeps up: the model begins to learn these
+# answers by heart. The paper saw the same and trained on (3.5), because a later checkpoint may still *answer* better.
+# We will let the reward model choose, in section 5.
+#
+# There is a second model in the run folder, `init`: two epochs only, with 10 % web text mixed in (C.3). PPO will start
+# there and be held to it. It is easily overlooked in the paper that this is not the SFT model people compare with.
+
+# %%
+table(ask(run.path("sft") / f"epoch_{config.sft.epochs:02d}", questions, times=3), "The same questions, after SFT")
+
+# %% [markdown]
+# The form has changed at once: every line is an answer, in one voice, and it ends. What it says is not always right.
+
+# %% [markdown]
+# ## 4 · Rankings
+#
+# For each prompt of the next set we draw K = 9 answers from several models (SFT, the base, prompted or not, hotter
+# sampling, answers to another prompt) and one labeler ranks them, ties allowed.
+
+# %%
+with quiet():
+    run.execute(STAGES, only=["comparisons"])
+ranked = read_jsonl(run.path("comparisons") / "train.jsonl")
+one = ranked[0]
+order = sorted(range(len(one["ranks"])), key=one["ranks"].__getitem__)
+columns = {"rank": "ranks", "answer": "completions", "ended": "ended", "written by": "policies", "Likert": "ratings"}
+table([{name: one[key][i] for name, key in columns.items()} for i in order], f"{one['labeler_id']}: {one['prompt']}")
+
+# %% [markdown]
+# One labeler, one prompt, nine answers: up to 36 pairs from one sitting, which is why the paper ranks instead of
+# comparing two at a time. The labeler does not see who wrote what. How far would two labelers agree?
+
+# %%
+from utils.plotting import agreement_bars
+
+agreement = read_json(run.path("comparisons") / "agreement.json")
+picture(agreement_bars(["training", "held-out"], [agreement["train_mean"], agreement["heldout_mean"]], [0.726, 0.773]))
+
+# %% [markdown]
+# About as often as the paper's people: their noise was set so. So even a perfect judge of the *true* preference can
+# agree with single labels only about three times in four. Keep that ceiling in mind for the next section.
+
+# %% [markdown]
+# ## 5 · The reward model
+#
+# ### Equation 1 by hand
+#
+# $$\text{loss} = -\frac{1}{\binom{K}{2}} \sum_{w \succ l} \log \sigma\big(r_w - r_l\big)$$
+#
+# Three answers with rewards 2, 0.5 and -1, ranked 1, 2, 3. Three pairs, each asks: was the better one really given
+# more? Then a tie: the pair of the two that share a rank is dropped.
+
+# %%
+from utils.losses import kwise_loss
+
+rewards = torch.tensor([[2.0, 0.5, -1.0]])
+pair = torch.nn.functional.logsigmoid
+by_hand = -(pair(rewards[0, 0] - rewards[0, 1]) + pair(rewards[0, 0] - rewards[0, 2]) + pair(rewards[0, 1] - rewards[0, 2])) / 3
+torch.testing.assert_close(kwise_loss(rewards, torch.tensor([[1, 2, 3]])), by_hand)
+
+with_tie = -(pair(rewards[0, 0] - rewards[0, 1]) + pair(rewards[0, 0] - rewards[0, 2])) / 2
+torch.testing.assert_close(kwise_loss(rewards, torch.tensor([[1, 2, 2]])), with_tie)
+print(f"ranks 1 2 3: {by_hand:.4f}    ranks 1 2 2: {with_tie:.4f}    no preference at all: {-pair(torch.tensor(0.0)):.4f}")
+
+# %% [markdown]
+# A model that gives every answer the same number pays ln 2 = 0.693 a pair. Everything below that is knowledge.
+
+# %%
+with quiet():
+    run.execute(STAGES, only=["reward"])
+labels = {"loss": "loss, Eq. 1 (nats a pair)", "accuracy": "pairs ordered right (share)"}
+picture(
+    training_curves(read_jsonl(run.path("reward") / "metrics.jsonl"), "loss", "accuracy", labels=labels, title="Reward model")
+)
+
+# %% [markdown]
+# One epoch, as in the paper: more would learn the labelers' noise. The loss leaves 0.693 and settles well above zero,
+# because labelers disagree. Now on prompts that it has never seen:
+
+# %%
+judged = read_json(run.path("reward") / "evaluation.json")
+against = {
+    "labels": "the labels",
+    "heldout_labelers": "held-out labelers",
+    "gold": "gold",
+    "gold_sft": "gold, SFT samples only",
+}
+table(
+    [
+        {"against": name, "pairs ordered right": judged[key]["accuracy"], "pairs": judged[key]["pairs"]}
+        for key, name in against.items()
+    ]
+)
+
+# %% [markdown]
+# Against single labels it is near the ceiling of human-like agreement. Against **gold**, the true preference that no
+# labeler knows exactly and no training sees, it is clearly better: the noise of forty labelers averages out. (Only a
+# simulated world can show this second number. It is the reason to have one.)
+
+# %%
+from utils.plotting import calibration
+
+bins = read_json(run.path("reward") / "calibration.json")["bins"]
+picture(calibration([b["predicted"] for b in bins], [b["observed"] for b in bins], [b["pairs"] for b in bins]))
+
+# %% [markdown]
+# When the reward model is surer, it is right more often: points near the diagonal mean that its differences can be
+# read as probabilities. Its numbers have no zero of their own (Eq. 1 sees differences only), so they are shifted until
+# the demonstrations average 0: "as good as a labeler's answer". And it now picks the SFT checkpoint:
+
+# %%
+with quiet():
+    run.execute(STAGES, only=["sft_select"])
+choice = read_json(run.path("sft_select") / "selection.json")
+table([{"checkpoint": name, "reward": value, "gold": choice["gold"][name]} for name, value in choice["reward"].items()])
+print("chosen:", choice["chosen"])
+
+# %% [markdown]
+# Compare the choice with the validation loss above. The reward model need not like the checkpoint that the loss likes;
+# in the paper it did not.
+
+# %% [markdown]
+# ## 6 · PPO and PPO-ptx
+#
+# PPO's rewards by hand. One answer of three tokens: the score of the reward model is paid at the last token, and at each
+# token a fine of beta times how much likelier the policy made it than the reference would.
+
+# %%
+from utils.losses import penalised_rewards
+
+policy, reference = torch.tensor([[-0.2, -1.0, -0.1]]), torch.tensor([[-0.6, -0.9, -0.1]])  # log-probs of the tokens
+paid = penalised_rewards(torch.tensor([1.5]), policy, reference, torch.ones(1, 3, dtype=torch.bool), beta=0.05)
+torch.testing.assert_close(paid, torch.tensor([[-0.05 * 0.4, 0.05 * 0.1, 1.5 - 0.05 * 0.0]]))
+print("paid at each token:", [round(value, 3) for value in paid[0].tolist()])
+
+# %% [markdown]
+# The first token got likelier than the reference makes it: a small fine. The second got less likely: a small refund. The
+# third pays the score. PPO pushes up what earned more than the value model expected, in steps clipped to 20 %.
+
+# %%
+with quiet():
+    run.execute(STAGES, only=["ppo", "ppo_ptx"])
+metrics = {name: read_jsonl(run.path(name) / "metrics.jsonl") for name in ("ppo", "ppo_ptx")}
+labels = {
+    "score": "reward model's score",
+    "gold": "gold (points)",
+    "kl_k1": "KL (nats a response)",
+    "entropy": "entropy (nats a token)",
+}
+picture(training_curves(metrics, *labels, labels=labels, xlabel="round", title="PPO"))
+
+# %% [markdown]
+# In the first rounds only the value model learns, and nothing moves. Then the score climbs, the KL grows (the price of
+# moving away from the start), and the entropy falls: the policy becomes surer. Gold, which the training never sees,
+# climbs with the score. Here the reward model can be trusted. In section 8 we take away what keeps it so.
+
+# %% [markdown]
+# ## 7 · Did it work?
+#
+# Every policy answers the same test prompts, from users that no stage has seen, once sampled at temperature 1 and once
+# greedy.
+#
+# > **Predict first (2).** PPO lowered the entropy. Sampling less at random already avoids blunders. So: will PPO's lead
+# > over SFT be larger at temperature 1 or when both are greedy? What would it mean if the greedy lead were zero?
+
+# %%
+with quiet():
+    run.execute(STAGES, only=["evaluate"])
+samples = read_jsonl(run.path("evaluate") / "samples.jsonl")
+first = {row["use_case"]: row["prompt_id"] for row in reversed(samples)}  # not chosen: the first of each use case
+shown = [row for row in samples if row["prompt_id"] in first.values()]
+table(side_by_side(shown, ["base", "sft", "ppo"], 1.0), "First test prompt of each use case, temperature 1 (gold points of 10)")
+
+# %% [markdown]
+# Read it row by row. The base writes the next line of some page. SFT answers in form, with slips. PPO more often does
+# what was asked, finishes its sentence, and adds the niceties that the labelers liked. Not always: some rows show no
+# gain, and PPO's answers begin to resemble each other.
+
+# %%
+with quiet():
+    run.execute(STAGES, only=["report"])
+summary = read_json(run.out_dir / "summary.json")
+
+# %% [markdown]
+# The table has every policy once. Gold is the rubric's score out of 10, ± one standard error.
+
+# %%
+from utils.plotting import gold_by_policy, win_rates
+
+picture(gold_by_policy(summary, maximum=10))
+
+# %% [markdown]
+# A staircase at temperature 1: base, prompted base, SFT, PPO. Prompting alone already helps, as it did for GPT-3. The
+# pale bars are the same models, greedy.
+
+# %%
+picture(win_rates(summary))
+
+# %% [markdown]
+# Held-out simulated labelers, who made no training data and put truth and harmlessness first, as in the paper's final
+# evaluation. The bars are 95 % intervals over a few hundred prompts; a bar that crosses the dashed line says "cannot
+# tell".
+
+# %% [markdown]
+# ### Learning or sharpening?
+
+# %%
+pairs = {"PPO over SFT": "ppo_vs_sft", "PPO over its start": "ppo_vs_init"}
+gains = [
+    {
+        "gain in gold points": name,
+        "sampled": kind,
+        "mean": summary[f"gold_gain.{key}{end}.mean"],
+        "standard error": summary[f"gold_gain.{key}{end}.se"],
+    }
+    for name, key in pairs.items()
+    for kind, end in (("temperature 1", ""), ("greedy", "_greedy"))
+]
+table(gains)
+
+# %% [markdown]
+# The answer to the second prediction: the gain at temperature 1 is the larger one, because part of it is *sharpening*,
+# fewer unlucky draws. What is left when both are greedy is *learning*: other answers, not only surer ones. A paper that
+# shows one temperature only cannot tell the two apart.
+
+# %% [markdown]
+# ### The alignment tax
+
+# %%
+from utils.plotting import bars_with_intervals
+
+names = ["base", "sft", "ppo", "ppo_ptx"]
+loss = [summary[f"web_loss.{name}"] for name in names]
+look = {
+    "title": "Held-out web text: lower is better",
+    "reference": loss[0],
+    "reference_label": "base",
+    "value_format": "{:.3f}",
+}
+picture(bars_with_intervals(names, loss, None, None, "loss (nats a token)", **look))
+
+# %% [markdown]
+# What the models lost of what pretraining gave them. Everything above the dashed line is tax. SFT pays, and plain PPO
+# pays. PPO-ptx reads a little web text in every step and stays closest to the base: the paper's finding (4.2), at a
+# millionth of the size.
+
+# %% [markdown]
+# ## 8 · What goes wrong, on purpose
+#
+# Now the same PPO without its leash: beta = 0, and far larger steps.
+#
+# > **Predict first (3).** What will the reward model's score do? And gold? And what will the answers look like?
+
+# %%
+from dataclasses import replace
+
+from utils.results import overoptimise
+
+loose = replace(config.ppo, beta=0.0, learning_rate=2e-3, ema_decay=0.0, eval_every_rounds=1)
+broken = run.out_dir / "broken"
+with quiet():
+    rows = overoptimise(run, loose, broken, broken / "ppo")
+
+# %%
+from utils.plotting import overoptimisation
+
+picture(overoptimisation(rows))
+
+# %% [markdown]
+# The proxy, which training maximises, goes up and stays up. Gold goes up at first, then turns. The policy has left the
+# region where the reward model was trained, and found answers that it likes and nobody wants. Which ones?
+
+# %%
+test_prompts = [row["prompt"] for row in side_by_side(shown, ["ppo"], 1.0)][:6]
+before = ask(run.path("ppo") / "model", test_prompts)
+after = ask(broken / "ppo" / "model", test_prompts)
+table(
+    [{"prompt": b["prompt"], "PPO": b["answer"], "without the leash": a["answer"]} for b, a in zip(before, after, strict=True)]
+)
+
+# %% [markdown]
+# The lesson is the paper's reason for the KL term: a reward model is right *about the answers it was trained on*. The
+# penalty keeps the policy near them.
+
+# %% [markdown]
+# ## Exercises
+#
+# Replace the dots, run the cell, read what the check says. It names the likely mistake.
+#
+# **Exercise 1 (5 minutes).** Which tokens does SFT's loss count? Return a list of 0 and 1 for prompt, completion and end
+# token.
+
+# %%
+from utils.exercises import check_loss_mask, check_pairs, check_token_rewards
+
+
+def loss_mask(n_prompt, n_completion):
+    return ...
+
+
+print(check_loss_mask(loss_mask))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def loss_mask(n_prompt, n_completion):
+#     return [0] * n_prompt + [1] * (n_completion + 1)
+# ```
+# The `+ 1` is the end token: without it no model learns to stop.
+# </details>
+#
+# **Exercise 2 (5 minutes).** How many pairs does one ranking give to Eq. 1? `ranks` may hold ties, such as
+# `[1, 2, 2, 3]`.
+
+
+# %%
+def pairs_in_ranking(ranks):
+    return ...
+
+
+print(check_pairs(pairs_in_ranking))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def pairs_in_ranking(ranks):
+#     return sum(a != b for i, a in enumerate(ranks) for b in ranks[i + 1:])
+# ```
+# All pairs of completions, without those that tie. `[1, 2, 2, 3]` gives 5.
+# </details>
+#
+# **Exercise 3 (10 minutes).** What is paid at each token of one answer? You get the score, the log-probs of the tokens
+# under policy and reference, and beta.
+
+
+# %%
+def token_rewards(score, logprobs, ref_logprobs, beta):
+    return ...
+
+
+print(check_token_rewards(token_rewards))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def token_rewards(score, logprobs, ref_logprobs, beta):
+#     rewards = [-beta * (new - old) for new, old in zip(logprobs, ref_logprobs)]
+#     rewards[-1] += score
+#     return rewards
+# ```
+# </details>
+#
+# **The three predictions.**
+# <details><summary>1: validation loss</summary>
+# It turns or flattens while the training loss falls on. The last model need not be the worse one: the loss asks for the
+# labelers' exact words, the reward model for a good answer.
+# </details>
+# <details><summary>2: temperature 1 or greedy</summary>
+# Larger at temperature 1. A greedy lead of zero would mean that PPO only sharpened: the same best answer, said with more
+# confidence. You could have had that for free by sampling colder.
+# </details>
+# <details><summary>3: without the leash</summary>
+# The score rises, gold turns down, the answers become alike whatever was asked.
+# </details>
+
+# %% [markdown]
+# ## InstructGPT and this run
+#
+# | | InstructGPT | here | why |
+# |---|---|---|---|
+# | base | GPT-3, 1.3B to 175B | own GPT-2, a few hundred thousand parameters | minutes on a CPU |
+# | world | the web | a made-up web with known facts | truth can be checked by a program |
+# | labelers | about 40 people, screened | 40 simulated ones, screened by the same criteria | no people needed; the true preference is known |
+# | their agreement | 72.6 %, held-out 77.3 % | calibrated to the same | the reward model meets the same noise |
+# | SFT prompts | 12,725 | 800 (1,500 in the full tiny run) | time |
+# | reward model prompts | 33,207, K = 4 to 9 | 1,200, K = 9 (4,000) | time; K at the top of the range gives most pairs a prompt |
+# | PPO prompts | 31,144 | 2,000 (4,000) | time |
+# | reward model | one of 6B | as large as the policy, starts from SFT after one epoch | 3.5 starts from SFT too |
+# | SFT | 16 epochs, dropout 0.2, cosine to 10 % | the same; checkpoints after 1, 2, 4, 8, 16 epochs | keeps the choice by reward cheap |
+# | learning rates | around 1e-5 | around 1e-3 (SFT, reward), 4e-4 (PPO) | small models take larger steps |
+# | PPO length | 256,000 episodes, batch 512 | 15 rounds of 256 (40 in the full tiny run) | time |
+# | beta | 0.02 | 0.05 | a small reward model is easier to fool |
+# | value model | starts as the reward model | the same, and 3 rounds alone first | it starts far from a value function |
+# | GAE lambda, whitening | not reported | 0.95, on | usual values |
+# | weight average | 0.992 | 0.9 (0.992 in the full tiny run) | so few steps need a shorter memory |
+# | gamma of PPO-ptx | 27.8 | 1 per token | multiplies a mean per token; the paper does not say what its number multiplies |
+# | web text | 8 examples an episode | 1 row for every 8 episodes | time |
+# | evaluation | people; public NLP tasks | held-out simulated labelers, gold; web loss and facts | offline, and a tiny model is at chance on public tasks |
+#
+# ## Where to go next
+#
+# - The whole run with the paper's proportions: `make tutorial`, or `python scripts/pipeline.py --profile tiny`. It ends
+#   in `report.html`, and one just like it is in `runs/notebook_00` now.
+# - [The tiny world](../docs/tiny-world.md): what is in it, the gold rubric, what is deliberately wrong.
+# - [Paper to code](../docs/paper-map.md): every equation and setting, where it is, and which test shows that it is right.
+# - [Architecture](../docs/architecture.md) and [glossary](../docs/glossary.md).
+# - Your own prompts, answers, rankings or model: [README](../README.md), "Your own data".
+# - Change one thing and run this notebook again: `"ppo.beta"`, `"sampling.k_max"`, `"labelers.careless_share"`. Only the
+#   stages that depend on it run again.

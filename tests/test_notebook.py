@@ -1,0 +1,156 @@
+"""What notebooks use to show things, and the checks of their exercises."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utils import exercises
+from utils.config import load_config
+from utils.errors import UserError
+from utils.notebook import (
+    fast_settings,
+    html_table,
+    missing_packages,
+    picture,
+    quiet,
+    run_folder,
+    side_by_side,
+    start,
+    table,
+)
+from utils.plotting import pipeline_map
+from utils.runtime import progress
+
+
+def test_start_prints_device_and_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    start()
+    device, found = capsys.readouterr().out.splitlines()
+    assert device.startswith("device ") and "torch" in found
+
+
+def test_missing_packages_are_those_absent_or_too_old() -> None:
+    wanted = ["numpy>=1.0", "numpy>=999", "no-such-package-here>=1"]
+    assert missing_packages(wanted) == ["numpy>=999", "no-such-package-here>=1"]
+
+
+def test_start_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utils.notebook._required", lambda: ["numpy>=999"])
+    with pytest.raises(UserError, match=r"needs numpy>=999: run %pip install 'numpy>=999' and restart"):
+        start()
+
+
+def test_quiet_shows_progress_on_one_line_and_wipes_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("utils.runtime.PLAIN_PROGRESS_SECONDS", 0.0)
+    with quiet():
+        for _ in progress(range(3), total=3, label="sft"):
+            pass
+        print("sft: finished")
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert shown.out.count("/3, ") == 3
+    before, after = shown.out.rsplit("\r", 1)
+    assert after == "sft: finished\n" and before.endswith("  ")
+
+
+def test_quiet_lets_warnings_pass_and_gives_streams_back(capsys: pytest.CaptureFixture[str]) -> None:
+    out, error = sys.stdout, sys.stderr
+    with pytest.raises(ValueError), quiet():
+        print("trouble", file=sys.stderr)
+        raise ValueError
+    assert (sys.stdout, sys.stderr) == (out, error)
+    assert capsys.readouterr().err == "trouble\n"
+
+
+def test_table_escapes_and_aligns() -> None:
+    text = html_table([{"a": "<b>x</b>", "n": 0.12345}, {"a": None, "n": 2}], "c & d", digits=2)
+    assert "&lt;b&gt;x&lt;/b&gt;" in text and "<b>" not in text and "c &amp; d" in text
+    assert "0.12" in text and text.count("text-align:right") == 3
+    with pytest.raises(UserError, match="no rows"):
+        html_table([])
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=20), min_size=1), min_size=1, max_size=4))
+def test_no_text_becomes_markup(rows: list[dict[str, str]]) -> None:
+    text = html_table(rows)
+    assert {tag.strip("</").split()[0].split(">")[0] for tag in text.split("<")[1:]} <= {
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+    }
+
+
+def test_picture_and_table_carry_text_for_those_who_do_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw, metadata=None: shown.append((data, metadata or {})))
+    picture(pipeline_map())
+    table([{"a": 1}])
+    assert (
+        shown[0][1]["image/png"]["alt"].startswith("Map of the pipeline")
+        and shown[0][0]["text/plain"] == shown[0][1]["image/png"]["alt"]
+    )
+    assert "<table>" in shown[1][0]["text/html"] and shown[1][0]["text/plain"] == "1"
+
+
+def test_side_by_side_puts_policies_in_order_and_filters_temperature() -> None:
+    row = {"prompt_id": "1", "prompt": "Hi", "temperature": 1.0, "completion": "x", "ended": True, "gold": 3.0}
+    rows = [
+        {**row, "policy": "ppo"},
+        {**row, "policy": "base", "ended": False},
+        {**row, "policy": "ppo", "temperature": 0.0, "completion": "y"},
+    ]
+    assert side_by_side(rows, ["ppo", "base"], 1.0) == [{"prompt": "Hi", "base": "x [cut off] (3.0)", "PPO": "x (3.0)"}]
+
+
+def test_fast_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FAST", raising=False)
+    assert fast_settings() == {} and run_folder("n") == Path("runs/n")
+    monkeypatch.setenv("FAST", "1")
+    monkeypatch.setenv("RUNS", "elsewhere")
+    assert load_config("tiny", fast_settings()).ppo.rounds < load_config("tiny").ppo.rounds
+    assert run_folder("n") == Path("elsewhere/n_fast")
+
+
+# --- exercises -----------------------------------------------------------------------------------------------------
+
+CHECKS = [
+    (exercises.check_loss_mask, exercises.loss_mask, exercises._MASK_MISTAKES),
+    (exercises.check_pairs, exercises.pairs_in_ranking, exercises._PAIR_MISTAKES),
+    (exercises.check_token_rewards, exercises.token_rewards, exercises._REWARD_MISTAKES),
+]
+
+
+@pytest.mark.parametrize(("check", "right", "mistakes"), CHECKS)
+def test_checks_accept_the_right_answer_and_name_each_mistake(
+    check: Callable[..., str], right: Callable[..., Any], mistakes: list[exercises.Mistake]
+) -> None:
+    assert check(right).startswith("Right")
+    for wrong, sentence in mistakes:
+        assert check(wrong) == f"Not yet: {sentence}"
+    assert check(lambda *_: ...).startswith("Not written yet")
+    assert check(lambda *_: 1 / 0) == "Not yet: your function stopped with ZeroDivisionError: division by zero"
+    assert check(lambda *_: "?").startswith("Not yet: for ")
+
+
+def test_exercises_say_what_the_losses_do() -> None:
+    import torch
+
+    from utils.losses import kwise_accuracy, penalised_rewards
+
+    new, old, mask = torch.tensor([[-0.2, -1.0]]), torch.tensor([[-0.5, -0.4]]), torch.ones(1, 2, dtype=torch.bool)
+    by_loss = penalised_rewards(torch.tensor([2.0]), new, old, mask, 0.1)[0].tolist()
+    assert exercises.token_rewards(2.0, new[0].tolist(), old[0].tolist(), 0.1) == pytest.approx(by_loss)
+    ranks = torch.tensor([[1, 2, 2, 3]])
+    scores = torch.tensor([[1.0, 0.0, 0.0, 2.0]])  # two of the pairs are right
+    assert float(kwise_accuracy(scores, ranks)) * exercises.pairs_in_ranking([1, 2, 2, 3]) == pytest.approx(2)

@@ -1,0 +1,221 @@
+"""What a notebook shows and how: the check at its start, figures with alternative text, tables, quiet training.
+
+Nothing here computes a result. Output is plain: images with alternative text and escaped HTML, no widget, no script.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TextIO
+
+from matplotlib.figure import Figure
+from packaging.requirements import Requirement
+
+from utils.errors import UserError
+from utils.plotting import alt_text, in_order, policy_label
+from utils.report import esc
+from utils.runtime import ROOT, device_reason, ensure_package, versions
+
+SHOWN_VERSIONS = ("python", "torch", "transformers", "numpy")
+WIDTH_DPI = 110
+
+
+def fast() -> bool:
+    """True if the environment says FAST=1: the same notebook on a small part of the data, for tests."""
+    return os.environ.get("FAST", "") not in ("", "0")
+
+
+def run_folder(name: str) -> Path:
+    """Where a notebook writes: runs/<name>, with FAST=1 runs/<name>_fast; the environment's RUNS takes the place of runs."""
+    return Path(os.environ.get("RUNS", "runs")) / (f"{name}_fast" if fast() else name)
+
+
+def fast_settings() -> dict[str, Any]:
+    """Settings that shrink any run of the tiny world to seconds if FAST=1, else none."""
+    if not fast():
+        return {}
+    settings: dict[str, Any] = {
+        "web_documents": 200, "data.n_sft": 96, "data.n_rm": 48, "data.n_ppo": 64, "data.n_valid": 32, "data.n_test": 60,
+        "labelers.n_candidates": 50, "sft.epochs": 2, "sft.checkpoints": [1, 2], "init.epochs": 1,
+        "init.checkpoints": [1], "reward.cv_groups": 1, "evaluation.best_of": [1, 2], "evaluation.best_of_prompts": 16,
+        "evaluation.web_documents": 20, "largest_model": None,
+    }  # fmt: skip
+    ppo = {
+        "rounds": 4, "episodes_per_round": 32, "minibatch_size": 16, "value_warmup_rounds": 1, "value_warmup_epochs": 1,
+        "eval_every_rounds": 2, "eval_prompts": 16,
+    }  # fmt: skip
+    return settings | {f"{stage}.{name}": value for stage in ("ppo", "ppo_ptx") for name, value in ppo.items()}
+
+
+def start() -> None:
+    """Check that `utils` is ours and that every package is there and new enough; print device and versions.
+
+    Raises UserError that names what is missing and the line that installs it. Nothing is installed here.
+    """
+    ensure_package()
+    problems = missing_packages(_required())
+    if problems:
+        raise UserError(
+            f"This notebook needs {', '.join(problems)}: run %pip install {' '.join(repr(p) for p in problems)} and "
+            "restart the kernel."
+        )
+    found = versions()
+    print(device_reason())
+    print(", ".join(f"{name} {found[name]}" for name in SHOWN_VERSIONS))
+
+
+def _required() -> list[str]:
+    """The project's requirements as pyproject.toml lists them."""
+    with (ROOT / "pyproject.toml").open("rb") as handle:
+        return tomllib.load(handle)["project"]["dependencies"]
+
+
+def missing_packages(requirements: Sequence[str]) -> list[str]:
+    """Those requirements ("torch>=2.6") that are not installed, or in another version."""
+    missing = []
+    for line in requirements:
+        wanted = Requirement(line)
+        try:
+            fits = wanted.specifier.contains(metadata.version(wanted.name), prereleases=True)
+        except metadata.PackageNotFoundError:
+            fits = False
+        if not fits:
+            missing.append(line)
+    return missing
+
+
+# --- training without noise ----------------------------------------------------------------------------------------
+
+
+class _Screen:
+    """The line of progress that is on the screen now, and the real stdout and stderr behind it."""
+
+    def __init__(self, out: TextIO, error: TextIO) -> None:
+        self.out, self.error, self.width = out, error, 0
+
+    def progress(self, line: str) -> None:
+        """Put a line of progress in the place of the one before."""
+        self.out.write("\r" + line.ljust(self.width))
+        self.out.flush()
+        self.width = max(self.width, len(line))
+
+    def wipe(self) -> None:
+        """Clear the line of progress, so that other text can take its place."""
+        if self.width:
+            self.out.write("\r" + " " * self.width + "\r")
+            self.out.flush()
+        self.width = 0
+
+
+class _Out(io.TextIOBase):
+    """stdout inside `quiet`."""
+
+    def __init__(self, screen: _Screen) -> None:
+        self.screen = screen
+
+    def write(self, text: str) -> int:
+        self.screen.wipe()
+        return self.screen.out.write(text)
+
+    def flush(self) -> None:
+        self.screen.out.flush()
+
+
+class _Error(io.TextIOBase):
+    """stderr inside `quiet`: lines of `runtime.progress` become the line of progress, everything else passes."""
+
+    def __init__(self, screen: _Screen) -> None:
+        self.screen = screen
+
+    def write(self, text: str) -> int:
+        line = text.rstrip("\n")
+        if line.endswith(" s left"):
+            self.screen.progress(line)
+        elif line or not self.screen.width:  # a line's end arrives as a text of its own
+            self.screen.error.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        self.screen.error.flush()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside the block progress is one line on stdout that is wiped at the end; warnings and errors still show."""
+    screen = _Screen(sys.stdout, sys.stderr)
+    sys.stdout, sys.stderr = _Out(screen), _Error(screen)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = screen.out, screen.error
+        screen.wipe()
+
+
+# --- what is shown -------------------------------------------------------------------------------------------------
+
+
+def picture(figure: Figure) -> None:
+    """Show a figure of utils.plotting as an image with its alternative text."""
+    from IPython.display import display
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=WIDTH_DPI)
+    text = alt_text(figure)
+    data = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": text}
+    display(data, raw=True, metadata={"image/png": {"alt": text}})
+
+
+def table(rows: Sequence[Mapping[str, Any]], caption: str = "", digits: int = 3) -> None:
+    """Show rows as a table. All text is escaped; numbers stand to the right, floats with `digits` decimals."""
+    from IPython.display import display
+
+    text = "\n".join(" | ".join(str(value) for value in row.values()) for row in rows)
+    display({"text/html": html_table(rows, caption, digits), "text/plain": text}, raw=True)
+
+
+def html_table(rows: Sequence[Mapping[str, Any]], caption: str = "", digits: int = 3) -> str:
+    """The HTML of `table`. Raises UserError if there is no row."""
+    if not rows:
+        raise UserError("table: there are no rows to show; run the stage that writes them.")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    numeric = {n for n in names if all(isinstance(row.get(n), int | float | None) for row in rows)}
+    side = {
+        n: f'style="text-align:{"right" if n in numeric else "left"};vertical-align:top;white-space:pre-wrap"' for n in names
+    }
+    head = "".join(f"<th {side[n]}>{esc(n)}</th>" for n in names)
+    lines = ("".join(f"<td {side[n]}>{_cell(row.get(n), digits)}</td>" for n in names) for row in rows)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    title = f'<caption style="text-align:left;font-weight:bold">{esc(caption)}</caption>' if caption else ""
+    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: Any, digits: int) -> str:
+    """Content of a cell as HTML."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return esc(f"{value:.{digits}f}" if isinstance(value, float) else value)
+
+
+def side_by_side(rows: Sequence[Mapping[str, Any]], policies: Sequence[str], temperature: float) -> list[dict[str, str]]:
+    """Rows for `table`: the answers of several policies to the same prompts, with their gold points.
+
+    rows: of evaluate/samples.jsonl. temperature: of the answers shown (0: greedy).
+    """
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["policy"] in policies and float(row["temperature"]) == temperature:
+            cut = "" if row["ended"] else " [cut off]"
+            line = found.setdefault(row["prompt_id"], {"prompt": row["prompt"]})
+            line[row["policy"]] = f"{row['completion']}{cut} ({row['gold']:.1f})"
+    names = in_order(policies)
+    return [{"prompt": line["prompt"]} | {policy_label(p): line.get(p, "") for p in names} for line in found.values()]
