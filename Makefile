@@ -43,7 +43,7 @@ lint: $(VENV)/.installed-dev
 notebooks: $(patsubst notebooks/src/%.py,notebooks/%.ipynb,$(wildcard notebooks/src/*.py))
 
 notebooks/%.ipynb: notebooks/src/%.py | $(VENV)/.installed-dev
-	$(PY) -m jupytext --to notebook --set-kernel python3 --run-path notebooks --execute --output $@ $<
+	$(PY) scripts/build_notebooks.py $*
 
 lab: $(VENV)/.installed-dev
 	$(PIP) "jupyterlab>=4"
