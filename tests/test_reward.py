@@ -369,7 +369,7 @@ def test_evaluation_reports_what_it_counted(reward_model: PreTrainedModel, token
 def test_folds_share_no_prompt_and_no_labeler(n_labelers: int, n_groups: int, seed: int) -> None:
     rng = random.Random(seed)
     names = [f"L{i if i < n_labelers else rng.randrange(n_labelers)}" for i in range(200)]
-    rows = [Comparison(f"p{i}", "x", ("a", "b"), (1, 2), labeler_id=name) for i, name in enumerate(names)]
+    rows = [Comparison(f"p{i % 150}", "x", ("a", "b"), (1, 2), labeler_id=name) for i, name in enumerate(names)]
     groups = reward.labeler_groups(rows, n_groups, seed)
     assert set(groups) == {row.labeler_id for row in rows}
     sizes = [sum(groups[row.labeler_id] == g for row in rows) for g in range(n_groups)]
@@ -377,6 +377,9 @@ def test_folds_share_no_prompt_and_no_labeler(n_labelers: int, n_groups: int, se
     assert max(sizes) - min(sizes) <= largest
     fold = reward.split_fold(rows, groups, 1, 25, seed)
     assert len(fold.train) == 25 and {groups[row.labeler_id] for row in fold.outside} == {1}
+    assert 0 < len(fold.inside) <= 12 and len(fold.outside) <= 12
+    greedy = reward.split_fold(rows, groups, 1, 10**6, seed)
+    assert greedy.inside and greedy.outside, "nothing is left to test on"
     assert 1 not in {groups[row.labeler_id] for row in [*fold.train, *fold.inside]}
     assert not {row.prompt_id for row in fold.train} & {row.prompt_id for row in [*fold.inside, *fold.outside]}
 

@@ -418,17 +418,16 @@ class Fold(NamedTuple):
 
 
 def split_fold(comparisons: Sequence[Comparison], groups: Mapping[str, int], held_out: int, n_train: int, seed: int) -> Fold:
-    """Leave group `held_out` out. A fifth of all prompts is never trained on and gives both test sets."""
-    prompts = sorted({c.prompt_id for c in comparisons}, key=lambda name: stream_seed(seed, "cross_validation", name))
-    test = set(prompts[: max(1, len(prompts) // 5)])
-    inside = [c for c in comparisons if groups[c.labeler_id] != held_out]
-    order = {name: place for place, name in enumerate(prompts)}
-    pool = sorted((c for c in inside if c.prompt_id not in test), key=lambda c: order[c.prompt_id])
-    return Fold(
-        pool[:n_train],
-        [c for c in inside if c.prompt_id in test],
-        [c for c in comparisons if groups[c.labeler_id] == held_out and c.prompt_id in test],
-    )
+    """Leave group `held_out` out: `n_train` rows of the others (at most four fifths of them) to train on.
+
+    Both test sets have prompts that no training row has, and at most half as many rows as there are to train on.
+    """
+    order = sorted(comparisons, key=lambda c: stream_seed(seed, "cross_validation", c.prompt_id))
+    inside = [c for c in order if groups[c.labeler_id] != held_out]
+    train = inside[: max(1, min(n_train, len(inside) * 4 // 5))]
+    seen, size = {c.prompt_id for c in train}, max(1, len(train) // 2)
+    outside = [c for c in order if groups[c.labeler_id] == held_out and c.prompt_id not in seen]
+    return Fold(train, [c for c in inside if c.prompt_id not in seen][:size], outside[:size])
 
 
 def cross_validate(
