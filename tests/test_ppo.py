@@ -459,6 +459,42 @@ def test_kill_minus_nine_at_a_random_moment_and_resume(
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+TWO_PROCESSES = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tests.test_ppo import CFG, TEXTS, DATA, SEED, replace, ppo, torch
+rows = torch.randint(3, 300, (12, 20), generator=torch.Generator().manual_seed(0))
+cfg = replace(CFG, gamma_ptx=0.5, ptx_rows_per_episode=0.5)
+ppo.train_ppo(*sys.argv[2:5], TEXTS, cfg, DATA, SEED, rows)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_policy_as_one(
+    policy_dir: Path, reward_dir: Path, ptx_rows: Tensor, tmp_path: Path
+) -> None:
+    cfg = replace(CFG, gamma_ptx=0.5, ptx_rows_per_episode=0.5)
+    one = run(tmp_path / "one", policy_dir, reward_dir, cfg, ptx_rows=ptx_rows)
+    program = tmp_path / "program.py"
+    program.write_text(TWO_PROCESSES)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run(
+        [*launch, str(program), *map(str, (root, tmp_path / "two", policy_dir, reward_dir))],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    two = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
+    assert len(two) == len(one) == CFG.rounds
+    for a, b in zip(one, two, strict=True):
+        assert a.keys() == b.keys()
+        assert a == pytest.approx(b, rel=1e-2, abs=2e-3)
+    a, b = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], atol=2e-3, rtol=1e-2, msg=name)
+
+
 def test_bad_settings_are_refused_with_the_remedy(
     policy_dir: Path, reward_dir: Path, ptx_rows: Tensor, tmp_path: Path
 ) -> None:

@@ -7,23 +7,29 @@ reward and reference are four models: the value model starts as the reward model
 With gamma_ptx > 0 each minibatch adds the gradient of gamma_ptx * (mean loss per pretraining token) into the same
 buffers as the gradient of the policy loss (a mean per response token), and then takes one optimizer step (PPO-ptx).
 With gamma_ptx = 0 it is PPO.
+
+Under `accelerate launch` every process samples and reads its share of a round's episodes, all processes then hold the
+whole round, and each takes its share of every minibatch; gradients are added up so that the number of processes
+changes nothing but rounding.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.config import DataConfig, PPOConfig
-from utils.data.encoding import encode_prompt, reward_input, stop_ids
+from utils.data.encoding import encode_prompt, pad_left, reward_input, stop_ids
 from utils.errors import UserError
 from utils.io import digest, digest_path
 from utils.losses import (
@@ -154,21 +160,56 @@ def build_experience(
 
 
 @torch.no_grad()
-def collect_round(
-    actors: Actors, prompts: Sequence[Sequence[int]], seeds: Sequence[int], cfg: PPOConfig, max_new_tokens: int
-) -> Experience:
-    """Sample one response to each prompt (row i from the stream seeds[i]), score it and build the experience."""
-    rollout = sample(
-        actors.policy, prompts, episode_uniforms(seeds, max_new_tokens), max_new_tokens=max_new_tokens,
-        temperature=cfg.temperature, stop_ids=actors.stops, pad_id=actors.pad_id,
-    )  # fmt: skip
+def read_responses(actors: Actors, rollout: Rollout, cfg: PPOConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """scores (B,), ref_logprobs (B, R) and values (B, R) of sampled responses."""
     scores = reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)
     ref_logprobs, values = [], []
     for rows in torch.arange(len(rollout), device=scores.device).split(cfg.minibatch_size):
         inputs = _inputs(rollout[rows])
         ref_logprobs.append(response_logprobs(actors.reference, *inputs, temperature=cfg.temperature))
         values.append(response_values(actors.value, *inputs))
-    return build_experience(rollout, scores, torch.cat(ref_logprobs), torch.cat(values), cfg)
+    return scores, torch.cat(ref_logprobs), torch.cat(values)
+
+
+def collect_round(
+    actors: Actors,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+    cfg: PPOConfig,
+    max_new_tokens: int,
+    accelerator: Accelerator | None = None,
+) -> Experience:
+    """Sample one response to each prompt (row i from the stream seeds[i]), read it and build the experience.
+
+    With an accelerator of several processes each does every n-th row, and all get the whole experience.
+    """
+    rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    rollout = sample(
+        actors.policy, prompts[rank::world], episode_uniforms(seeds[rank::world], max_new_tokens),
+        max_new_tokens=max_new_tokens, temperature=cfg.temperature, stop_ids=actors.stops, pad_id=actors.pad_id,
+    )  # fmt: skip
+    readings = read_responses(actors, rollout, cfg)
+    if accelerator is not None and world > 1:
+        rollout, readings = _gather(accelerator, rollout, readings, prompts, actors.pad_id)
+    return build_experience(rollout, *readings, cfg)
+
+
+def _gather(
+    accelerator: Accelerator,
+    rollout: Rollout,
+    readings: Sequence[Tensor],
+    prompts: Sequence[Sequence[int]],
+    pad_id: int,
+) -> tuple[Rollout, tuple[Tensor, ...]]:
+    """All processes' episodes in the order of `prompts`, of which each process has done every n-th."""
+
+    def whole(part: Tensor) -> Tensor:
+        by_process = accelerator.gather(part).view(accelerator.num_processes, *part.shape)
+        return by_process.transpose(0, 1).reshape(len(prompts), *part.shape[1:])
+
+    prompt_ids, prompt_mask = (x.to(rollout.ended.device) for x in pad_left(prompts, pad_id))
+    responses = (rollout.response_ids, rollout.response_mask, rollout.logprobs, rollout.ended)
+    return Rollout(prompt_ids, prompt_mask, *map(whole, responses)), tuple(map(whole, readings))
 
 
 def experience_metrics(experience: Experience) -> dict[str, float]:
@@ -209,35 +250,48 @@ def ptx_loss(policy: PreTrainedModel, rows: Tensor, pad_id: int) -> Tensor:
     return -masked_mean(sequence_logprobs(policy, rows, mask, mask)[:, 1:], mask[:, 1:])
 
 
-def draw_ptx_rows(ptx_rows: Tensor, episodes: int, cfg: PPOConfig, generator: torch.Generator) -> Tensor:
-    """`ptx_rows_per_episode` rows for each of `episodes`, at least one, drawn with replacement from (N, T)."""
+def draw_ptx_rows(
+    ptx_rows: Tensor, episodes: int, cfg: PPOConfig, generator: torch.Generator, processes: int = 1
+) -> Tensor:
+    """`ptx_rows_per_episode` rows for each of `episodes`, drawn with replacement from (N, T); as many each process."""
     count = max(1, round(cfg.ptx_rows_per_episode * episodes))
+    count = math.ceil(count / processes) * processes
     return ptx_rows[torch.randint(len(ptx_rows), (count,), generator=generator)]
+
+
+def _step(loop: TrainingLoop, name: str, model: PreTrainedModel, lr: float, cfg: PPOConfig) -> float:
+    """Average the gradient over the processes, clip it and step; returns its norm before clipping."""
+    if loop.accelerator.num_processes > 1:
+        for weight in model.parameters():
+            weight.grad = loop.accelerator.reduce(weight.grad, reduction="mean")
+    return loop.optimizer_step(name, lr=lr, max_grad_norm=cfg.max_grad_norm)
 
 
 def update_policy(
     loop: TrainingLoop, policy: PreTrainedModel, batch: Experience, ptx: Tensor | None, pad_id: int, lr: float,
-    cfg: PPOConfig,
+    cfg: PPOConfig, share: float = 1.0,
 ) -> dict[str, float]:  # fmt: skip
-    """One policy step: PPO gradient, then the pretraining gradient into the same buffers, then the optimizer."""
+    """One policy step: PPO gradient, then the pretraining gradient into the same buffers, then the optimizer.
+
+    `share`: what a masked mean over this process's share of the minibatch counts for; 1 with one process.
+    """
     loss, stats = policy_loss(policy, batch, cfg)
-    metrics = {name: float(value) for name, value in stats.items()}
-    metrics["policy_loss"] = loop.backward(loss)
+    metrics = {name: share * float(value) for name, value in stats.items()}
+    metrics["policy_loss"] = loop.backward(share * loss)
     if ptx is not None:
         loss = ptx_loss(policy, ptx, pad_id)
         loop.backward(cfg.gamma_ptx * loss)
         metrics["ptx_loss"] = float(loss.detach())
-    metrics["policy_grad_norm"] = loop.optimizer_step("policy", lr=lr, max_grad_norm=cfg.max_grad_norm)
+    metrics["policy_grad_norm"] = _step(loop, "policy", policy, lr, cfg)
     return metrics
 
 
 def update_value(
-    loop: TrainingLoop, value: PreTrainedModel, batch: Experience, clip: float, cfg: PPOConfig
+    loop: TrainingLoop, value: PreTrainedModel, batch: Experience, clip: float, cfg: PPOConfig, share: float = 1.0
 ) -> dict[str, float]:
-    """One value step."""
-    loss = loop.backward(value_loss(value, batch, clip))
-    norm = loop.optimizer_step("value", lr=cfg.value_learning_rate, max_grad_norm=cfg.max_grad_norm)
-    return {"value_loss": loss, "value_grad_norm": norm}
+    """One value step; `share` as in `update_policy`."""
+    loss = loop.backward(share * value_loss(value, batch, clip))
+    return {"value_loss": loss, "value_grad_norm": _step(loop, "value", value, cfg.value_learning_rate, cfg)}
 
 
 def minibatches(n_episodes: int, size: int, epochs: int, seed: int, round_: int) -> Iterator[Tensor]:
@@ -273,33 +327,46 @@ def update_round(
     value_only = round_ < cfg.value_warmup_rounds
     epochs = cfg.value_warmup_epochs if value_only else cfg.inner_epochs
     lr = 0.0 if value_only else policy_learning_rate(round_, cfg)
+    rank, world = loop.accelerator.process_index, loop.accelerator.num_processes
     device = experience.scores.device
     weights = dict(actors.policy.named_parameters())
     steps: list[dict[str, float]] = []
     order = minibatches(len(experience.rollout), cfg.minibatch_size, epochs, seed, round_)
     for number, rows in enumerate(order):
-        batch = experience[rows.to(device)]
+        batch = experience[rows[rank::world].to(device)]
+        share = world * _n_tokens(batch) / _n_tokens(experience[rows.to(device)]) if world > 1 else 1.0
         metrics: dict[str, float] = {}
         if not value_only:
             ptx = None
             if cfg.gamma_ptx > 0 and ptx_rows is not None:
                 generator = torch_generator(seed, "ppo", "ptx", round_, number)
-                ptx = draw_ptx_rows(ptx_rows, len(rows), cfg, generator).to(device)
-            metrics |= update_policy(loop, actors.policy, batch, ptx, actors.pad_id, lr, cfg)
+                ptx = draw_ptx_rows(ptx_rows, len(rows), cfg, generator, world)[rank::world].to(device)
+            metrics |= update_policy(loop, actors.policy, batch, ptx, actors.pad_id, lr, cfg, share)
             ema_update(ema, weights, cfg.ema_decay)
-        metrics |= update_value(loop, actors.value, batch, math.inf if value_only else cfg.value_clip, cfg)
+        clip = math.inf if value_only else cfg.value_clip
+        metrics |= update_value(loop, actors.value, batch, clip, cfg, share)
         steps.append(metrics)
-    return _summary(steps, lr, cfg)
+    return _summary(steps, lr, cfg, loop.accelerator)
 
 
-def _summary(steps: Sequence[dict[str, float]], lr: float, cfg: PPOConfig) -> dict[str, float]:
-    """Means over the minibatches of a round; the ratio only of the first."""
+def _n_tokens(experience: Experience) -> int:
+    return int(experience.rollout.response_mask.sum())
+
+
+def _summary(
+    steps: Sequence[dict[str, float]], lr: float, cfg: PPOConfig, accelerator: Accelerator
+) -> dict[str, float]:
+    """Means over the minibatches of a round and over the processes; the ratio only of the first minibatch."""
     summary = {name: math.fsum(step[name] for step in steps) / len(steps) for name in steps[0]}
-    summary["value_learning_rate"] = cfg.value_learning_rate
     if "ratio" in summary:
+        summary["first_ratio"] = steps[0]["ratio"]
         del summary["ratio"]
-        summary |= {"first_ratio": steps[0]["ratio"], "learning_rate": lr}
-    return summary
+    if accelerator.num_processes > 1:
+        values = torch.tensor(list(summary.values()), device=accelerator.device)
+        summary = dict(zip(summary, accelerator.reduce(values, reduction="mean").tolist(), strict=True))
+    if "policy_loss" in summary:
+        summary["learning_rate"] = lr
+    return summary | {"value_learning_rate": cfg.value_learning_rate}
 
 
 # The stage
@@ -322,6 +389,14 @@ def _copy_weights(model: PreTrainedModel, weights: dict[str, Tensor]) -> None:
         weight.copy_(weights[name])
 
 
+def _check_processes(processes: int, cfg: PPOConfig) -> None:
+    if cfg.episodes_per_round % processes or cfg.minibatch_size % processes:
+        raise UserError(
+            f"ppo: episodes_per_round {cfg.episodes_per_round} and minibatch_size {cfg.minibatch_size} must be "
+            f"multiples of the number of processes {processes}; change them or the launch command."
+        )
+
+
 def _check(prompts: Sequence[str], cfg: PPOConfig, ptx_rows: Tensor | None, limit: int | None) -> None:
     if not prompts:
         raise UserError("ppo: there are no training prompts; give a prompts file with at least one row.")
@@ -336,6 +411,14 @@ def _check(prompts: Sequence[str], cfg: PPOConfig, ptx_rows: Tensor | None, limi
         raise UserError(
             f"ppo: ptx_length is {ptx_rows.shape[1]} but the model's context is {limit}; lower ppo.ptx_length."
         )
+
+
+def process_device(device: torch.device | str) -> torch.device:
+    """`device`, or this process's own GPU where `accelerate launch` has started one process a GPU."""
+    device = torch.device(device)
+    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device
 
 
 def load_actors(
@@ -379,7 +462,7 @@ def train_ppo(
     last one and gives the number logged as `gold`. `checkpoint_every` counts rounds. Interrupted, the same call goes on
     and ends in the same weights. Raises UserError for bad models, prompts or settings and for a loss that is no number.
     """
-    actors, tokenizer = load_actors(policy_dir, reward_dir, device)
+    actors, tokenizer = load_actors(policy_dir, reward_dir, process_device(device))
     _check(prompts, cfg, ptx_rows, context_length(actors.policy))
     encoded = [encode_prompt(tokenizer, prompt, data_cfg) for prompt in prompts]
     betas = (cfg.adam_beta1, cfg.adam_beta2)
@@ -394,11 +477,12 @@ def train_ppo(
         extra={"ema": ema},
         fingerprint=_fingerprint(policy_dir, reward_dir, encoded, cfg, data_cfg, ptx_rows),
     )  # fmt: skip
+    _check_processes(loop.accelerator.num_processes, cfg)
     for round_ in loop:
         chosen = round_prompts(len(encoded), round_, cfg.episodes_per_round, seed)
         seeds = [stream_seed(seed, "ppo", "episode", round_, episode) for episode in range(len(chosen))]
         experience = collect_round(
-            actors, [encoded[index] for index in chosen], seeds, cfg, data_cfg.max_response_tokens
+            actors, [encoded[index] for index in chosen], seeds, cfg, data_cfg.max_response_tokens, loop.accelerator
         )  # fmt: skip
         metrics = experience_metrics(experience)
         metrics |= update_round(loop, actors, ema, experience, round_, cfg, seed, ptx_rows)
@@ -407,7 +491,8 @@ def train_ppo(
                 metrics["gold"] = float(evaluate(averaged))
         loop.log(round_, **metrics)
     _copy_weights(actors.policy, ema)
-    save_model(actors.policy, tokenizer, Path(out_dir) / "model")
+    if loop.accelerator.is_main_process:
+        save_model(actors.policy, tokenizer, Path(out_dir) / "model")
     loop.finish()
 
 
