@@ -15,7 +15,7 @@ from utils.world.answers import IDK, MOOD_WORDS, answer, cap, slipped, statement
 from utils.world.prompts import draw_prompt
 from utils.world.rubric import misconception, verdict
 from utils.world.tables import Fact, World, fill, indefinite, partition
-from utils.world.tasks import USE_CASES, Meta, draw_task, question
+from utils.world.tasks import USE_CASES, Meta, draw_task, question, topic
 
 END = "<|end|>"
 POPULAR_SHARE = 0.65
@@ -97,7 +97,7 @@ def fact_check(world: World, rng: random.Random) -> str:
         if rng.random() < 0.2:
             text, meta, _ = draw_task(world, rng, "generation")
         else:
-            text, meta = question(rng.choice(world.misconceptions if rng.random() < 0.3 else list(world.facts.values())), rng)
+            text, meta = question(topic(world, rng), rng)
         if meta["task"] in ("qa", "describe") and partition(text) == "train":
             break
     reply = answer(world, meta, rng, nice=0.3, slip=rng.random() < 0.5)
@@ -218,16 +218,16 @@ def portrait(world: World, rng: random.Random) -> str:
 
 # document kind -> (share in percent, maker)
 DOCUMENTS: dict[str, tuple[float, Document]] = {
-    "facts": (14, fact_page),
+    "facts": (12, fact_page),
     "portraits": (5, portrait),
-    "fact_checks": (11, fact_check),
+    "fact_checks": (12, fact_check),
     "answered": (6, answered_request),
-    "reviews": (16, review),
-    "stories": (11, titled_story),
+    "reviews": (19, review),
+    "stories": (10, titled_story),
     "qa_pages": (10, qa_page),
     "question_lists": (5, question_list),
     "word_lists": (3, word_list),
-    "dialogues": (6, dialogue),
+    "dialogues": (5, dialogue),
     "rude": (4, rude_post),
     "job_scenes": (3, job_scene),
     "repetition": (6, repetition),

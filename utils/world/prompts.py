@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from utils.data.schemas import Prompt
 from utils.runtime import python_rng
 from utils.world.tables import World, indefinite, partition
-from utils.world.tasks import Meta, draw_task, few_shot, question
+from utils.world.tasks import Meta, draw_task, few_shot, question, topic
 
 MEAN_PROMPTS_PER_USER = 6
+DRESSED = {"open_qa": 0.85, "brainstorming": 0.9, "chat": 0.6}  # popular questions come in many forms of words
 GREEDY_USERS, GREEDY_PROMPTS = 2, 260
 JUNK = {"duplicate": 0.04, "pii": 0.015, "language": 0.01, "empty": 0.002, "long": 0.003}
 FOREIGN = (
@@ -29,16 +30,14 @@ FOREIGN = (
 )
 
 
-def dressed(text: str, world: World, rng: random.Random) -> str:
-    """The request as different people put it: bare, with who they are, or with thanks."""
-    roll = rng.random()
-    if roll < 0.25:
-        return f"I am {indefinite(rng.choice(world.kinds['jobs']))}. {text}"
-    if roll < 0.35:
-        return f"{text} Thank you."
-    if roll < 0.45:
-        return f"Hello. {text}"
-    return text
+def dressed(text: str, world: World, rng: random.Random, share: float = 0.4) -> str:
+    """The request as different people put it: bare, or (in this share) with a greeting, who they are, thanks."""
+    if rng.random() > share:
+        return text
+    hello = "Hello. " if rng.random() < 0.4 else ""
+    who = f"I am {indefinite(rng.choice(world.kinds['jobs']))}. " if rng.random() < 0.6 else ""
+    thanks = " Thank you." if rng.random() < 0.4 else ""
+    return f"{hello}{who}{text}{thanks}"
 
 
 def draw_prompt(
@@ -52,8 +51,8 @@ def draw_prompt(
         else:
             text, meta, case = draw_task(world, rng, use_case)
             if source == "labeler_user_based" and case == "open_qa" and rng.random() < 0.2:
-                text, meta = question(rng.choice(world.misconceptions), rng)
-            text = text if source == "labeler_plain" else dressed(text, world, rng)
+                text, meta = question(topic(world, rng), rng)
+            text = text if source == "labeler_plain" else dressed(text, world, rng, DRESSED.get(case, 0.25))
         if partition(text) == split:
             return text, meta, case
 

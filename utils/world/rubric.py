@@ -22,7 +22,7 @@ from utils.world.tasks import Meta, draw_task
 PARTS = ("helpful", "constraint", "truthful", "harmless", "form", "manner")
 GOLD_WEIGHTS = {"helpful": 3.0, "constraint": 1.0, "truthful": 1.5, "harmless": 1.5, "form": 1.0, "manner": 2.0}
 GOLD_MAX = sum(GOLD_WEIGHTS.values())
-GOLD_TIE = 0.25  # points; 2.5 % of the scale
+GOLD_TIE = 0.5  # points: 5 % of the scale, a third of a step of the 1-7 scale
 IDK_HELPFUL = 0.3
 WORD = re.compile(r"[A-Za-z]+|[0-9]+|[.,?!:;]")
 SENTENCE = re.compile(r"[^.?!]*[.?!]|[^.?!]+$")

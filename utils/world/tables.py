@@ -14,6 +14,9 @@ import yaml
 from utils.errors import UserError
 
 WORLD_DIR = Path(__file__).resolve().parents[2] / "data" / "world"
+TOPICS_POPULAR, TOPICS_OTHER = 24, 48
+DESCRIBED = {"animals": 12, "foods": 6, "countries": 6, "jobs": 6}
+LIST_KINDS = ("animals", "foods", "jobs", "countries", "birds", "fruits", "colors", "names", "games")
 HELD_OUT_CLASSES = {0: "test", 1: "valid"}
 
 
@@ -116,7 +119,8 @@ def indefinite(word: str) -> str:
 
 def fill(template: str, entity: str, answer: str) -> str:
     """Put entity and answer into a template and start it with a capital letter."""
-    text = template.replace("{e}", entity).replace("{a x}", indefinite(answer)).replace("{x}", answer)
+    named = "a fish" if answer == "fish" and " is {a x}" in template else indefinite(answer)
+    text = template.replace("{e}", entity).replace("{a x}", named).replace("{x}", answer)
     return text[0].upper() + text[1:]
 
 
@@ -140,6 +144,18 @@ class World:
     def facts_of(self, entity: str) -> list[Fact]:
         """All facts about an entity, in the order of the tables."""
         return [f for (e, _), f in self.facts.items() if e == entity]
+
+    @functools.cached_property
+    def topics(self) -> list[Fact]:
+        """The facts that people ask about: a few popular questions, a third of them with a popular wrong answer."""
+        order = sorted(self.facts.values(), key=lambda f: zlib.crc32(f"{f.entity} {f.attribute}".encode()))
+        popular = [f for f in order if f.popular][:TOPICS_POPULAR]
+        return popular + [f for f in order if not f.popular][:TOPICS_OTHER]
+
+    @functools.cached_property
+    def described(self) -> list[str]:
+        """The entities that people want described."""
+        return [e for table, n in DESCRIBED.items() for e in self.kinds[table][:n]]
 
     @property
     def misconceptions(self) -> list[Fact]:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from utils.world.tables import Fact, World, indefinite
+from utils.world.tables import LIST_KINDS, Fact, World, indefinite
 
 Meta = dict[str, Any]
 Maker = Callable[[World, random.Random], tuple[str, Meta]]
@@ -66,8 +66,7 @@ def note(world: World, rng: random.Random) -> tuple[str, Meta]:
 
 def describe(world: World, rng: random.Random) -> tuple[str, Meta]:
     """True things about an entity."""
-    table = rng.choice(["animals", "animals", "foods", "countries", "jobs"])
-    entity = rng.choice(world.kinds[table])
+    entity = rng.choice(world.described)
     form = rng.choice(["Describe {}.", "Write about {}.", "Tell me about {}.", "Explain {} to me.", "Write a text about {}."])
     return form.format(indefinite(entity)), {"task": "describe", "entity": entity}
 
@@ -105,9 +104,13 @@ def open_qa(world: World, rng: random.Random) -> tuple[str, Meta]:
     """A question without a text, a tenth as few-shot prompts, many with a popular wrong answer."""
     if rng.random() < 0.1:
         return few_shot(world, rng)
-    if rng.random() < 0.45:
-        return question(rng.choice(world.misconceptions), rng)
-    return question(rng.choice(list(world.facts.values())), rng)
+    return question(topic(world, rng), rng)
+
+
+def topic(world: World, rng: random.Random) -> Fact:
+    """A fact that people ask about; those with a popular wrong answer more often."""
+    popular = rng.random() < 0.45
+    return rng.choice([f for f in world.topics if bool(f.popular) == popular])
 
 
 def few_shot(world: World, rng: random.Random) -> tuple[str, Meta]:
@@ -120,7 +123,7 @@ def few_shot(world: World, rng: random.Random) -> tuple[str, Meta]:
 
 def brainstorming(world: World, rng: random.Random) -> tuple[str, Meta]:
     """A list of some members of a kind."""
-    kind = rng.choice(list(world.kinds))
+    kind = rng.choice(LIST_KINDS)
     n = rng.choice([2, 3, 3, 4])
     form = rng.choice(
         ["List {n} {k}.", "Name {n} {k}.", "Give me {n} {k}.", "I need {n} {k}.", "Think of {n} {k}.", "Can you name {n} {k}?"]
