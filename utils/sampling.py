@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 
@@ -23,10 +23,14 @@ from utils.runtime import python_rng, stream_seed
 
 @dataclass(frozen=True)
 class Response:
-    """A completion without special tokens; ended: it ended itself (False: cut off at the length limit)."""
+    """A completion without special tokens; ended: it ended itself (False: cut off at the length limit).
+
+    ids: the tokens as sampled, the stop token included; the text alone may be another row of tokens.
+    """
 
     text: str
     ended: bool
+    ids: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
 
 Draw = Callable[..., list[Response]]  # called as draw(prompts, names=streams)
@@ -74,7 +78,7 @@ class Sampler:
             pad_id=self.tokenizer.pad_token_id,
             batch_size=self.batch_size,
         )
-        return [Response(*decode_response(self.tokenizer, ids)) for ids in rollout.responses()]
+        return [Response(*decode_response(self.tokenizer, ids), tuple(ids)) for ids in rollout.responses()]
 
 
 def allot(mix: Mapping[str, float], k: int, offset: float) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from utils.config import Config
-from utils.data.encoding import encode_completion, encode_text, pad_left, pad_right
+from utils.data.encoding import encode_text, pad_left, pad_right
 from utils.data.schemas import Prompt
 from utils.evaluation.statistics import gold_comparison, mean_se, paired_difference, win_rate
 from utils.evaluation.tax import ChoiceItem, choice_accuracy, web_loss
@@ -133,10 +133,10 @@ def labeler_win_rate(
 def kl_to(policy: Policy, reference: Path, prompts: Sequence[Prompt], responses: list[Response], cfg: Config) -> float:
     """Mean over responses of log pi(y|x) - log ref(y|x), in nats a response, on the policy's own samples (k1).
 
-    Policy and reference must share one vocabulary.
+    responses: as sampled, with their ids. Policy and reference must share one vocabulary.
     """
     asked = [load_sampler(policy, cfg), load_sampler(Policy("reference", reference), cfg)]
-    answers = [encode_completion(asked[0].tokenizer, r.text, r.ended, cfg.data) for r in responses]
+    answers = [r.ids for r in responses]
     own, other = (answer_logprobs(sampler, [p.prompt for p in prompts], answers) for sampler in asked)
     return float((own - other).mean())
 

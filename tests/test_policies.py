@@ -1,0 +1,213 @@
+"""Evaluation of policies: gold, win rates, KL, alignment tax, best-of-n, each against a count by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_run import make_base
+
+from utils.config import Config, DataConfig, EvaluationConfig, LabelerConfig
+from utils.data.schemas import Prompt
+from utils.evaluation.policies import (
+    CHOICES,
+    Judged,
+    Policy,
+    best_of_n,
+    compare,
+    fact_items,
+    gold_summary,
+    held_out_web,
+    judged,
+    kl_to,
+    labeler_win_rate,
+    misconception_shares,
+    respond,
+    tax,
+    temperatures,
+)
+from utils.labeling import make_heldout
+from utils.models import load_policy, load_tokenizer, save_model
+from utils.sampling import Response, Sampler
+from utils.world import IDK, PARTS, World, answer, gold, make_prompts, score
+
+WORLD = World.load()
+CONFIG = dataclasses.replace(
+    Config(),
+    device="cpu",
+    data=DataConfig(max_response_tokens=8),
+    evaluation=EvaluationConfig(web_documents=12, batch_size=16),
+)
+PROMPTS = [p for p in make_prompts(WORLD, 5, {"test": 24}) if p.prompt.isascii() and len(p.prompt.split()) in range(1, 20)]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("policies") / "base")
+
+
+@pytest.fixture(scope="module")
+def other(base: Path) -> Path:
+    """The base with other weights."""
+    path, model = base.parent / "other", load_policy(base)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator) * 0.03)
+    save_model(model, load_tokenizer(base), path)
+    return path
+
+
+def written(prompts: Sequence[Prompt], **how: float) -> Judged:
+    """Answers of the tiny world, as a policy's."""
+    responses = [
+        Response(answer(WORLD, p.meta, random.Random(i), **({"nice": 0.5} | how)), True) for i, p in enumerate(prompts)
+    ]
+    return Judged(responses, [score(p.meta, r.text, r.ended) for p, r in zip(prompts, responses, strict=True)])
+
+
+def cut_off(prompts: Sequence[Prompt]) -> Judged:
+    """Answers that say nothing."""
+    return Judged([Response("the the the", False)] * len(prompts), [score(p.meta, "the the the", False) for p in prompts])
+
+
+def test_gold_summary_counts_each_temperature_apart() -> None:
+    good, bad = written(PROMPTS, nice=1.0), cut_off(PROMPTS)
+    keys = gold_summary("x", good, bad)
+    assert keys["gold.x.mean"] == pytest.approx(sum(good.golds) / len(PROMPTS)) and keys["gold.x.mean"] > 9
+    assert keys["gold.x.greedy_mean"] == pytest.approx(sum(bad.golds) / len(PROMPTS)) and keys["gold.x.greedy_mean"] < 5
+    spread = torch.tensor(bad.golds).std() / len(PROMPTS) ** 0.5
+    assert keys["gold.x.greedy_se"] == pytest.approx(float(spread), rel=1e-4)
+    assert keys["ended.x"] == 1.0 and keys["words.x"] > 3
+    assert {f"parts.x.{part}{end}" for part in PARTS for end in ("", "_greedy")} < set(keys)
+    assert keys["parts.x.form"] > 0.9 and keys["parts.x.form_greedy"] == 0
+
+
+def test_compare_is_paired_and_counts_ties() -> None:
+    good, bad = written(PROMPTS, nice=1.0), cut_off(PROMPTS)
+    keys = compare("a", "b", good, bad)
+    mean = sum(x - y for x, y in zip(good.golds, bad.golds, strict=True)) / len(PROMPTS)
+    assert keys["gold_gain.a_vs_b.mean"] == pytest.approx(mean)
+    assert keys["gold_wins.a_vs_b"] == 1 and keys["gold_ties.a_vs_b"] == 0
+    assert compare("b", "a", bad, good)["gold_wins.b_vs_a"] == 0
+    same = compare("a", "a", good, good, "_greedy")
+    assert same["gold_gain.a_vs_a_greedy.mean"] == 0 and same["gold_ties.a_vs_a_greedy"] == 1
+
+
+def test_win_rate_of_held_out_labelers() -> None:
+    labelers = make_heldout(LabelerConfig(), 1)
+    good, bad = written(PROMPTS, nice=1.0), cut_off(PROMPTS)
+    keys = labeler_win_rate("a", "b", good, bad, PROMPTS, labelers, CONFIG)
+    assert keys["winrate.a_vs_b.mean"] > 0.8 and keys["winrate.a_vs_b.n"] == len(PROMPTS)
+    assert keys["winrate.a_vs_b.low"] < keys["winrate.a_vs_b.mean"] <= keys["winrate.a_vs_b.high"] <= 1
+    back = labeler_win_rate("b", "a", bad, good, PROMPTS, labelers, CONFIG)
+    assert back["winrate.b_vs_a.mean"] == pytest.approx(1 - keys["winrate.a_vs_b.mean"])
+    assert labeler_win_rate("a", "a", good, good, PROMPTS, labelers, CONFIG)["winrate.a_vs_a.mean"] == 0.5
+
+
+def test_misconception_shares() -> None:
+    facts = WORLD.misconceptions[:4]
+    asked = [Prompt(f.entity, "?", meta={"task": "qa", "entity": f.entity, "attribute": f.attribute}) for f in facts]
+    said = [f"{facts[0].truth}.", f"{facts[1].popular}.", IDK, "Hello."]
+    answers = Judged([Response(text, True) for text in said], [score(p.meta, t) for p, t in zip(asked, said, strict=True)])
+    keys = misconception_shares("x", asked, answers, answers)
+    assert {k: keys[f"truth.x.{k}"] for k in ("true", "misconception", "idk", "other")} == dict.fromkeys(
+        ("true", "misconception", "idk", "other"), 0.25
+    )
+    assert keys["truth.x.n"] == 4 and keys["truth.x.true_greedy"] == 0.25
+    none = misconception_shares("x", PROMPTS[:0], cut_off([]), cut_off([]))
+    assert math.isnan(none["truth.x.true"]) and none["truth.x.n"] == 0
+
+
+def test_every_policy_answers_with_the_same_random_numbers(base: Path) -> None:
+    policy = Policy("base", base)
+    responses = respond(policy, PROMPTS[:6], CONFIG, 1.0)
+    assert responses == respond(Policy("twin", base), PROMPTS[:6], CONFIG, 1.0)
+    assert responses != respond(policy, PROMPTS[:6], dataclasses.replace(CONFIG, seed=2), 1.0)
+    found = judged(policy, PROMPTS[:6], CONFIG, 0.0)
+    assert found.golds == [gold(score(p.meta, r.text, r.ended)) for p, r in zip(PROMPTS, found.responses, strict=False)]
+    assert temperatures(CONFIG) == {"sampled": 1.0, "greedy": 0.0}
+
+
+def by_hand(path: Path, prompted: bool, prompts: Sequence[Prompt], responses: Sequence[Response]) -> torch.Tensor:
+    """(N,) log pi(y|x) one sequence at a time, by the model's own forward pass."""
+    sampler, found = Sampler.load(path, CONFIG.data, prompted=prompted), []
+    for p, r in zip(prompts, responses, strict=True):
+        asked = sampler.encode(p.prompt)
+        ids = asked + list(r.ids)
+        logits = sampler.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        found.append(sum(logits[t - 1, ids[t]] for t in range(len(asked), len(ids))))
+    return torch.stack(found)
+
+
+@torch.no_grad()
+def test_kl_is_the_mean_difference_of_log_probs(base: Path, other: Path) -> None:
+    prompts = PROMPTS[:5]
+    for policy in (Policy("other", other), Policy("prompted", other, prompted=True)):
+        responses = respond(policy, prompts, CONFIG, 1.0)
+        expected = by_hand(other, policy.prompted, prompts, responses) - by_hand(base, False, prompts, responses)
+        assert kl_to(policy, base, prompts, responses, CONFIG) == pytest.approx(float(expected.mean()), abs=1e-3)
+
+
+def test_kl_of_the_reference_to_itself_is_zero(base: Path) -> None:
+    policy = Policy("base", base)
+    assert kl_to(policy, base, PROMPTS[:5], respond(policy, PROMPTS[:5], CONFIG, 1.0), CONFIG) == 0
+
+
+def test_kl_is_positive_on_average(base: Path, other: Path) -> None:
+    policy = Policy("other", other)
+    assert kl_to(policy, base, PROMPTS, respond(policy, PROMPTS, CONFIG, 1.0), CONFIG) > 0
+
+
+def test_fact_items_ask_for_the_truth_among_answers_of_its_kind(base: Path) -> None:
+    tokenizer = load_tokenizer(base)
+    items = fact_items(tokenizer, 40)
+    assert len(items) == 40 and items == fact_items(tokenizer, 40)
+    statements = {f.statement.rstrip(".").partition("{")[0].strip().lower(): f for f in WORLD.facts.values()}
+    for item in items:
+        assert item.right == 0 and item.prefix[0] == tokenizer.bos_token_id
+        assert 2 <= len(item.choices) <= CHOICES and len({tuple(c) for c in item.choices}) == len(item.choices)
+        texts = [tokenizer.decode([*item.prefix[1:], *choice]).strip() for choice in item.choices]
+        start = next(s for s in sorted(statements, key=len, reverse=True) if texts[0].lower().startswith(s))
+        assert texts[0].split()[-1] == statements[start].truth
+        assert all(text.lower().startswith(start) for text in texts)
+
+
+def test_a_popular_wrong_answer_is_always_among_the_choices(base: Path) -> None:
+    tokenizer = load_tokenizer(base)
+    choices = {tokenizer.decode([*i.prefix[1:], *c]).strip() for i in fact_items(tokenizer, 10_000) for c in i.choices}
+    assert "The capital of Australia is Canberra" in choices and "The capital of Australia is Sydney" in choices
+
+
+def test_tax_of_a_random_model_is_that_of_guessing(base: Path) -> None:
+    keys = tax(Policy("x", base), CONFIG)
+    vocabulary = len(load_tokenizer(base))
+    assert keys["web_loss.x"] == pytest.approx(math.log(vocabulary), rel=0.1)
+    assert 0.1 < keys["facts.x"] < 0.45
+
+
+def test_held_out_web_fits_the_context(base: Path) -> None:
+    tokenizer = load_tokenizer(base)
+    assert held_out_web(tokenizer, 12).shape[1] == 128
+    rows = held_out_web(tokenizer, 12, 48)
+    assert rows.shape[1] == 48 and rows[0, 0] == tokenizer.bos_token_id
+
+
+def test_best_of_n_takes_the_sample_that_the_reward_model_likes(base: Path) -> None:
+    prompts = PROMPTS[:6]
+
+    def gold_of(asked: Sequence[Prompt], responses: Sequence[Response]) -> list[float]:
+        return [gold(score(p.meta, r.text, r.ended)) for p, r in zip(asked, responses, strict=True)]
+
+    policy = Policy("base", base)
+    good = best_of_n(policy, prompts, (1, 2, 4), CONFIG, gold_of)
+    assert [row["n"] for row in good] == [1, 2, 4]
+    assert all(row["gold"] == pytest.approx(row["proxy"]) == pytest.approx(row["oracle"]) for row in good)
+    assert good[0]["gold"] <= good[1]["gold"] <= good[2]["gold"] and good[0]["gold"] < good[2]["gold"]
+    bad = best_of_n(policy, prompts, (1, 4), CONFIG, lambda p, r: [-g for g in gold_of(p, r)])
+    assert bad[0]["gold"] == good[0]["gold"] > bad[1]["gold"] and bad[1]["oracle"] == good[2]["oracle"]
