@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import random
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from utils.models import new_policy, save_model
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from utils.cli import main
+from utils.models import BOS, new_policy, save_model
+from utils.pipeline.command import pipeline_command
 from utils.pretrain import train_tokenizer
-from utils.world import World, corpus
+from utils.world import World, answer, corpus, make_prompts
 
 VOCABULARY = 512
 SETTINGS = {
@@ -16,7 +27,7 @@ SETTINGS = {
     "data.n_sft": "64",
     "data.n_rm": "24",
     "data.n_ppo": "32",
-    "data.n_valid": "16",
+    "data.n_valid": "24",
     "data.n_test": "16",
     "data.max_response_tokens": "24",
     "sft.epochs": "2",
@@ -43,21 +54,61 @@ PPO = {
     "ptx_length": "32",
 }
 SETTINGS |= {f"{stage}.{name}": value for stage in ("ppo", "ppo_ptx") for name, value in PPO.items()}
+run = pipeline_command("the tiny run of the tests")
 
 
-def make_base(path: Path) -> Path:
-    """A random GPT-2 of about 40k weights with a tokenizer of the tiny world's text, saved in `path`."""
+def make_base(path: Path, plain: bool = False) -> Path:
+    """A random GPT-2 of about 40k weights with a tokenizer of the tiny world's text, saved in `path`.
+
+    plain: as GPT-2 has it, with one special token that separates documents and is neither for ending nor for padding.
+    """
     tokenizer = train_tokenizer(corpus(World.load(), 300, seed=0), VOCABULARY)
     special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     model = new_policy(
         len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=128, init_std=0.1, seed=0, special_ids=special
     )
     save_model(model, tokenizer, path)
+    if plain:
+        core = tokenizer.backend_tokenizer
+        PreTrainedTokenizerFast(tokenizer_object=core, bos_token=BOS, eos_token=BOS).save_pretrained(path)
     return path
 
 
-def arguments(out: Path, base: Path, *more: str, **changes: str) -> list[str]:
-    """Command line of scripts/pipeline.py for a tiny run; changes: settings with "__" for the dot."""
-    settings = SETTINGS | {name.replace("__", "."): value for name, value in changes.items()}
-    sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+def arguments(out: Path, base: Path, *more: str, changes: Mapping[str, str] | None = None) -> list[str]:
+    """Command line of scripts/pipeline.py for a tiny run. changes: settings by dotted name."""
+    sets = [part for name, value in (SETTINGS | dict(changes or {})).items() for part in ("--set", f"{name}={value}")]
     return ["--profile", "tiny", "--out", str(out), "--model", str(base), *sets, *more]
+
+
+def run_as_process(given: list[str], log: str) -> None:
+    """Target of a process: the command line, on one thread, with all output in the file `log`."""
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    torch.set_num_threads(1)
+    sys.exit(main(run, given))
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """A JSONL file."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def own_files(folder: Path, count: int = 160) -> dict[str, Path]:
+    """The files that a user would bring: prompts, demonstrations, pairs, and rankings of three answers."""
+    world = World.load()
+    asked = [p for p in make_prompts(world, 9, {"train": count}) if p.prompt.isascii() and p.prompt.strip()]
+    asked = list({p.prompt: p for p in asked if len(p.prompt.split()) < 20}.values())[:count]
+    good = [answer(world, p.meta, random.Random(i), nice=0.5) for i, p in enumerate(asked)]
+    bad = [answer(world, asked[i - 1].meta, random.Random(i)) + " Nobody knows." for i in range(len(asked))]
+    rows = list(zip((p.prompt for p in asked), good, bad, strict=True))
+    return {
+        "prompts": write_lines(folder / "prompts.jsonl", [{"prompt": p} for p, _, _ in rows]),
+        "demonstrations": write_lines(folder / "demos.jsonl", [{"prompt": p, "completion": g} for p, g, _ in rows]),
+        "pairs": write_lines(folder / "pairs.jsonl", [{"prompt": p, "chosen": g, "rejected": b} for p, g, b in rows]),
+        "rankings": write_lines(
+            folder / "ranked.jsonl",
+            [{"prompt": p, "completions": [b, g, f"{b} {g}"], "ranks": [3, 1, 2]} for p, g, b in rows],
+        ),
+    }

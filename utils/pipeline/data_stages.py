@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,7 @@ from utils.world import IDK, Scores, World, answer, make_prompts, score
 Outputs = Sequence[Sequence[tuple[str, Response]]]
 Parts = Sequence[Sequence[Scores]]
 Row = TypeVar("Row", Prompt, Demonstration, Comparison)
+SETS = ("sft", "rm", "ppo", "valid", "test")
 SPARE = 1.35  # raw prompts made per prompt wanted: cleaning drops some, mostly duplicates
 CALIBRATION_PROMPTS = 300
 SCREENING_POOL = 1500
@@ -62,8 +63,9 @@ SCREENING_POOL = 1500
 
 
 def prompts_stage(run: Run, folder: Path) -> None:
-    """Raw prompts -> cleaned -> sft.jsonl, rm.jsonl, ppo.jsonl, valid.jsonl, test.jsonl, and tables of what was dropped."""
+    """Raw prompts -> cleaned -> one file for each of SETS, and tables of what was dropped and of what is left."""
     cfg = run.config
+    check_files(cfg)
     length = token_length(load_tokenizer(base_dir(run)), cfg.data)
     result = clean_prompts(_raw_prompts(cfg), cfg.data, length)
     sets = assign_prompts(result.kept, cfg)
@@ -80,6 +82,14 @@ def prompts_stage(run: Run, folder: Path) -> None:
     write_json(folder / "tables.json", tables)
 
 
+def check_files(cfg: Config) -> None:
+    """Read the user's demonstrations and rankings, so that what is wrong in them is said before anything is trained."""
+    if cfg.data.demonstrations is not None:
+        user_demonstrations(cfg.data.demonstrations)
+    if cfg.data.comparisons is not None:
+        user_comparisons(cfg.data.comparisons)
+
+
 def _raw_prompts(cfg: Config) -> list[Prompt]:
     """The user's prompts or the tiny world's, before cleaning."""
     d = cfg.data
@@ -93,7 +103,7 @@ def _raw_prompts(cfg: Config) -> list[Prompt]:
 
 
 def assign_prompts(prompts: Sequence[Prompt], cfg: Config) -> dict[str, list[Prompt]]:
-    """The sets sft, rm, ppo, valid and test; each prompt is in one of them.
+    """The prompts of each of SETS; a prompt is in at most one of them.
 
     Labelers' prompts go to SFT first, customers' to the reward model and PPO (Table 6). With fewer training prompts
     than asked for, the three training sets shrink in proportion. Raises UserError if a set would be empty.
@@ -155,10 +165,9 @@ def demonstrations_stage(run: Run, folder: Path) -> None:
     """Demonstrations by hired simulated labelers for the SFT prompts and some validation prompts, or the user's file."""
     path = run.config.data.demonstrations
     if path is not None:
-        rows = load_demonstrations(path)
-        train, valid = ([r for r in rows if r.split == s] for s in ("train", "valid"))
-        check_leaks(demonstrations=rows, prompts=_held_out(run))
-        _require(path, rows, {"train": train})
+        splits = user_demonstrations(path)
+        train, valid = splits["train"], splits["valid"]
+        check_leaks(demonstrations=[r for rows in splits.values() for r in rows], prompts=_held_out(run))
     else:
         train, valid = (write_demonstrations(run, load_set(run, s)) for s in ("sft", "valid"))
     write_rows(folder / "train.jsonl", train)
@@ -170,14 +179,26 @@ def _held_out(run: Run) -> list[Prompt]:
     return [*load_set(run, "valid"), *load_set(run, "test")]
 
 
-def _require(path: str, rows: Sequence[Row], splits: Mapping[str, Sequence[Row]]) -> None:
-    """Raise UserError if one of `splits` of the user's file is empty."""
-    empty = [name for name, found in splits.items() if not found]
+def user_demonstrations(path: str) -> dict[str, list[Demonstration]]:
+    """The user's demonstrations by split. Raises UserError if there are none to train on, and see the loader."""
+    return _by_split(path, load_demonstrations(path), ("train",))
+
+
+def user_comparisons(path: str) -> dict[str, list[Comparison]]:
+    """The user's rankings by split. Raises UserError if there are none to train or to test on, and see the loader."""
+    return _by_split(path, load_comparisons(path), ("train", "test"))
+
+
+def _by_split(path: str, rows: Sequence[Row], needed: Sequence[str]) -> dict[str, list[Row]]:
+    """Rows of the user's file by split. Raises UserError if one of the splits in `needed` is empty."""
+    splits = {name: [row for row in rows if row.split == name] for name in SPLITS}
+    empty = [name for name in needed if not splits[name]]
     if empty:
         raise UserError(
             f'{path}: none of its {len(rows)} rows is in the split "{empty[0]}": give more rows, or a column split '
             "with train, valid or test."
         )
+    return splits
 
 
 def write_demonstrations(run: Run, prompts: Sequence[Prompt]) -> list[Demonstration]:
@@ -235,12 +256,10 @@ def comparisons_stage(run: Run, folder: Path) -> None:
 
 def _user_comparisons(run: Run, folder: Path, path: str) -> None:
     """Write train.jsonl, valid.jsonl and test.jsonl of the user's own rankings."""
-    rows = load_comparisons(path)
-    check_leaks(comparisons=rows, prompts=_held_out(run))
-    splits = {split: [r for r in rows if r.split == split] for split in SPLITS}
-    _require(path, rows, {name: splits[name] for name in ("train", "test")})
-    for split, found in splits.items():
-        write_rows(folder / f"{split}.jsonl", found)
+    splits = user_comparisons(path)
+    check_leaks(comparisons=[r for rows in splits.values() for r in rows], prompts=_held_out(run))
+    for split, rows in splits.items():
+        write_rows(folder / f"{split}.jsonl", rows)
 
 
 def _agreement(
