@@ -38,7 +38,7 @@ class DataConfig:
     demonstrations: str | None = None
     comparisons: str | None = None
     n_sft: int = 1500
-    n_rm: int = 4000
+    n_rm: int = 8000
     n_ppo: int = 4000
     n_valid: int = 400
     n_test: int = 900
@@ -74,8 +74,8 @@ class LabelerConfig:
     screen_demonstration: float = 6.0
     careless_share: float = 0.25
     weight_spread: float = 0.25
-    tie_below: float = 0.3
-    flaw: float = 0.35
+    tie_below: float = 0.2
+    flaw: float = 0.3
     nice: float = 0.4
     unsure: float = 0.15
 
@@ -116,13 +116,13 @@ class SamplingConfig:
     k_max: int = 9
     mix: dict[str, float] = field(
         default_factory=lambda: {
-            "sft": 3.0,
-            "init": 2.0,
-            "sft_hot": 1.0,
-            "base": 0.5,
-            "prompted": 0.5,
-            "other_same_task": 1.0,
-            "other_any_task": 0.7,
+            "sft": 3.5,
+            "init": 2.75,
+            "sft_hot": 0.75,
+            "base": 0.25,
+            "prompted": 0.25,
+            "other_same_task": 0.8,
+            "other_any_task": 0.4,
             "repeated": 0.3,
         }
     )
@@ -139,7 +139,7 @@ class RewardConfig:
     cross-validation over groups of labelers (paper: 5 groups, 4.1); cv_prompts training prompts a fold.
     """
 
-    epochs: int = 1
+    epochs: int = 2
     learning_rate: float = 1e-3
     final_lr_fraction: float = 0.1
     prompts_per_step: int = 8
@@ -170,7 +170,7 @@ class PPOConfig:
     episodes_per_round: int = 256
     minibatch_size: int = 64
     inner_epochs: int = 1
-    learning_rate: float = 1.5e-4
+    learning_rate: float = 2.5e-4
     value_learning_rate: float = 7e-4
     warmup_rounds: int = 10
     warmup_from: float = 0.1
@@ -183,7 +183,7 @@ class PPOConfig:
     gae_lambda: float = 0.95
     whiten_advantages: bool = True
     temperature: float = 1.0
-    ema_decay: float = 0.992
+    ema_decay: float = 0.95
     gamma_ptx: float = 0.0
     ptx_rows_per_episode: float = 0.125
     ptx_length: int = 96
@@ -226,7 +226,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     labelers: LabelerConfig = field(default_factory=LabelerConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
-    init: SFTConfig = field(default_factory=lambda: SFTConfig(epochs=2, dropout=0.0, pretrain_fraction=0.1, checkpoints=(2,)))
+    init: SFTConfig = field(default_factory=lambda: SFTConfig(epochs=8, dropout=0.0, pretrain_fraction=0.1, checkpoints=(8,)))
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
