@@ -149,7 +149,7 @@ class RewardConfig:
     max_grad_norm: float = 1.0
     read: str = "end"
     cv_groups: int = 5
-    cv_prompts: int = 800
+    cv_prompts: int = 400
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class PPOConfig:
     value model is trained (not in the paper).
     """
 
-    rounds: int = 40
+    rounds: int = 60
     episodes_per_round: int = 256
     minibatch_size: int = 64
     inner_epochs: int = 1
@@ -230,7 +230,7 @@ class Config:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
-    ppo_ptx: PPOConfig = field(default_factory=lambda: PPOConfig(gamma_ptx=1.0))
+    ppo_ptx: PPOConfig = field(default_factory=lambda: PPOConfig(gamma_ptx=1.0, ptx_rows_per_episode=0.375))
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
