@@ -13,9 +13,10 @@ import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 from utils import plotting
 from utils.cli import main
 from utils.config import Config, load_config
+from utils.docs import replace_block
 from utils.io import read_text, write_text
 from utils.pipeline import run_pipeline
-from utils.results import collect_seeds, insert_between, ladder, overoptimise, results_table, save_figure
+from utils.results import collect_seeds, cost_line, ladder, overoptimise, results_table, save_figure, timing
 from utils.runtime import ROOT
 from utils.stages import Run
 
@@ -27,7 +28,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--profile", default="tiny")
     parser.add_argument("--seeds", default="1,2,3,4,5", help="by comma (default: %(default)s)")
     parser.add_argument("--work", default="runs/sweep", help="folder of the runs (default: %(default)s)")
-    parser.add_argument("--part", choices=("all", "runs", "collect", "ladder", "overoptimisation"), default="all")
+    parser.add_argument("--part", choices=("all", "runs", "collect", "ladder", "overoptimisation", "timing"), default="all")
     args = parser.parse_args(arguments)
     seeds, work, folder = [int(s) for s in args.seeds.split(",")], Path(args.work), ROOT / "results" / args.profile
     configs = {seed: load_config(args.profile, {"seed": seed, "out": str(work / f"seed_{seed}")}) for seed in seeds}
@@ -41,6 +42,9 @@ def run(arguments: Sequence[str]) -> None:
         save_figure(plotting.ladder(rows), folder / "ladder.png")
     if args.part in ("all", "overoptimisation"):
         _overoptimise(first, folder, work)
+    if args.part == "timing":  # of a run that had the machine to itself, so never part of "all"
+        readme = ROOT / "README.md"
+        write_text(readme, replace_block(read_text(readme), "cost", cost_line(timing(Path(first.out), folder))))
     if args.part in ("all", "collect"):
         _collect([Path(c.out) for c in configs.values()], folder)
 
@@ -59,7 +63,8 @@ def _collect(runs: list[Path], folder: Path) -> None:
     save_figure(plotting.win_rates(means), folder / "win_rates.png")
     table = results_table(results)
     readme = ROOT / "README.md"
-    write_text(readme, insert_between(read_text(readme), table))
+    text = replace_block(read_text(readme), "results", table)
+    write_text(readme, text)
     print(table)
 
 

@@ -28,7 +28,6 @@ from utils.sft import checkpoint_dir, train_sft
 from utils.stages import Run
 
 Summary = Mapping[str, Any]
-MARKERS = ("<!-- results:start -->", "<!-- results:end -->")
 
 
 class Target:
@@ -143,10 +142,20 @@ def results_table(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def insert_between(text: str, table: str, markers: tuple[str, str] = MARKERS) -> str:
-    """The text with what stands between the two markers replaced."""
-    start, end = (text.index(m) for m in markers)
-    return f"{text[: start + len(markers[0])]}\n{table}\n{text[end:]}"
+def timing(run: Path, folder: Path) -> dict[str, Any]:
+    """Write timing.json: the seconds of every stage of one run that had the machine to itself."""
+    summary = read_json(run / "summary.json")
+    kept = {k: v for k, v in summary.items() if k.startswith("seconds.") or k in ("seed", "machine", "versions")}
+    write_json(folder / "timing.json", kept)
+    return kept
+
+
+def cost_line(found: Mapping[str, Any]) -> str:
+    """README's line on what a run costs, from timing.json."""
+    return (
+        f"The whole pipeline takes {found['seconds.total'] / 60:.1f} minutes on an otherwise idle machine "
+        f"({found['machine']}; results/tiny/timing.json); no GPU, no download of models or data."
+    )
 
 
 # --- the ladder of sizes -------------------------------------------------------------------------------------------
