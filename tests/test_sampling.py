@@ -21,6 +21,9 @@ from utils.sampling import Draw, Response, Sampler, allot, completions_to_rank, 
 DATA = DataConfig(max_response_tokens=8)
 PROMPTS = [Prompt(f"p{i}", f"Describe thing {i}.", ("chat", "rewrite", "extract")[i % 3]) for i in range(60)]
 SAMPLED = ("sft", "sft_hot", "init", "base", "prompted")
+MADE = ("other_same_task", "other_any_task", "repeated")
+MIX = dict(zip((*SAMPLED, *MADE), (3.0, 1.0, 2.0, 0.5, 0.5, 1.0, 0.7, 0.3), strict=True))
+NINE = SamplingConfig(k_min=9, k_max=9, mix=MIX)
 
 mixes = st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 5), min_size=1).filter(lambda m: sum(m.values()) > 0.1)
 
@@ -71,18 +74,18 @@ def ranked(cfg: SamplingConfig, prompts: Sequence[Prompt] = PROMPTS, seed: int =
 
 
 def test_every_prompt_gets_k_outputs_in_the_shares_of_the_mix() -> None:
-    cfg = SamplingConfig(k_min=4, k_max=9)
+    cfg = SamplingConfig(k_min=4, k_max=9, mix=MIX)
     rows = ranked(cfg)
     assert {len(row) for row in rows} == set(range(4, 10))
     counts = Counter(name for row in rows for name, _ in row)
     total = sum(counts.values())
-    for name, weight in cfg.mix.items():
-        assert counts[name] / total == pytest.approx(weight / 9, abs=0.035)
+    for name, weight in MIX.items():
+        assert counts[name] / total == pytest.approx(weight / sum(MIX.values()), abs=0.035)
 
 
 def test_sampled_outputs_answer_their_own_prompt_from_streams_of_their_own() -> None:
     streams = []
-    for prompt, row in zip(PROMPTS, ranked(SamplingConfig()), strict=True):
+    for prompt, row in zip(PROMPTS, ranked(NINE), strict=True):
         for name, response in row:
             if name in SAMPLED:
                 assert response.text.startswith(f"{name}: {prompt.prompt} [rank/{name}/{prompt.prompt_id}/")
@@ -93,7 +96,7 @@ def test_sampled_outputs_answer_their_own_prompt_from_streams_of_their_own() -> 
 def test_other_outputs_answer_another_prompt_and_repeated_ones_the_same() -> None:
     by_text = {p.prompt: p for p in PROMPTS}
     seen: Counter[str] = Counter()
-    for prompt, row in zip(PROMPTS, ranked(SamplingConfig()), strict=True):
+    for prompt, row in zip(PROMPTS, ranked(NINE), strict=True):
         for name, response in row:
             if name in SAMPLED:
                 continue
@@ -105,17 +108,17 @@ def test_other_outputs_answer_another_prompt_and_repeated_ones_the_same() -> Non
                 assert source != prompt
             if name == "other_same_task":
                 assert source.use_case == prompt.use_case
-    assert set(seen) == {"other_same_task", "other_any_task", "repeated"}
+    assert set(seen) == set(MADE)
 
 
 def test_places_tell_nothing_of_the_policy() -> None:
-    first = Counter(row[0][0] for row in ranked(SamplingConfig(), [Prompt(f"q{i}", f"{i}.") for i in range(900)]))
+    first = Counter(row[0][0] for row in ranked(NINE, [Prompt(f"q{i}", f"{i}.") for i in range(900)]))
     assert first["sft"] / 900 == pytest.approx(1 / 3, abs=0.06)
     assert first["init"] / 900 == pytest.approx(2 / 9, abs=0.06)
 
 
 def test_outputs_depend_on_seed_and_prompt_alone() -> None:
-    cfg = SamplingConfig()
+    cfg = NINE
     assert ranked(cfg) == ranked(cfg)
     assert ranked(cfg) != ranked(cfg, seed=2)
     own = [[r for r in row if r[0] in SAMPLED] for row in ranked(cfg)]
@@ -124,12 +127,12 @@ def test_outputs_depend_on_seed_and_prompt_alone() -> None:
 
 
 def test_a_single_prompt_can_be_ranked() -> None:
-    (row,) = ranked(SamplingConfig(k_min=9, k_max=9), PROMPTS[:1])
+    (row,) = ranked(NINE, PROMPTS[:1])
     assert len(row) == 9
 
 
 def test_a_mix_of_mostly_made_outputs_works_and_one_of_nothing_else_is_refused() -> None:
-    mix = dict.fromkeys(SamplingConfig().mix, 0.0) | {"base": 0.5, "repeated": 2.0, "other_same_task": 2.0}
+    mix = dict.fromkeys(MIX, 0.0) | {"base": 0.5, "repeated": 2.0, "other_same_task": 2.0}
     rows = ranked(SamplingConfig(k_min=2, k_max=2, mix=mix))
     assert all(len(row) == 2 for row in rows)
     with pytest.raises(UserError, match="sampling.mix has no policy that answers prompts: give sft or"):

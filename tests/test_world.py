@@ -236,7 +236,7 @@ def test_cleaning_drops_little_that_was_not_junk(prompts: list[Prompt], dropped:
 def test_customers_dress_their_requests() -> None:
     rng = random.Random(7)
     texts = [draw_prompt(WORLD, rng, "customer", "train")[0] for _ in range(600)]
-    assert 0.15 < sum(t.startswith("I am a") for t in texts) / 600 < 0.35
+    assert 0.05 < sum(t.startswith("I am a") for t in texts) / 600 < 0.35
     assert any(t.endswith("Thank you.") for t in texts) and any(t.startswith("Hello. ") for t in texts)
     plain = [draw_prompt(WORLD, rng, "labeler_plain", "train")[0] for _ in range(300)]
     assert not any(t.endswith("Thank you.") for t in plain)
