@@ -8,7 +8,9 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -393,6 +395,59 @@ def test_ppo_raises_the_reward_it_is_given(
     cfg = replace(CFG, rounds=14, episodes_per_round=64, minibatch_size=16, learning_rate=4e-3, beta=0.0)
     records = run(tmp_path, policy_dir, reward_dir, cfg)
     assert records[-1]["score"] > records[0]["score"] + 0.2
+
+
+# Several processes
+
+
+class ThreadAccelerator:
+    """Two threads in place of two processes: `gather` stacks what both give, rank by rank."""
+
+    num_processes = 2
+    barrier = threading.Barrier(2)
+    given: dict[int, Tensor] = {}
+
+    def __init__(self, rank: int) -> None:
+        self.process_index = rank
+
+    def gather(self, part: Tensor) -> Tensor:
+        self.given[self.process_index] = part
+        self.barrier.wait(60)
+        both = torch.cat([self.given[0], self.given[1]])
+        self.barrier.wait(60)
+        return both
+
+
+def test_processes_share_a_round_and_all_get_the_whole(actors: ppo.Actors, prompts: list[list[int]]) -> None:
+    chosen, seeds = [prompts[i % 4] for i in range(8)], list(range(8))
+    whole = ppo.collect_round(actors, chosen, seeds, CFG, DATA.max_response_tokens)
+
+    def one_process(rank: int) -> ppo.Experience:
+        return ppo.collect_round(
+            actors, chosen, seeds, CFG, DATA.max_response_tokens, ThreadAccelerator(rank)  # type: ignore[arg-type]
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        for experience in pool.map(one_process, range(2)):
+            assert torch.equal(experience.rollout.response_ids, whole.rollout.response_ids)
+            assert experience.rollout.prompts() == whole.rollout.prompts()
+            for name in ("scores", "advantages", "returns", "ref_logprobs"):
+                torch.testing.assert_close(getattr(experience, name), getattr(whole, name), atol=1e-4, rtol=1e-4)
+
+
+def test_episodes_must_divide_among_the_processes() -> None:
+    ppo._check_processes(4, CFG)
+    with pytest.raises(UserError, match="multiples of the number of processes 3"):
+        ppo._check_processes(3, CFG)
+    assert len(ppo.draw_ptx_rows(torch.zeros(5, 2), 4, CFG, torch.Generator(), processes=2)) == 2
+    assert len(ppo.draw_ptx_rows(torch.zeros(5, 2), 16, CFG, torch.Generator())) == 2
+
+
+def test_a_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert ppo.process_device("cuda") == torch.device("cuda", 1)
+    assert ppo.process_device("cuda:0") == torch.device("cuda", 0)
+    assert ppo.process_device("cpu") == torch.device("cpu")
 
 
 # Resume and bad input

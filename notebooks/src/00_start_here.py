@@ -72,7 +72,7 @@ picture(pipeline_map())
 # number per answer so that better-ranked answers get more (Eq. 1). One 6B reward model served policies of all sizes.
 #
 # **Step 3, PPO** (3.5, C.4). About 31,000 prompts without answers. The policy answers, the reward model scores, a
-# penalty (beta = 0.02) is paid for each token that the starting model finds unlikely. **PPO-ptx** adds the gradient of
+# penalty (beta = 0.02) is paid at each token for moving away from the starting model. **PPO-ptx** adds the gradient of
 # ordinary pretraining text (gamma = 27.8), because plain PPO forgets.
 #
 # **What came out** (sec. 1, 4):
@@ -86,7 +86,7 @@ picture(pipeline_map())
 # | bias | no significant change |
 # | two labelers agree | 72.6 ± 1.5 %; held-out labelers 77.3 ± 1.3 % |
 # | reward model on labelers it did not learn from | 69.6 ± 0.9 %, against 72.4 ± 0.4 % on its own (4.1) |
-# | alignment tax | PPO loses on public NLP tasks (4.2); PPO-ptx wins most of it back |
+# | alignment tax | PPO loses on public NLP tasks (4.2); PPO-ptx wins much of it back |
 # | cost | 60 petaflop/s-days for PPO-ptx at 175B; 3,640 for GPT-3's pretraining (5.1) |
 #
 # **What it did not solve** (4.3, 5.2, 5.3): models accept false premises, hedge too much, still obey harmful requests,
@@ -103,12 +103,12 @@ from utils.config import load_config
 
 short = {
     "out": str(run_folder("notebook_00")),
-    "data.n_sft": 800, "data.n_rm": 1200, "data.n_ppo": 2000, "data.n_valid": 200, "data.n_test": 300,
+    "data.n_sft": 1000, "data.n_rm": 4000, "data.n_ppo": 3000, "data.n_valid": 200, "data.n_test": 300,
     "web_documents": 5000, "reward.cv_groups": 1, "largest_model": None,
 }  # fmt: skip
-for stage in ("ppo", "ppo_ptx"):  # few steps: so larger ones, and a shorter memory of the weight average
-    short |= {f"{stage}.rounds": 15, f"{stage}.warmup_rounds": 3, f"{stage}.eval_every_rounds": 3}
-    short |= {f"{stage}.learning_rate": 4e-4, f"{stage}.ema_decay": 0.9}
+for stage in ("ppo", "ppo_ptx"):  # fewer rounds, so larger steps and a shorter memory of the weight average
+    short |= {f"{stage}.rounds": 20, f"{stage}.warmup_rounds": 4, f"{stage}.eval_every_rounds": 4}
+    short |= {f"{stage}.learning_rate": 3e-4, f"{stage}.ema_decay": 0.9}
 config = load_config("tiny", short | fast_settings())
 
 # %%
@@ -286,7 +286,7 @@ picture(training_curves(curve, "loss", "valid_loss", labels=labels, title="SFT")
 # answers by heart. The paper saw the same and trained on (3.5), because a later checkpoint may still *answer* better.
 # We will let the reward model choose, in section 5.
 #
-# There is a second model in the run folder, `init`: two epochs only, with 10 % web text mixed in (C.3). PPO will start
+# There is a second model in the run folder, `init`: fewer epochs, with 10 % web text mixed in (C.3). PPO will start
 # there and be held to it. It is easily overlooked in the paper that this is not the SFT model people compare with.
 
 # %%
@@ -659,17 +659,18 @@ print(check_token_rewards(token_rewards))
 # | world | the web | a made-up web with known facts | truth can be checked by a program |
 # | labelers | about 40 people, screened | 40 simulated ones, screened by the same criteria | no people needed; the true preference is known |
 # | their agreement | 72.6 %, held-out 77.3 % | calibrated to the same | the reward model meets the same noise |
-# | SFT prompts | 12,725 | 800 (1,500 in the full tiny run) | time |
-# | reward model prompts | 33,207, K = 4 to 9 | 1,200, K = 9 (4,000) | time; K at the top of the range gives most pairs a prompt |
-# | PPO prompts | 31,144 | 2,000 (4,000) | time |
+# | SFT prompts | 12,725 | 1,000 (more in the full tiny run) | time |
+# | reward model prompts | 33,207, K = 4 to 9 | 4,000, K = 9 | time; K at the top of the range gives most pairs a prompt |
+# | PPO prompts | 31,144 | 3,000 | time |
 # | reward model | one of 6B | as large as the policy, starts from SFT after one epoch | 3.5 starts from SFT too |
 # | SFT | 16 epochs, dropout 0.2, cosine to 10 % | the same; checkpoints after 1, 2, 4, 8, 16 epochs | keeps the choice by reward cheap |
-# | learning rates | around 1e-5 | around 1e-3 (SFT, reward), 4e-4 (PPO) | small models take larger steps |
-# | PPO length | 256,000 episodes, batch 512 | 15 rounds of 256 (40 in the full tiny run) | time |
+# | learning rates | around 1e-5 | around 1e-3 (SFT, reward), 3e-4 (PPO) | small models take larger steps |
+# | PPO start | 2 epochs with 10 % pretraining text | 8 epochs, 10 % | fewer demonstrations: about as many steps need more epochs |
+# | PPO length | 256,000 episodes, batch 512 | 20 rounds of 256 (40 in the full tiny run) | time |
 # | beta | 0.02 | 0.05 | a small reward model is easier to fool |
 # | value model | starts as the reward model | the same, and 3 rounds alone first | it starts far from a value function |
 # | GAE lambda, whitening | not reported | 0.95, on | usual values |
-# | weight average | 0.992 | 0.9 (0.992 in the full tiny run) | so few steps need a shorter memory |
+# | weight average | 0.992 | 0.9 (0.95 in the full tiny run) | so few steps need a shorter memory |
 # | gamma of PPO-ptx | 27.8 | 1 per token | multiplies a mean per token; the paper does not say what its number multiplies |
 # | web text | 8 examples an episode | 1 row for every 8 episodes | time |
 # | evaluation | people; public NLP tasks | held-out simulated labelers, gold; web loss and facts | offline, and a tiny model is at chance on public tasks |
