@@ -28,7 +28,8 @@ def test_profiles_load(profile: str) -> None:
     assert config.profile == profile
     assert config.out == f"runs/{profile}"
     assert config.ppo.gamma_ptx == 0
-    assert config.ppo_ptx == dataclasses.replace(config.ppo, gamma_ptx=config.ppo_ptx.gamma_ptx)
+    ptx = {name: getattr(config.ppo_ptx, name) for name in ("gamma_ptx", "ptx_rows_per_episode")}
+    assert config.ppo_ptx == dataclasses.replace(config.ppo, **ptx)  # all else is shared
     assert config.ppo_ptx.gamma_ptx > 0
 
 

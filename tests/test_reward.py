@@ -36,7 +36,7 @@ from utils.reward_metrics import calibration, calibration_error, clustered_mean,
 from utils.rollout import score
 
 DATA = DataConfig(max_prompt_tokens=30, max_response_tokens=30)
-CFG = RewardConfig(prompts_per_step=2, learning_rate=3e-3)
+CFG = RewardConfig(epochs=1, prompts_per_step=2, learning_rate=3e-3)
 PAD = 2
 GOOD, BAD = "The whale ran home.", "The rain ran now now."
 DEVICE = torch.device("cpu")

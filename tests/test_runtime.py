@@ -164,7 +164,7 @@ def test_bootstrap_stops_with_one_sentence_where_the_package_is_broken(tmp_path:
     scripts = tmp_path / "scripts"
     scripts.mkdir()
     (scripts / "_bootstrap.py").write_text((ROOT / "scripts" / "_bootstrap.py").read_text())
-    command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(scripts)!r}); import _bootstrap"]
+    command = [sys.executable, "-IS", "-c", f"import sys; sys.path.insert(0, {str(scripts)!r}); import _bootstrap"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 2
     assert "cannot be imported" in done.stderr
