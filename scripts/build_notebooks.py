@@ -86,16 +86,15 @@ def normalise(notebook: NotebookNode, name: str) -> None:
             if output.output_type == "stream":
                 if output.name == "stderr":
                     raise UserError(f"{name}, code cell {number} wrote to stderr: {output.text[:300]}")
-                output.text = _after_returns(output.text)
-                if not output.text:
-                    continue
                 if outputs and outputs[-1].output_type == "stream":
-                    outputs[-1].text += output.text
+                    outputs[-1].text += output.text  # before returns are undone: they may reach back into it
                     continue
             elif "execution_count" in output:
                 output.execution_count = number
             outputs.append(output)
-        cell.outputs = outputs
+        for output in (o for o in outputs if o.output_type == "stream"):
+            output.text = _after_returns(output.text)
+        cell.outputs = [o for o in outputs if o.output_type != "stream" or o.text]
     notebook.metadata = nbformat.from_dict(METADATA)
 
 
