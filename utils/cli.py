@@ -48,6 +48,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", help="folder of the run (default: the profile's, such as runs/tiny)")
     parser.add_argument("--model", help="folder or hub name of the base model")
     parser.add_argument("--device", help="auto, cpu, cuda or mps")
+    parser.add_argument("--track", metavar="NAME", help="also send metrics to tensorboard, wandb, mlflow, ... (default: none)")
     for name in ("prompts", "demonstrations", "comparisons"):
         parser.add_argument(f"--{name}", metavar="FILE", help=f"your own {name} (jsonl, csv, parquet, file.db::table)")
     parser.add_argument(
@@ -64,6 +65,8 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
     for name in ("seed", "out", "model", "device"):
         if getattr(args, name) is not None:
             overrides[name] = getattr(args, name)
+    if args.track is not None:
+        overrides["tracking"] = args.track
     for name in ("prompts", "demonstrations", "comparisons"):
         if getattr(args, name) is not None:
             overrides[f"data.{name}"] = getattr(args, name)

@@ -18,6 +18,7 @@ import yaml
 from utils.errors import UserError
 from utils.io import PathLike, convert, field_types, plain, read_text, write_text
 from utils.runtime import DEVICES, ROOT
+from utils.tracking import TRACKERS
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,10 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One run. `model`: directory of the base causal LM. `largest_model`: the largest base, compared when prompted."""
+    """One run. `model`: directory of the base causal LM. `largest_model`: the largest base, compared when prompted.
+
+    tracking: where training stages send a copy of their metrics (none, tensorboard, wandb, ...: utils/tracking.py).
+    """
 
     profile: str = "tiny"
     seed: int = 1
@@ -223,6 +227,7 @@ class Config:
     world: bool = True
     web_documents: int = 20_000
     device: str = "auto"
+    tracking: str = "none"
     data: DataConfig = field(default_factory=DataConfig)
     labelers: LabelerConfig = field(default_factory=LabelerConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
@@ -239,7 +244,7 @@ class Config:
 Section = TypeVar("Section")
 
 PROFILES = ROOT / "configs"
-CHOICES = {"device": DEVICES, "backend": ("own", "trl")}
+CHOICES = {"device": DEVICES, "tracking": TRACKERS, "backend": ("own", "trl")}
 SHARES = ("fraction", "share", "beta1", "beta2", "decay", "lambda", "gae_gamma", "flaw", "nice", "unsure", "confidence")
 
 

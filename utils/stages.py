@@ -25,6 +25,7 @@ from utils.config import Config, save_config
 from utils.errors import UserError
 from utils.io import PathLike, digest, digest_path, disk_errors, read_json, write_json
 from utils.runtime import locate
+from utils.tracking import tracked
 
 STAGE_FILE = "stage.json"
 CONFIG_FILE = "config.yaml"
@@ -83,7 +84,7 @@ class Run:
         unknown = [name for name in only or () if name not in fingerprints]
         if unknown:
             raise UserError(f'There is no stage "{unknown[0]}": use one of {", ".join(fingerprints)}.')
-        with _lock(self.out_dir):
+        with tracked(self.config.tracking, self.out_dir), _lock(self.out_dir):
             for stage in stages:
                 if only is None or stage.name in only:
                     self._require(stage, fingerprints)

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from utils import tracking
 from utils.errors import UserError
 from utils.io import (
     PathLike,
@@ -125,6 +126,7 @@ class TrainingLoop:
             steps = progress(steps, total=self.total_steps, label=self.label, start=self.start)
         before = self._catch_ctrl_c()
         try:
+            tracking.attach(self.accelerator, self.out_dir, self.start)
             for step in steps:
                 self.step = step
                 rank = self.accelerator.process_index
@@ -136,6 +138,7 @@ class TrainingLoop:
                 if self._interrupted:
                     raise KeyboardInterrupt(f"{self.label}: saved after step {done} of {self.total_steps}")
         finally:
+            tracking.detach(self.accelerator)
             if before is not None:
                 signal.signal(signal.SIGINT, before)
 
@@ -194,6 +197,7 @@ class TrainingLoop:
         """Append one record to metrics.jsonl: {"step": step, ...} with numbers or one-element tensors."""
         if self.accelerator.is_main_process:
             append_jsonl(self.out_dir / METRICS, [{"step": step, **metrics}])
+            tracking.send(self.accelerator, self.label, step, metrics)
 
     def finish(self) -> None:
         """Delete the checkpoint. Call it after the trained model is saved, so that no moment is left unprotected."""
