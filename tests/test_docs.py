@@ -15,7 +15,7 @@ import pytest
 
 from utils import docs
 from utils.config import load_config
-from utils.data.formats import load_comparisons, load_demonstrations, load_prompts
+from utils.data.formats import load_comparisons, load_demonstrations, load_prompts, load_texts
 from utils.errors import UserError
 from utils.pipeline import STAGES
 from utils.runtime import python_rng
@@ -167,6 +167,7 @@ LOADERS: dict[str, Callable[[Path], list[Any]]] = {
     "prompts": load_prompts,
     "demonstrations": load_demonstrations,
     "comparisons": load_comparisons,
+    "pretraining": load_texts,
 }
 
 
@@ -177,7 +178,7 @@ def test_examples_of_own_data_load(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"{kind}.jsonl"
     path.write_text(found[1], encoding="utf-8")
     rows = LOADERS[kind](path)
-    assert len(rows) == 2 and len({row.prompt for row in rows}) == 2
+    assert len(rows) == 2 and len({getattr(row, "prompt", row) for row in rows}) == 2
 
 
 def test_scripts_and_stages_of_the_readme_exist() -> None:

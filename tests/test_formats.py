@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.data.formats import Record, assign_splits, load_comparisons, load_demonstrations, load_prompts
+from utils.data.formats import Record, assign_splits, load_comparisons, load_demonstrations, load_prompts, load_texts
 from utils.data.prompts import check_leaks, normalise
 from utils.data.schemas import Comparison
 from utils.errors import UserError
@@ -119,6 +119,13 @@ def test_ids_are_made_from_the_prompt(write) -> None:
 def test_forms_of_a_demonstration(write, row: dict[str, Any]) -> None:
     (demonstration,) = load_demonstrations(write(row | {"labeler": "l3"}))
     assert (demonstration.prompt, demonstration.completion, demonstration.labeler_id) == ("Hi", "Yo", "l3")
+
+
+def test_pretraining_text(write) -> None:
+    path = write({"text": " One. "}, {"document": "Two."}, {"text": ""})
+    assert load_texts(path, 2) == ["One.", "Two."]
+    assert sentence(load_texts, path) == 'mine.jsonl, row 3, field "text": the text is empty: write one or delete the row.'
+    assert sentence(load_texts, write({"txet": "a"})).startswith("mine.jsonl, row 1: no field text or document (did you")
 
 
 def test_columns_give_other_names(write) -> None:

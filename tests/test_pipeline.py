@@ -210,7 +210,7 @@ def test_prompts_demonstrations_and_rankings_of_ones_own_on_a_plain_model(
     plain: Path, own: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [x for name in ("prompts", "demonstrations") for x in (f"--{name}", str(own[name]))]
-    files += ["--comparisons", str(own["rankings"])]
+    files += ["--comparisons", str(own["rankings"]), "--pretraining", str(own["pretraining"])]
     assert execute(capsys, tmp_path / "run", plain, *files) == NAMES
     summary = read_json(tmp_path / "run" / "summary.json")
     assert not [key for key in summary if key.startswith(("gold", "winrate", "parts", "truth"))]

@@ -96,7 +96,7 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def own_files(folder: Path, count: int = 160) -> dict[str, Path]:
-    """The files that a user would bring: prompts, demonstrations, pairs, and rankings of three answers."""
+    """The files that a user would bring: prompts, demonstrations, pairs, rankings of three answers, pretraining text."""
     world = World.load()
     asked = [p for p in make_prompts(world, 9, {"train": count}) if p.prompt.isascii() and p.prompt.strip()]
     asked = list({p.prompt: p for p in asked if len(p.prompt.split()) < 20}.values())[:count]
@@ -111,4 +111,5 @@ def own_files(folder: Path, count: int = 160) -> dict[str, Path]:
             folder / "ranked.jsonl",
             [{"prompt": p, "completions": [b, g, f"{b} {g}"], "ranks": [3, 1, 2]} for p, g, b in rows],
         ),
+        "pretraining": write_lines(folder / "texts.jsonl", [{"text": f"{p} {g}"} for p, g, _ in rows]),
     }

@@ -12,6 +12,7 @@ from utils.io import DISK_FULL
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+OWN_DATA = ("prompts", "demonstrations", "comparisons", "pretraining")
 
 
 def main(run: Callable[[Sequence[str]], Any], arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +50,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="folder or hub name of the base model")
     parser.add_argument("--device", help="auto, cpu, cuda or mps")
     parser.add_argument("--track", metavar="NAME", help="also send metrics to tensorboard, wandb, mlflow, ... (default: none)")
-    for name in ("prompts", "demonstrations", "comparisons"):
+    for name in OWN_DATA:
         parser.add_argument(f"--{name}", metavar="FILE", help=f"your own {name} (jsonl, csv, parquet, file.db::table)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting, such as --set ppo.beta=0.02"
@@ -67,7 +68,7 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
             overrides[name] = getattr(args, name)
     if args.track is not None:
         overrides["tracking"] = args.track
-    for name in ("prompts", "demonstrations", "comparisons"):
+    for name in OWN_DATA:
         if getattr(args, name) is not None:
             overrides[f"data.{name}"] = getattr(args, name)
     for item in args.set:

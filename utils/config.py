@@ -25,7 +25,7 @@ from utils.tracking import TRACKERS
 class DataConfig:
     """Prompts and demonstrations (sec. 3.2, App. A).
 
-    prompts, demonstrations, comparisons: the user's own files; None takes the tiny world's.
+    prompts, demonstrations, comparisons, pretraining: the user's own files; None takes the tiny world's.
     n_sft/n_rm/n_ppo: training prompts of each set (paper, Table 6: 12,725 / 33,207 / 31,144).
     n_valid, n_test: prompts for choices / for final figures only.
     cap_per_user: paper 200 (A.2). dedup_prefix_chars: a common prefix this long makes two prompts duplicates; the
@@ -38,6 +38,7 @@ class DataConfig:
     prompts: str | None = None
     demonstrations: str | None = None
     comparisons: str | None = None
+    pretraining: str | None = None
     n_sft: int = 1500
     n_rm: int = 8000
     n_ppo: int = 4000

@@ -6,6 +6,7 @@ Files: everything `utils.io.read_table` reads (JSONL, CSV, parquet, SQLite, also
 - demonstration: a prompt with `completion` (or `response`, `output`, `answer`); or `messages`, the assistant's last
 - pair: a prompt with `chosen` and `rejected`; or these two as transcripts "\\n\\nHuman: ...\\n\\nAssistant: ..." that
   share a beginning
+- text: a document of pretraining text as `text`
 - K-wise: a prompt with `completions` (list) and `ranks` (list, 1 is best, equal ranks tie) or `best` (index from 0)
 
 A prompt, completion or side of a pair may also be a list of messages with `role` and `content`. A prompt of one user
@@ -53,6 +54,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "use_case": ("use_case", "category"),
     "source": ("source",),
     "split": ("split",),
+    "text": ("text", "document"),
     "ended": ("ended",),
     "policies": ("policies",),
     "ratings": ("ratings",),
@@ -541,3 +543,14 @@ def load_comparisons(path: PathLike, columns: Mapping[str, str] | None = None, s
         )
 
     return _checked(records, [ranking.prompt for ranking in rankings], build, seed)
+
+
+def load_texts(path: PathLike, limit: int | None = None) -> list[str]:
+    """Documents of pretraining text of a file, the first `limit` of them. Raises UserError for one that is empty."""
+    return [record.filled(_required_text(record), "text") for record in read_records(path)[:limit]]
+
+
+def _required_text(record: Record) -> str:
+    if "text" not in record.values:
+        raise record.missing("text")
+    return record.text("text")

@@ -47,6 +47,7 @@ STAGES = (
     Stage(
         "init", init_stage, needs=("base", "demonstrations"),
         settings=lambda c: [c.init, c.data, c.ppo_ptx.ptx_length, c.web_documents],
+        reads=lambda c: [c.data.pretraining],
     ),
     Stage(
         "comparisons", comparisons_stage, needs=("base", "prompts", "labelers", "sft", "init"),
@@ -58,7 +59,10 @@ STAGES = (
     ),
     Stage("sft_select", sft_select_stage, needs=("sft", "reward", "prompts")),
     Stage("ppo", ppo_stage, needs=("init", "reward", "prompts"), settings=lambda c: c.ppo),
-    Stage("ppo_ptx", ppo_ptx_stage, needs=("init", "reward", "prompts"), settings=lambda c: [c.ppo_ptx, c.web_documents]),
+    Stage(
+        "ppo_ptx", ppo_ptx_stage, needs=("init", "reward", "prompts"), settings=lambda c: [c.ppo_ptx, c.web_documents],
+        reads=lambda c: [c.data.pretraining],
+    ),
     Stage(
         "evaluate", evaluate_stage, needs=("base", "sft_select", "init", "ppo", "ppo_ptx", "comparisons", "prompts"),
         settings=lambda c: c.evaluation, reads=lambda c: [c.largest_model],

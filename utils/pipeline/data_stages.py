@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from utils.config import Config
-from utils.data.formats import load_comparisons, load_demonstrations, load_prompts
+from utils.data.formats import load_comparisons, load_demonstrations, load_prompts, load_texts
 from utils.data.prompts import (
     check_leaks,
     clean_prompts,
@@ -83,11 +83,13 @@ def prompts_stage(run: Run, folder: Path) -> None:
 
 
 def check_files(cfg: Config) -> None:
-    """Read the user's demonstrations and rankings, so that what is wrong in them is said before anything is trained."""
+    """Read the user's other files, so that what is wrong in them is said before anything is trained."""
     if cfg.data.demonstrations is not None:
         user_demonstrations(cfg.data.demonstrations)
     if cfg.data.comparisons is not None:
         user_comparisons(cfg.data.comparisons)
+    if cfg.data.pretraining is not None:
+        load_texts(cfg.data.pretraining, cfg.web_documents)
 
 
 def _raw_prompts(cfg: Config) -> list[Prompt]:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.config import PPOConfig
 from utils.data.encoding import encode_completion, encode_prompt
+from utils.data.formats import load_texts
 from utils.data.prompts import token_length
 from utils.data.schemas import Comparison, Prompt
 from utils.io import read_json, read_rows, write_json
@@ -41,8 +42,11 @@ SELECTION_PROMPTS = 400
 
 
 def pretraining_rows(run: Run, length: int) -> Tensor:
-    """Rows (N, length) of the tiny world's web, for the pretraining mix and for PPO-ptx."""
-    return token_rows(load_tokenizer(base_dir(run)), web_texts(run.config.web_documents), length)
+    """Rows (N, length) of the user's documents or of the tiny world's web, for the pretraining mix and for PPO-ptx."""
+    cfg = run.config
+    own = cfg.data.pretraining
+    texts = web_texts(cfg.web_documents) if own is None else load_texts(own, cfg.web_documents)
+    return token_rows(load_tokenizer(base_dir(run)), texts, length)
 
 
 def sft_stage(run: Run, folder: Path) -> None:
