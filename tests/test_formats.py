@@ -434,8 +434,7 @@ def test_given_splits_are_kept_and_checked(write) -> None:
     assert 'the user "u" is in the split "valid" here and in "train" in row 1' in sentence(load_prompts, path)
     path = write({"prompt": "x", "split": "train"}, {"prompt": "y"})
     assert sentence(load_prompts, path) == (
-        "mine.jsonl, row 2: split empty here but not in other rows: write one of train, valid, test, or leave the "
-        "column out."
+        "mine.jsonl, row 2: split empty here but not in other rows: write one of train, valid, test, or leave the column out."
     )
 
 

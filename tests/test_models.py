@@ -44,9 +44,7 @@ def test_a_hub_name_without_a_network_is_one_sentence(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("addresses", [[("address",)], OSError("no name service")])
-def test_the_hub_counts_as_reachable_if_its_name_resolves(
-    addresses: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_hub_counts_as_reachable_if_its_name_resolves(addresses: object, monkeypatch: pytest.MonkeyPatch) -> None:
     def look_up(*_: object) -> object:
         if isinstance(addresses, OSError):
             raise addresses
@@ -62,9 +60,7 @@ def test_the_hub_counts_as_reachable_if_its_name_resolves(
     models._hub_is_reachable.cache_clear()
 
 
-def test_a_hub_name_is_loaded_from_the_hubs_copy(
-    policy_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_hub_name_is_loaded_from_the_hubs_copy(policy_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[dict] = []
 
     def copy(name: str, **kwargs: object) -> str:
@@ -173,9 +169,7 @@ def gpt2_like(broken: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     small.save_pretrained(broken)
 
 
-def test_gpt2_gets_its_own_end_and_padding_token(
-    broken: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
-) -> None:
+def test_gpt2_gets_its_own_end_and_padding_token(broken: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     gpt2_like(broken, tokenizer)
     new_tokenizer, model = models.load_base(broken)
     assert (new_tokenizer.bos_token, new_tokenizer.eos_token, new_tokenizer.pad_token) == (
@@ -193,9 +187,7 @@ def test_gpt2_gets_its_own_end_and_padding_token(
     torch.testing.assert_close(again(ids).logits, model(ids).logits)
 
 
-def test_everything_is_float32_eval_and_without_dropout(
-    broken: Path, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_everything_is_float32_eval_and_without_dropout(broken: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     gpt2_like(broken, tokenizer)
     half = GPT2LMHeadModel.from_pretrained(broken, dtype=torch.bfloat16)
     half.save_pretrained(broken)
@@ -275,9 +267,7 @@ def test_a_new_policy_depends_on_its_seed_alone() -> None:
     assert models.count_parameters(a) == sum(p.numel() for p in a.parameters())
 
 
-def test_models_of_different_vocabulary_do_not_go_together(
-    tokenizer: PreTrainedTokenizerBase, policy_dir: Path
-) -> None:
+def test_models_of_different_vocabulary_do_not_go_together(tokenizer: PreTrainedTokenizerBase, policy_dir: Path) -> None:
     other = models.load_tokenizer(policy_dir)
     models.check_same_vocabulary(tokenizer, "a", other, "b")
     other.add_tokens(["new"])

@@ -156,9 +156,7 @@ def test_the_reward_is_read_at_the_end_token_and_tells_ended_from_cut_off(actors
         assert len({actors.pad_id, eos, bos}) == 3
 
 
-def test_the_value_model_starts_as_the_reward_model(
-    actors: ppo.Actors, prompts: list[list[int]]
-) -> None:
+def test_the_value_model_starts_as_the_reward_model(actors: ppo.Actors, prompts: list[list[int]]) -> None:
     """The value one token after the response, read by the reward model, is the response's score."""
     for a, b in zip(actors.value.parameters(), actors.reward.parameters(), strict=True):
         assert torch.equal(a, b) and a.requires_grad and not b.requires_grad
@@ -266,9 +264,7 @@ def trl_policy_and_value_gradient(
     return gradients(actors.policy), value_gradients
 
 
-def test_one_step_has_the_gradient_of_trls_published_formulas(
-    actors: ppo.Actors, prompts: list[list[int]]
-) -> None:
+def test_one_step_has_the_gradient_of_trls_published_formulas(actors: ppo.Actors, prompts: list[list[int]]) -> None:
     cfg = replace(CFG, temperature=0.9)
     experience = collect(actors, prompts, cfg)
     with torch.no_grad():  # off the point where every ratio is 1 and nothing is clipped
@@ -354,9 +350,7 @@ def test_the_policy_rate_warms_up_over_the_first_policy_rounds() -> None:
     assert [ppo.policy_learning_rate(r, cfg) for r in (3, 8, 13, 30)] == pytest.approx([0.1, 0.55, 1.0, 1.0])
 
 
-def test_value_only_rounds_leave_the_policy_alone(
-    actors: ppo.Actors, prompts: list[list[int]], tmp_path: Path
-) -> None:
+def test_value_only_rounds_leave_the_policy_alone(actors: ppo.Actors, prompts: list[list[int]], tmp_path: Path) -> None:
     before = [p.detach().clone() for p in actors.policy.parameters()]
     value_before = [p.detach().clone() for p in actors.value.parameters()]
     experience = collect(actors, prompts)
@@ -373,9 +367,7 @@ def test_value_only_rounds_leave_the_policy_alone(
 def test_the_glossary_explains_exactly_what_is_logged(
     policy_dir: Path, reward_dir: Path, ptx_rows: Tensor, tmp_path: Path
 ) -> None:
-    records = run(
-        tmp_path, policy_dir, reward_dir, replace(CFG, gamma_ptx=0.5), ptx_rows=ptx_rows, evaluate=lambda model: 1.0
-    )
+    records = run(tmp_path, policy_dir, reward_dir, replace(CFG, gamma_ptx=0.5), ptx_rows=ptx_rows, evaluate=lambda model: 1.0)
     assert [record["step"] for record in records] == list(range(CFG.rounds))
     assert {key for record in records for key in record} == set(ppo.GLOSSARY)
     assert all(math.isfinite(value) for record in records for value in record.values())
@@ -424,7 +416,12 @@ def test_processes_share_a_round_and_all_get_the_whole(actors: ppo.Actors, promp
 
     def one_process(rank: int) -> ppo.Experience:
         return ppo.collect_round(
-            actors, chosen, seeds, CFG, DATA.max_response_tokens, ThreadAccelerator(rank)  # type: ignore[arg-type]
+            actors,
+            chosen,
+            seeds,
+            CFG,
+            DATA.max_response_tokens,
+            ThreadAccelerator(rank),  # type: ignore[arg-type]
         )
 
     with ThreadPoolExecutor(2) as pool:
@@ -492,9 +489,7 @@ run(*map(Path, sys.argv[2:5]), replace(CFG, rounds=25), checkpoint_every=1)
 
 
 @pytest.mark.slow
-def test_kill_minus_nine_at_a_random_moment_and_resume(
-    policy_dir: Path, reward_dir: Path, tmp_path: Path
-) -> None:
+def test_kill_minus_nine_at_a_random_moment_and_resume(policy_dir: Path, reward_dir: Path, tmp_path: Path) -> None:
     cfg = replace(CFG, rounds=25)
     whole = run(tmp_path / "whole", policy_dir, reward_dir, cfg)
     folder = tmp_path / "killed"
@@ -550,9 +545,7 @@ def test_two_processes_train_the_same_policy_as_one(
         torch.testing.assert_close(a[name], b[name], atol=2e-3, rtol=1e-2, msg=name)
 
 
-def test_bad_settings_are_refused_with_the_remedy(
-    policy_dir: Path, reward_dir: Path, ptx_rows: Tensor, tmp_path: Path
-) -> None:
+def test_bad_settings_are_refused_with_the_remedy(policy_dir: Path, reward_dir: Path, ptx_rows: Tensor, tmp_path: Path) -> None:
     def fails(message: str, cfg: PPOConfig = CFG, prompts: list[str] = TEXTS, ptx: Tensor | None = None) -> None:
         with pytest.raises(UserError, match=message):
             ppo.train_ppo(tmp_path, policy_dir, reward_dir, prompts, cfg, DATA, SEED, ptx)

@@ -174,9 +174,7 @@ def test_reward_is_read_at_the_end_token_and_tells_ended_from_cut_off(reward_mod
     assert (got[0] - got[1]).abs() > 0.01
 
 
-def test_score_in_several_batches_keeps_the_order(
-    reward_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_score_in_several_batches_keeps_the_order(reward_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     sequences = [[5 + i] * (1 + (7 * i) % 11) for i in range(20)]
     with torch.no_grad():
         one = score(reward_model, sequences)

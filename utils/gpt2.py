@@ -97,10 +97,7 @@ class Decoder:
         self.wte, self.wpe, self.head = trunk.wte.weight, trunk.wpe.weight, model.lm_head.weight.t()
         self.final = (trunk.ln_f.weight, trunk.ln_f.bias)
         self.layers = [
-            tuple(
-                (part.weight, part.bias)
-                for part in (b.ln_1, b.attn.c_attn, b.attn.c_proj, b.ln_2, b.mlp.c_fc, b.mlp.c_proj)
-            )
+            tuple((part.weight, part.bias) for part in (b.ln_1, b.attn.c_attn, b.attn.c_proj, b.ln_2, b.mlp.c_fc, b.mlp.c_proj))
             for b in trunk.h
         ]
         total = width + max_new_tokens
@@ -159,9 +156,7 @@ class Decoder:
         shape = (self.width,)
         mask = None if start else self._prompt_mask(width)
         x = (F.embedding(ids, self.wte) + F.embedding(positions, self.wpe)).view(batch * width, -1)
-        for ((w1, b1), (wa, ba), (wo, bo), (w2, b2), (wf, bf), (wg, bg)), cache in zip(
-            self.layers, self.cache, strict=True
-        ):
+        for ((w1, b1), (wa, ba), (wo, bo), (w2, b2), (wf, bf), (wg, bg)), cache in zip(self.layers, self.cache, strict=True):
             qkv = torch.addmm(ba, F.layer_norm(x, shape, w1, b1, self.eps), wa)
             qkv = qkv.view(batch, width, 3, self.heads, self.size)
             cache[:, :, :, start:end] = qkv[:, :, 1:].permute(2, 0, 3, 1, 4)

@@ -164,14 +164,21 @@ def write_rows(path: PathLike, rows: Iterable[Any]) -> None:
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
+def stored(path: PathLike) -> Path:
+    """`path`, or `path`.gz if only that is there."""
+    packed = Path(f"{path}.gz")
+    return packed if not Path(path).exists() and packed.exists() else Path(path)
+
+
 def read_bytes(path: PathLike) -> bytes:
-    """Content of a file, uncompressed if its name ends in .gz.
+    """Content of a file (see `stored`), uncompressed if its name ends in .gz.
 
     Raises UserError if the file is missing, is a folder, cannot be read, or is truncated gzip.
     """
     try:
-        content = Path(path).read_bytes()
-        return gzip.decompress(content) if str(path).endswith(".gz") else content
+        place = stored(path)
+        content = place.read_bytes()
+        return gzip.decompress(content) if place.name.endswith(".gz") else content
     except FileNotFoundError:
         raise UserError(f"The file {path} does not exist: check the path.") from None
     except IsADirectoryError:

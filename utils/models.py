@@ -242,9 +242,7 @@ def check_same_vocabulary(
 ) -> None:
     """Raise UserError if two models that read the same token ids have different vocabularies."""
     if tokenizer.get_vocab() != other.get_vocab() or tokenizer.eos_token_id != other.eos_token_id:
-        raise UserError(
-            f"{other_path}: its vocabulary differs from that of {path}; train both models from the same base."
-        )
+        raise UserError(f"{other_path}: its vocabulary differs from that of {path}; train both models from the same base.")
 
 
 def context_length(model: PreTrainedModel) -> int | None:

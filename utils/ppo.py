@@ -147,9 +147,7 @@ def reward_scores(reward: PreTrainedModel, rollout: Rollout, stops: Sequence[int
     return score(reward, [reward_input(prompt, response, stops, eos_id) for prompt, response in pairs])
 
 
-def build_experience(
-    rollout: Rollout, scores: Tensor, ref_logprobs: Tensor, values: Tensor, cfg: PPOConfig
-) -> Experience:
+def build_experience(rollout: Rollout, scores: Tensor, ref_logprobs: Tensor, values: Tensor, cfg: PPOConfig) -> Experience:
     """Rewards with the KL penalty, advantages and returns from what the four models said of the responses."""
     mask = rollout.response_mask
     rewards = penalised_rewards(scores, rollout.logprobs, ref_logprobs, mask, cfg.beta)
@@ -250,9 +248,7 @@ def ptx_loss(policy: PreTrainedModel, rows: Tensor, pad_id: int) -> Tensor:
     return -masked_mean(sequence_logprobs(policy, rows, mask, mask)[:, 1:], mask[:, 1:])
 
 
-def draw_ptx_rows(
-    ptx_rows: Tensor, episodes: int, cfg: PPOConfig, generator: torch.Generator, processes: int = 1
-) -> Tensor:
+def draw_ptx_rows(ptx_rows: Tensor, episodes: int, cfg: PPOConfig, generator: torch.Generator, processes: int = 1) -> Tensor:
     """`ptx_rows_per_episode` rows for each of `episodes`, drawn with replacement from (N, T); as many each process."""
     count = max(1, round(cfg.ptx_rows_per_episode * episodes))
     count = math.ceil(count / processes) * processes
@@ -353,9 +349,7 @@ def _n_tokens(experience: Experience) -> int:
     return int(experience.rollout.response_mask.sum())
 
 
-def _summary(
-    steps: Sequence[dict[str, float]], lr: float, cfg: PPOConfig, accelerator: Accelerator
-) -> dict[str, float]:
+def _summary(steps: Sequence[dict[str, float]], lr: float, cfg: PPOConfig, accelerator: Accelerator) -> dict[str, float]:
     """Means over the minibatches of a round and over the processes; the ratio only of the first minibatch."""
     summary = {name: math.fsum(step[name] for step in steps) / len(steps) for name in steps[0]}
     if "ratio" in summary:
@@ -408,9 +402,7 @@ def _check(prompts: Sequence[str], cfg: PPOConfig, ptx_rows: Tensor | None, limi
     if cfg.gamma_ptx > 0 and (ptx_rows is None or not len(ptx_rows)):
         raise UserError("ppo: gamma_ptx is above 0 but there is no pretraining text; give some or set it to 0.")
     if cfg.gamma_ptx > 0 and ptx_rows is not None and limit is not None and ptx_rows.shape[1] > limit:
-        raise UserError(
-            f"ppo: ptx_length is {ptx_rows.shape[1]} but the model's context is {limit}; lower ppo.ptx_length."
-        )
+        raise UserError(f"ppo: ptx_length is {ptx_rows.shape[1]} but the model's context is {limit}; lower ppo.ptx_length.")
 
 
 def process_device(device: torch.device | str) -> torch.device:

@@ -259,9 +259,7 @@ def _spread(flat: Tensor, mask: Tensor) -> Tensor:
     return flat.new_zeros(mask.numel()).index_copy(0, index, flat).view(mask.shape)
 
 
-def join(
-    prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def join(prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Right-padded ids (B, S), mask (B, S) and targets (B, S): prompts followed directly by their responses.
 
     Positions then count from 0 in every row and causal attention alone hides the padding, so log-probs do not depend on

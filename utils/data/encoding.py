@@ -28,9 +28,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, data_cfg: Dat
     return encode_text(tokenizer, prompt + data_cfg.prompt_suffix)
 
 
-def encode_completion(
-    tokenizer: PreTrainedTokenizerBase, completion: str, ended: bool, data_cfg: DataConfig
-) -> list[int]:
+def encode_completion(tokenizer: PreTrainedTokenizerBase, completion: str, ended: bool, data_cfg: DataConfig) -> list[int]:
     """Response ids: `completion_prefix + completion`, then the end token if the completion ended itself.
 
     At most `data_cfg.max_response_tokens` ids, as in sampling; a longer completion is cut and so loses its end token.

@@ -384,9 +384,7 @@ def check_ids(records: Sequence[Record], ids: Sequence[str], prompts: Sequence[s
             )
 
 
-def _checked(
-    records: Sequence[Record], prompts: Sequence[str], build: Callable[[int, str, str], T], seed: int
-) -> list[T]:
+def _checked(records: Sequence[Record], prompts: Sequence[str], build: Callable[[int, str, str], T], seed: int) -> list[T]:
     """`build(row index, prompt id, split)` for every row, after the checks over all rows."""
     ids = [id_of(record, prompt) for record, prompt in zip(records, prompts, strict=True)]
     check_ids(records, ids, prompts)
@@ -503,9 +501,7 @@ def _report_left_out(path: PathLike, records: Sequence[Record], rankings: Sequen
     for problem in (TIED, SILENT):
         rows = [record.number for record, ranking in zip(records, rankings, strict=True) if ranking.problem == problem]
         if rows:
-            log.warning(
-                "%s: left out %d of %d rows %s (first: row %d).", path, len(rows), len(records), problem, rows[0]
-            )
+            log.warning("%s: left out %d of %d rows %s (first: row %d).", path, len(rows), len(records), problem, rows[0])
     if all(ranking.problem for ranking in rankings):
         raise UserError(
             f"{path}: no row says which completion is better, as in all {len(records)} rows the completions are tied, "

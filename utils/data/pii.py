@@ -55,9 +55,7 @@ _SECRET = r"(?:access_?token|token|api_?key|key|auth|sig|signature|secret|sessio
 # In the order in which overlapping findings are resolved: the first kind wins.
 PATTERNS: dict[str, tuple[re.Pattern[str], Callable[[str], bool] | None]] = {
     "url_token": (
-        re.compile(
-            rf"\bhttps?://(?:[^\s/@:]+:[^\s/@]+@\S+|\S{{1,2000}}[?&#;]{_SECRET}=[^\s&]{{4,}}\S*)", re.IGNORECASE
-        ),
+        re.compile(rf"\bhttps?://(?:[^\s/@:]+:[^\s/@]+@\S+|\S{{1,2000}}[?&#;]{_SECRET}=[^\s&]{{4,}}\S*)", re.IGNORECASE),
         None,
     ),
     "api_key": (
@@ -68,9 +66,7 @@ PATTERNS: dict[str, tuple[re.Pattern[str], Callable[[str], bool] | None]] = {
         None,
     ),
     "password": (
-        re.compile(
-            r"\b(?:api[ _-]?key|password|passwd|secret)(?:\s*[:=]|\s+is:?)\s*[\"']?(?=\S*[0-9])\S{6,}", re.IGNORECASE
-        ),
+        re.compile(r"\b(?:api[ _-]?key|password|passwd|secret)(?:\s*[:=]|\s+is:?)\s*[\"']?(?=\S*[0-9])\S{6,}", re.IGNORECASE),
         None,
     ),
     "email": (re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b"), None),

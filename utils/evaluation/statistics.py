@@ -102,9 +102,7 @@ def _vector(values: Numbers, name: str = "values") -> npt.NDArray[np.float64]:
 def _pair(a: Numbers, b: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     first, second = _vector(a, "first"), _vector(b, "second")
     if first.size != second.size:
-        raise UserError(
-            f"paired comparison: {first.size} values against {second.size}; give both policies the same prompts."
-        )
+        raise UserError(f"paired comparison: {first.size} values against {second.size}; give both policies the same prompts.")
     return first, second
 
 

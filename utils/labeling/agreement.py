@@ -61,9 +61,7 @@ def stack_rankings(rankings: Rankings) -> IntArray:
     if isinstance(rankings, np.ndarray):
         return rankings
     if len({len(one) for one in rankings}) != 1:
-        raise UserError(
-            "agreement: the labelers' lists differ in length, give one ranking (or None) per prompt to each."
-        )
+        raise UserError("agreement: the labelers' lists differ in length, give one ranking (or None) per prompt to each.")
     n_prompts = len(rankings[0])
     widths = [{len(np.atleast_1d(r)) for one in rankings if (r := one[p]) is not None} for p in range(n_prompts)]
     wrong = next((p for p, width in enumerate(widths) if len(width) > 1), None)

@@ -47,9 +47,7 @@ def check_parts(parts: ArrayLike, where: str) -> FloatArray:
     if array.ndim != 2 or array.shape[1] != len(PARTS):
         raise UserError(f"{where}: part scores have shape {array.shape}, give one row of {len(PARTS)} per completion.")
     if not np.all((array >= 0.0) & (array <= 1.0)):
-        raise UserError(
-            f"{where}: part scores must lie in [0, 1], score the completions with utils.world.rubric.score."
-        )
+        raise UserError(f"{where}: part scores must lie in [0, 1], score the completions with utils.world.rubric.score.")
     return array
 
 

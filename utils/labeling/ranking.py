@@ -25,9 +25,7 @@ def completion_names(completions: Sequence[str], ended: Sequence[bool] | None = 
     """Names under which a labeler knows completions: the text, and whether it ended itself."""
     ends = [True] * len(completions) if ended is None else ended
     if len(ends) != len(completions):
-        raise UserError(
-            f"labeling: {len(ends)} values of `ended` for {len(completions)} completions, give one for each."
-        )
+        raise UserError(f"labeling: {len(ends)} values of `ended` for {len(completions)} completions, give one for each.")
     return [f"{text}{'' if end else ' [cut off]'}" for text, end in zip(completions, ends, strict=True)]
 
 
@@ -39,9 +37,7 @@ def assign(labelers: Sequence[SimulatedLabeler], prompt_ids: Sequence[str], seed
     return np.argsort(uniforms(seeds, len(labelers)), axis=1)[:, :m]
 
 
-def rank_all(
-    labelers: Sequence[SimulatedLabeler], material: Items | Sequence[ArrayLike], phase: str, seed: int
-) -> IntArray:
+def rank_all(labelers: Sequence[SimulatedLabeler], material: Items | Sequence[ArrayLike], phase: str, seed: int) -> IntArray:
     """Dense ranks (L, P, K) of every labeler on every prompt; 0 where a prompt has fewer completions."""
     items = as_items(material)
     seen = look_at_all(labelers, items, seed)

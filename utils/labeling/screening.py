@@ -134,9 +134,7 @@ def screen(
     topic that nobody hired covers, the best candidate who names it is taken first.
     """
     if cfg.n_hired > len(candidates):
-        raise UserError(
-            f"screening: {cfg.n_hired} to hire from {len(candidates)} candidates, raise labelers.n_candidates."
-        )
+        raise UserError(f"screening: {cfg.n_hired} to hire from {len(candidates)} candidates, raise labelers.n_candidates.")
     scores = np.stack(
         [
             flagging_agreement(candidates, material, seed),
@@ -182,9 +180,7 @@ def _hire(candidates: Sequence[SimulatedLabeler], order: list[int], miss: FloatA
     return {*hired, *rest[: n - len(hired)]}
 
 
-def _summary(
-    rows: Sequence[ScreeningRow], people: Sequence[SimulatedLabeler]
-) -> dict[str, float | int | dict[str, int]]:
+def _summary(rows: Sequence[ScreeningRow], people: Sequence[SimulatedLabeler]) -> dict[str, float | int | dict[str, int]]:
     """Counts for the report; caught = share of the unreliable candidates who were not hired."""
     unreliable = [row for row in rows if not row.reliable]
     failed = Counter(name for row in rows for name in row.failed)

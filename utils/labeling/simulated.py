@@ -119,9 +119,7 @@ class SimulatedLabeler:
         raised = flags([self], items, seen)[0]
         return {name: raised[:, f] for f, name in enumerate(FLAGS)}
 
-    def _look(
-        self, parts: ArrayLike, seed: int, prompt: Prompt | None, names: Sequence[str] | None
-    ) -> tuple[Items, Seen]:
+    def _look(self, parts: ArrayLike, seed: int, prompt: Prompt | None, names: Sequence[str] | None) -> tuple[Items, Seen]:
         items = make_items([parts], None if prompt is None else [prompt], None if names is None else [names])
         first = np.zeros(1, dtype=np.int64)
         return items, look([self], items, first, first, seed)

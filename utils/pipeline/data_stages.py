@@ -23,7 +23,7 @@ from utils.data.prompts import (
 )
 from utils.data.schemas import SPLITS, Comparison, Demonstration, Prompt
 from utils.errors import UserError
-from utils.io import read_rows, write_json, write_rows
+from utils.io import read_rows, stored, write_json, write_rows
 from utils.labeling import (
     FINAL_EVALUATION,
     TRAINING,
@@ -222,7 +222,7 @@ def write_demonstrations(run: Run, prompts: Sequence[Prompt]) -> list[Demonstrat
 
 def load_demonstration_set(run: Run, split: str) -> list[Demonstration]:
     """Demonstrations of "train" or "valid"; the user's file may have none of the latter."""
-    path = run.path("demonstrations") / f"{split}.jsonl"
+    path = stored(run.path("demonstrations") / f"{split}.jsonl")
     return read_rows(path, Demonstration) if path.stat().st_size else []
 
 

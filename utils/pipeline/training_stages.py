@@ -17,7 +17,7 @@ from utils.data.encoding import encode_completion, encode_prompt
 from utils.data.formats import load_texts
 from utils.data.prompts import token_length
 from utils.data.schemas import Comparison, Prompt
-from utils.io import read_json, read_rows, write_json
+from utils.io import read_json, read_rows, stored, write_json
 from utils.models import load_reward, load_tokenizer
 from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import init_dir, load_demonstration_set, load_set
@@ -84,7 +84,7 @@ def reward_stage(run: Run, folder: Path) -> None:
     for name, split in (("demo_mean", "train"), ("demo_mean_valid", "valid")):
         rows = load_demonstration_set(run, split)
         result[name] = _mean(score_demonstrations(model, tokenizer, rows, cfg.data))
-    if (run.path("comparisons") / "test_heldout.jsonl").exists():
+    if stored(run.path("comparisons") / "test_heldout.jsonl").exists():
         held_out = evaluate_reward(model, tokenizer, load_comparison_set(run, "test_heldout"), cfg.data)
         result["heldout_labelers"] = {k: held_out[k] for k in ("accuracy", "accuracy_se", "pairs")}
         result |= _gold_accuracy(run, model, tokenizer)

@@ -1,0 +1,25 @@
+"""Copy what the notebooks need of a finished run into data/lessons, with a manifest and a data card."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import _bootstrap  # noqa: F401  (first: makes `utils` ours)
+
+from utils.cli import main
+from utils.lessons import FOLDER, ship
+
+
+def run(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", required=True, type=Path, help="folder of a finished run of the tiny profile")
+    args = parser.parse_args(arguments)
+    found = ship(args.run)
+    print(f"{FOLDER}: {len(found['files'])} files, {found['bytes'] / 1e6:.1f} MB, digest {found['digest'][:12]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(run))
