@@ -31,7 +31,17 @@ from utils.errors import UserError
 from utils.io import read_json, read_jsonl, read_tensors
 from utils.models import load_policy, load_reward, save_model
 from utils.prompt_sharing import can_share, pack, shared_prompt_scores
-from utils.reward import Group, encode_comparisons, kwise_step, score_comparisons, train_reward
+from utils.reward import (
+    Group,
+    as_pairs,
+    batch_elements,
+    encode_comparisons,
+    fit,
+    forward_rows,
+    kwise_step,
+    score_comparisons,
+    train_reward,
+)
 from utils.reward_metrics import calibration, calibration_error, clustered_mean, pair_accuracy, rank_values
 from utils.rollout import score
 
@@ -112,6 +122,50 @@ def test_kwise_step_equals_brute_force_over_pairs(model: PreTrainedModel, groups
     expected, step = brute_force(model, groups), kwise_step(model, groups, PAD, DEVICE)
     torch.testing.assert_close(step.loss, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradient(model, step.loss), gradient(model, expected), rtol=1e-3, atol=1e-6)
+
+
+def strict_groups(*ks: int) -> list[Group]:
+    """Rankings without ties of K completions each."""
+    return [Group([3], [[4 + i, 1] for i in range(k)], list(range(k)), list(range(1, k + 1))) for k in ks]
+
+
+def test_rankings_of_4_5_6_are_15_rows_and_their_pairs_62() -> None:
+    groups = strict_groups(4, 5, 6)
+    assert (forward_rows(groups), len(as_pairs(groups)), forward_rows(as_pairs(groups))) == (15, 31, 62)
+
+
+def test_pairs_keep_every_preference_and_no_tie(model: PreTrainedModel, groups: list[Group]) -> None:
+    """The mean over a ranking's pairs as elements of their own is Eq. 1 of that ranking."""
+    for group in groups:
+        whole, pairs = kwise_step(model, [group], PAD, DEVICE), kwise_step(model, as_pairs([group]), PAD, DEVICE)
+        torch.testing.assert_close(pairs.loss, whole.loss, rtol=1e-5, atol=1e-6)
+    assert as_pairs([Group([3], [[4]], [0, 0], [1, 2])]) == [Group([3], [[4]], [0, 0], [1, 2])], "one text, two ranks"
+    assert as_pairs([Group([3], [[4], [5]], [0, 1], [1, 1])]) == []
+
+
+def test_pairs_take_as_many_steps_as_rankings() -> None:
+    groups = strict_groups(4, 5, 6, 5)
+    assert batch_elements(groups, CFG) == (groups, 2)
+    pairs, per_step = batch_elements(groups, replace(CFG, element="pair"))
+    assert (len(pairs), per_step) == (41, 20)
+    assert batch_elements([Group([3], [[4], [5]], [0, 1], [1, 1])], replace(CFG, element="pair")) == ([], 2)
+
+
+@pytest.mark.parametrize("element", ["prompt", "pair"])
+def test_fit_logs_held_out_loss_as_evaluated_after_that_step(
+    element: str, reward_model: PreTrainedModel, groups: list[Group], tmp_path: Path
+) -> None:
+    cfg = replace(CFG, element=element, epochs=2)
+    loop = fit(tmp_path, reward_model, groups, cfg, 7, PAD, "x", valid=groups[:3], valid_per_epoch=1)
+    loop.finish()
+    rows = [row for row in read_jsonl(tmp_path / "metrics.jsonl") if "valid_loss" in row]
+    assert [row["passes"] for row in rows] == [1.0, 2.0]
+    shift = reward_model.config.reward_shift
+    reward_model.config.reward_shift = shift + 1.0  # Eq. 1 does not see a shift
+    with torch.no_grad():
+        after = kwise_step(reward_model, groups[:3], PAD, DEVICE)
+    assert rows[-1]["valid_loss"] == pytest.approx(float(after.loss), rel=1e-4)
+    assert rows[-1]["valid_accuracy"] == pytest.approx(float(after.accuracy))
 
 
 def test_each_distinct_completion_is_forwarded_once(

@@ -137,8 +137,10 @@ class RewardConfig:
     """Reward model (Eq. 1, C.2).
 
     epochs: paper 1. learning_rate: paper 9e-6 (6B), cosine to 0.1. prompts_per_step: paper 64 distinct prompts.
-    read: where the reward is read; "end" = the last token of the response, as in the paper. cv_groups, cv_prompts:
-    cross-validation over groups of labelers (paper: 5 groups, 4.1); cv_prompts training prompts a fold.
+    element: what one element of a batch is: "prompt", a whole ranking (the paper), or "pair", one pair of it (the
+    shuffled pairs that the paper found to overfit, footnote 5). read: where the reward is read; "end" = the last token
+    of the response, as in the paper. cv_groups, cv_prompts: cross-validation over groups of labelers (paper: 5 groups,
+    4.1); cv_prompts training prompts a fold.
     """
 
     epochs: int = 2
@@ -149,6 +151,7 @@ class RewardConfig:
     adam_beta1: float = 0.9
     adam_beta2: float = 0.95
     max_grad_norm: float = 1.0
+    element: str = "prompt"
     read: str = "end"
     cv_groups: int = 5
     cv_prompts: int = 400
@@ -245,7 +248,7 @@ class Config:
 Section = TypeVar("Section")
 
 PROFILES = ROOT / "configs"
-CHOICES = {"device": DEVICES, "tracking": TRACKERS, "backend": ("own", "trl")}
+CHOICES = {"device": DEVICES, "tracking": TRACKERS, "backend": ("own", "trl"), "element": ("prompt", "pair")}
 SHARES = ("fraction", "share", "beta1", "beta2", "decay", "lambda", "gae_gamma", "flaw", "nice", "unsure", "confidence")
 
 

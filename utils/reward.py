@@ -7,6 +7,7 @@ cut off at. So the model can tell the two apart.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -179,6 +180,36 @@ def usable(groups: Sequence[Group]) -> list[Group]:
     return [group for group in groups if len(set(group.ranks)) > 1]
 
 
+def as_pairs(groups: Sequence[Group]) -> list[Group]:
+    """Every pair that is not tied as a group of its own: the data set of shuffled pairs of footnote 5 (sec. 3.5)."""
+    pairs = []
+    for group in groups:
+        for i, j in itertools.combinations(range(len(group.which)), 2):
+            if group.ranks[i] != group.ranks[j]:
+                rows = list(dict.fromkeys((group.which[i], group.which[j])))
+                which = [rows.index(group.which[i]), rows.index(group.which[j])]
+                pairs.append(Group(group.prompt, [group.responses[r] for r in rows], which, [group.ranks[i], group.ranks[j]]))
+    return pairs
+
+
+def forward_rows(groups: Sequence[Group]) -> int:
+    """Sequences that one pass over the groups sends through the model: one for each distinct response of each group."""
+    return sum(len(group.responses) for group in groups)
+
+
+def batch_elements(groups: Sequence[Group], cfg: RewardConfig) -> tuple[list[Group], int]:
+    """Batch elements that have a pair, and how many of them make a step.
+
+    `cfg.element` "prompt": a ranking each, `prompts_per_step` of them. "pair": a pair each, as many as that number of
+    rankings holds on average, so that both ways take the same number of steps over the same number of pairs.
+    """
+    groups = usable(groups)
+    if cfg.element == "prompt" or not groups:
+        return groups, cfg.prompts_per_step
+    pairs = as_pairs(groups)
+    return pairs, max(1, round(cfg.prompts_per_step * len(pairs) / len(groups)))
+
+
 def shard(batch: Sequence[Group], rank: int, world: int) -> tuple[Sequence[Group], float]:
     """Prompts of process `rank` of `world`, and the weight of their mean loss.
 
@@ -225,20 +256,23 @@ def fit(
     seed: int,
     pad_id: int,
     fingerprint: str,
+    valid: Sequence[Group] = (),
+    valid_per_epoch: int = 4,
 ) -> TrainingLoop:
     """Train `model` in place: AdamW, cosine to `final_lr_fraction` without warmup, `prompts_per_step` prompts a step.
 
-    Returns the loop, to be finished when the model is saved.
+    valid: rankings whose loss and accuracy are logged about `valid_per_epoch` times an epoch, with the passes over the
+    training data done until then. Returns the loop, to be finished when the model is saved.
     """
     if cfg.read != "end":
         raise UserError(f'reward.read is "{cfg.read}": only "end", the last token of the answer, is known.')
-    groups = usable(groups)
-    if not groups:
+    elements, per_step = batch_elements(groups, cfg)
+    if not elements:
         raise UserError(
             f"None of the comparisons in {Path(out_dir).name} has two completions of different rank: rankings that tie "
             "everything teach nothing, so give others."
         )
-    per_epoch = -(-len(groups) // cfg.prompts_per_step)
+    per_epoch = -(-len(elements) // per_step)
     total = cfg.epochs * per_epoch
     betas = (cfg.adam_beta1, cfg.adam_beta2)
     loop = TrainingLoop(
@@ -252,11 +286,12 @@ def fit(
         checkpoint_every=max(1, total // 10),
     )
     device, rank, world = loop.accelerator.device, loop.accelerator.process_index, loop.accelerator.num_processes
+    every = max(1, per_epoch // valid_per_epoch)
     model.train()
     for step in loop:
         epoch, index = divmod(step, per_epoch)
-        order = torch.randperm(len(groups), generator=torch_generator(seed, "reward", "epoch", epoch)).tolist()
-        batch = [groups[i] for i in order[index * cfg.prompts_per_step : (index + 1) * cfg.prompts_per_step]]
+        order = torch.randperm(len(elements), generator=torch_generator(seed, "reward", "epoch", epoch)).tolist()
+        batch = [elements[i] for i in order[index * per_step : (index + 1) * per_step]]
         share, weight = shard(batch, rank, world)
         done = kwise_step(loop.models["reward"], share, pad_id, device)
         loss = done.loss * weight
@@ -264,9 +299,19 @@ def fit(
         rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
         norm = loop.optimizer_step("reward", lr=rate, max_grad_norm=cfg.max_grad_norm)
         mean = loop.accelerator.reduce(loss.detach(), reduction="mean")
-        loop.log(step, loss=mean, accuracy=done.accuracy, lr=rate, grad_norm=norm)
+        now = valid and ((index + 1) % every == 0 or index + 1 == per_epoch)
+        held_out = {"passes": (step + 1) / per_epoch, **_held_out(model, valid, pad_id)} if now else {}
+        loop.log(step, loss=mean, accuracy=done.accuracy, lr=rate, grad_norm=norm, **held_out)
     model.eval()
     return loop
+
+
+def _held_out(model: PreTrainedModel, groups: Sequence[Group], pad_id: int) -> dict[str, float]:
+    """valid_loss (Eq. 1, mean over prompts) and valid_accuracy of encoded rankings."""
+    with torch.no_grad():
+        scores = _score_encoded(model, groups, pad_id)
+    ranks = [group.ranks for group in groups]
+    return {"valid_loss": ranking_loss(scores, ranks), "valid_accuracy": pair_accuracy(scores, rank_values(ranks)).mean}
 
 
 @torch.no_grad()
