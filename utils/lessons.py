@@ -7,15 +7,15 @@ are gzipped; `utils.io` finds `train.jsonl.gz` where `train.jsonl` is asked for.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from utils.config import Config, load_config, save_config
+from utils.config import Config, load_config
 from utils.errors import UserError
-from utils.io import atomic_path, digest, digest_path, read_bytes, read_json, write_bytes, write_json, write_text
+from utils.io import atomic_path, digest, digest_path, read_bytes, read_json, read_text, write_bytes, write_json, write_text
 from utils.runtime import ROOT
 from utils.sft import checkpoint_dir, kept_epochs
 from utils.stages import CONFIG_FILE, STAGE_FILE, Run
@@ -52,12 +52,13 @@ def ship(run_dir: Path, folder: Path = ROOT / FOLDER) -> dict[str, Any]:
     """
     if not (run_dir / "summary.json").exists():
         raise UserError(f"{run_dir} has no summary.json: give a finished run (scripts/pipeline.py --profile tiny).")
-    config = replace(load_config(run_dir / "base" / CONFIG_FILE), out=FOLDER)
+    config = load_config(run_dir / "base" / CONFIG_FILE)
     fresh = folder.with_name(f".new-{folder.name}")
     shutil.rmtree(fresh, ignore_errors=True)
     for source in _files(run_dir, config):
         _copy(source, fresh / source.relative_to(run_dir))
-    save_config(config, fresh / CONFIG_FILE)
+    settings = read_text(run_dir / "base" / CONFIG_FILE)  # as written then: settings added since are not in it
+    write_text(fresh / CONFIG_FILE, re.sub(r"(?m)^out: .*$", f"out: {FOLDER}", settings, count=1))
     found = _manifest(fresh, config, read_json(run_dir / "summary.json"))
     if found["bytes"] > MAX_BYTES:
         shutil.rmtree(fresh)
@@ -117,6 +118,7 @@ def _manifest(folder: Path, config: Config, summary: dict[str, Any]) -> dict[str
 def card(found: dict[str, Any]) -> str:
     """The data card of a shipped run."""
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version)
+    models = sum(name.endswith(".safetensors") for name in found["files"])
     return f"""# data/lessons: one finished run, for the notebooks
 
 **Everything here is simulated.** Prompts, labelers, demonstrations, rankings and the gold score are generated; nothing was
@@ -125,15 +127,15 @@ written or judged by people, and no figure here is a human result.
 | | |
 |---|---|
 | made by | profile `{found["profile"]}`, seed {found["seed"]}, on {found["machine"]}; {versions} |
-| size | {found["bytes"] / 1e6:.1f} MB in {len(found["files"])} files, {sum(n.endswith("safetensors") for n in found["files"])} of them models |
+| size | {found["bytes"] / 1e6:.1f} MB in {len(found["files"])} files, {models} of them models |
 | digest | `{found["digest"]}` (of the contents; each file's is in `{MANIFEST}`) |
 | licence | Apache-2.0 (this card: CC BY 4.0) |
 
 ## What is in it
 The folders of a run as `utils.stages.Run` writes them, one a stage, with `metrics.jsonl` of every training stage;
 `config.yaml` holds all settings, `summary.json` all figures. Left out: SFT checkpoints but the first, the middle and the
-last, states for resuming, the report. Tables above {GZIP_ABOVE_BYTES // 1000} kB are gzipped; `utils.io` reads `train.jsonl.gz` where
-`train.jsonl` is asked for.
+last, states for resuming, the report. Tables above {GZIP_ABOVE_BYTES // 1000} kB are gzipped; `utils.io` reads
+`train.jsonl.gz` where `train.jsonl` is asked for.
 
     from utils.lessons import shipped
     lesson = shipped()

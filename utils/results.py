@@ -197,7 +197,7 @@ def overoptimise(run: Run, cfg: PPOConfig, folder: Path, work: Path) -> list[dic
     """PPO of a finished run again with other settings (beta 0): proxy reward, gold and KL as training goes on."""
     init = checkpoint_dir(run.path("init"), run.config.init.epochs)
     prompts = [p.prompt for p in load_set(run, "ppo")]
-    rows = pretraining_rows(run.config, cfg.ptx_length) if cfg.gamma_ptx > 0 else None
+    rows = pretraining_rows(run, cfg.ptx_length) if cfg.gamma_ptx > 0 else None
     probe = gold_probe(run, cfg)
     train_ppo(work, init, run.path("reward") / "model", prompts, cfg, run.config.data, run.config.seed, rows, probe)
     found = [
