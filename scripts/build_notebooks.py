@@ -1,17 +1,24 @@
-"""Notebooks from their sources: notebooks/src/NN_name.py (percent format) -> executed notebooks/NN_name.ipynb.
+"""Notebooks from their sources: notebooks/src/NN_name.py (percent format) -> executed notebooks/NN_name.ipynb and
+solutions/NN_name.ipynb.
 
 Without options the notebooks named (default: all) are executed from top to bottom and written with their outputs.
+
+An exercise in a source is a Markdown cell with its text, a code cell tagged "exercise" (imports, a stub with dots, as last
+line `print(check_...(...))`), and a Markdown cell with <details><summary>Solution</summary> and one ```python block. The
+solution notebook has these blocks in the stubs' place, so it cannot drift from the lesson.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import re
 import shutil
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import _bootstrap
@@ -26,6 +33,8 @@ from utils.errors import UserError
 from utils.io import write_text
 
 SOURCES = _bootstrap.ROOT / "notebooks" / "src"
+SOLUTION = re.compile(r"<details><summary>Solution</summary>(.*?)</details>", re.DOTALL)
+BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 TIMEOUT_SECONDS = 3600
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -50,17 +59,89 @@ def load_source(source: Path) -> NotebookNode:
     return notebook
 
 
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise of a source: its text, the stub, the solution's code (imports and check included) and what it says."""
+
+    text: str
+    stub: str
+    solution: str
+    remark: str
+
+
+def exercises(notebook: NotebookNode, name: str) -> list[Exercise]:
+    """The exercises of a source. Raises UserError for a cell that is not in the form this script's docstring describes."""
+    return [
+        _exercise(notebook.cells, index, name)
+        for index, cell in enumerate(notebook.cells)
+        if "exercise" in cell.metadata.get("tags", ())
+    ]
+
+
+def _exercise(cells: Sequence[NotebookNode], index: int, name: str) -> Exercise:
+    """The exercise whose stub is cell `index`."""
+    stub = cells[index].source
+    before, after = cells[index - 1], cells[index + 1] if index + 1 < len(cells) else None
+    part = SOLUTION.search(after.source) if after is not None and after.cell_type == "markdown" else None
+    blocks = BLOCK.findall(part[1]) if part else []
+    last = stub.splitlines()[-1]
+    if before.cell_type != "markdown" or len(blocks) != 1 or not last.startswith("print(check_") or "..." not in stub:
+        raise UserError(
+            f"{name}, cell {index}: an exercise needs its text in a Markdown cell before it, dots to replace, a last line "
+            "print(check_...(...)), and a Markdown cell after it with one ```python block in its Solution."
+        )
+    imports = [ast.unparse(node) for node in ast.parse(stub).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    parts = ["\n".join(imports), blocks[0].strip(), last]
+    remark = BLOCK.sub("", part[1] if part else "").strip()
+    return Exercise(before.source, stub, "\n\n\n".join(part for part in parts if part), remark)
+
+
+def solutions_path(source: Path) -> Path:
+    """The notebook of solutions that belongs to a source."""
+    return source.parents[2] / "solutions" / f"{source.stem}.ipynb"
+
+
+def load_solutions(source: Path) -> NotebookNode:
+    """The solutions of a source as a notebook without outputs: the setup cell, then text, solution and remark of each."""
+    lesson = load_source(source)
+    title = lesson.cells[0].source.splitlines()[0].lstrip("# ")
+    setup = [cell.source for cell in lesson.cells if "setup" in cell.metadata.get("tags", ())]
+    head = (
+        f"# Solutions: {title}\n\nTo the exercises of [{source.stem}](../notebooks/{source.stem}.ipynb). Try them there first."
+    )
+    cells = [nbformat.v4.new_markdown_cell(head), *map(nbformat.v4.new_code_cell, setup)]
+    for exercise in exercises(lesson, source.stem):
+        cells += [nbformat.v4.new_markdown_cell(_one_level_up(exercise.text)), nbformat.v4.new_code_cell(exercise.solution)]
+        if exercise.remark:
+            cells.append(nbformat.v4.new_markdown_cell(exercise.remark))
+    for index, cell in enumerate(cells):
+        cell.id = f"cell-{index:03d}"
+    return nbformat.v4.new_notebook(cells=cells, metadata=nbformat.from_dict(METADATA), nbformat_minor=5)
+
+
+def _one_level_up(text: str) -> str:
+    """The text of one exercise, from its heading (### in the lesson, ## here)."""
+    return re.sub(r"^.*?^###", "##", text, count=1, flags=re.DOTALL | re.MULTILINE)
+
+
 def differences(source: Path) -> list[str]:
-    """Sentences on what differs between a source and the built notebook's cells; none if they agree."""
-    path = built_path(source)
+    """Sentences on what differs between a source and the cells of its notebook and its solutions; none if they agree."""
+    return [
+        *_differences(load_source(source), built_path(source)),
+        *_differences(load_solutions(source), solutions_path(source)),
+    ]
+
+
+def _differences(wanted: NotebookNode, path: Path) -> list[str]:
+    name = f"{path.parent.name}/{path.name}"
     if not path.exists():
-        return [f"{path.name} is missing."]
-    want, have = load_source(source).cells, nbformat.read(path, as_version=4).cells
+        return [f"{name} is missing."]
+    want, have = wanted.cells, nbformat.read(path, as_version=4).cells
     if len(want) != len(have):
-        return [f"{path.name} has {len(have)} cells, its source {len(want)}."]
+        return [f"{name} has {len(have)} cells, its source {len(want)}."]
     pairs = enumerate(zip(want, have, strict=True))
     changed = [i for i, (w, h) in pairs if (w.cell_type, w.source) != (h.cell_type, h.source)]
-    return [f"{path.name}, cell {i} differs from its source." for i in changed]
+    return [f"{name}, cell {i} differs from its source." for i in changed]
 
 
 def execute(notebook: NotebookNode, name: str) -> None:
@@ -111,19 +192,35 @@ def _after_returns(text: str) -> str:
 
 def build(source: Path, fast: bool, keep: bool) -> None:
     """Execute one notebook; write it unless `fast`. keep: finished stages of an earlier build are not run again."""
-    notebook = load_source(source)
     folder = _bootstrap.ROOT / "runs" / re.sub(r"^(\d+)_.*", r"notebook_\1", source.stem)
     if fast:
         os.environ["FAST"] = "1"
     elif not keep:
         shutil.rmtree(folder, ignore_errors=True)
+    _build(load_source(source), built_path(source), fast)
+
+
+def build_solutions(source: Path, fast: bool) -> None:
+    """Execute the solutions of one notebook; write them unless `fast`. Raises UserError if a check does not pass."""
+    notebook = load_solutions(source)
+    _build(notebook, solutions_path(source), fast)
+    said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ()))
+    wrong = [line for line in said.splitlines() if line.startswith("Not ")]
+    if wrong:
+        raise UserError(f"solutions/{source.stem}: a check does not pass: {wrong[0]}")
+
+
+def _build(notebook: NotebookNode, path: Path, fast: bool) -> None:
+    """Execute a notebook and, unless `fast`, write it."""
+    name = f"{path.parent.name}/{path.stem}"
     began = time.monotonic()
-    execute(notebook, source.stem)
+    execute(notebook, name)
     seconds = time.monotonic() - began
-    normalise(notebook, source.stem)
+    normalise(notebook, name)
     if not fast:
-        write_text(built_path(source), nbformat.writes(notebook) + "\n")
-    print(f"{source.stem}: {len(notebook.cells)} cells in {seconds:.0f} s")
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, nbformat.writes(notebook) + "\n")
+    print(f"{name}: {len(notebook.cells)} cells in {seconds:.0f} s", flush=True)
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -131,6 +228,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("names", nargs="*", help="such as 00_start_here (default: all)")
     parser.add_argument("--check", action="store_true", help="only compare the notebooks' cells with their sources")
     parser.add_argument("--fast", action="store_true", help="FAST=1: execute on little data, write nothing")
+    parser.add_argument("--solutions", action="store_true", help="only the notebooks of solutions, which take seconds")
     parser.add_argument("--keep", action="store_true", help="do not run finished stages of an earlier build again")
     args = parser.parse_args(arguments)
     sources = [SOURCES / f"{name}.py" for name in args.names] or sorted(SOURCES.glob("*.py"))
@@ -144,7 +242,9 @@ def run(arguments: Sequence[str]) -> None:
             raise UserError(" ".join(found) + " Run scripts/build_notebooks.py.")
         return
     for source in sources:
-        build(source, args.fast, args.keep)
+        build_solutions(source, args.fast)
+        if not args.solutions:
+            build(source, args.fast, args.keep)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""What notebooks use to show things, and the checks of their exercises."""
+"""What notebooks use to show things."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import exercises
 from utils.config import load_config
 from utils.errors import UserError
 from utils.notebook import (
@@ -120,37 +118,3 @@ def test_fast_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNS", "elsewhere")
     assert load_config("tiny", fast_settings()).ppo.rounds < load_config("tiny").ppo.rounds
     assert run_folder("n") == Path("elsewhere/n_fast")
-
-
-# --- exercises -----------------------------------------------------------------------------------------------------
-
-CHECKS = [
-    (exercises.check_loss_mask, exercises.loss_mask, exercises._MASK_MISTAKES),
-    (exercises.check_pairs, exercises.pairs_in_ranking, exercises._PAIR_MISTAKES),
-    (exercises.check_token_rewards, exercises.token_rewards, exercises._REWARD_MISTAKES),
-]
-
-
-@pytest.mark.parametrize(("check", "right", "mistakes"), CHECKS)
-def test_checks_accept_the_right_answer_and_name_each_mistake(
-    check: Callable[..., str], right: Callable[..., Any], mistakes: list[exercises.Mistake]
-) -> None:
-    assert check(right).startswith("Right")
-    for wrong, sentence in mistakes:
-        assert check(wrong) == f"Not yet: {sentence}"
-    assert check(lambda *_: ...).startswith("Not written yet")
-    assert check(lambda *_: 1 / 0) == "Not yet: your function stopped with ZeroDivisionError: division by zero"
-    assert check(lambda *_: "?").startswith("Not yet: for ")
-
-
-def test_exercises_say_what_the_losses_do() -> None:
-    import torch
-
-    from utils.losses import kwise_accuracy, penalised_rewards
-
-    new, old, mask = torch.tensor([[-0.2, -1.0]]), torch.tensor([[-0.5, -0.4]]), torch.ones(1, 2, dtype=torch.bool)
-    by_loss = penalised_rewards(torch.tensor([2.0]), new, old, mask, 0.1)[0].tolist()
-    assert exercises.token_rewards(2.0, new[0].tolist(), old[0].tolist(), 0.1) == pytest.approx(by_loss)
-    ranks = torch.tensor([[1, 2, 2, 3]])
-    scores = torch.tensor([[1.0, 0.0, 0.0, 2.0]])  # two of the pairs are right
-    assert float(kwise_accuracy(scores, ranks)) * exercises.pairs_in_ranking([1, 2, 2, 3]) == pytest.approx(2)

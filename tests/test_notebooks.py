@@ -1,4 +1,5 @@
-"""The published notebooks: in step with their sources, executed in order, readable, and runnable next to a foreign utils."""
+"""The published notebooks: in step with their sources, executed in order, in the form of a lesson, and runnable next to a
+foreign utils."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import importlib
 import os
 import re
 import resource
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +21,11 @@ import utils
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks" / "src").glob("*.py"))
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SOLUTIONS = sorted((ROOT / "solutions").glob("*.ipynb"))
+NOTEBOOKS = LESSONS + SOLUTIONS
+EXERCISES_AT_LEAST, PREDICTIONS_AT_LEAST, CELL_LINES_MEDIAN_AT_MOST, CELL_LINES_AT_MOST = 4, 3, 6, 20
+EFFORT = ("**Reading**", "**Running**", "**Outputs made on**", "**You need**", "**You will be able to**")
 BADGE = re.compile(r"https://colab\.research\.google\.com/github/[\w-]+/[\w-]+/blob/main/([^)]+)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(root|tmp|work|home|Users|content|var)\b|[A-Z]:\\")
@@ -30,11 +36,21 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def tags(cell: NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
 def markdown(notebook: NotebookNode) -> str:
     return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 
 
-@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def headings(notebook: NotebookNode) -> list[tuple[int, str]]:
+    """(level, text) of every Markdown heading, those in code blocks left out."""
+    text = re.sub(r"^```.*?^```", "", markdown(notebook), flags=re.DOTALL | re.MULTILINE)
+    return [(len(level), title) for level, title in re.findall(r"^(#+) (.+)$", text, re.MULTILINE)]
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def path(request: pytest.FixtureRequest) -> Path:
     return request.param
 
@@ -54,12 +70,147 @@ def builder() -> ModuleType:
         sys.path.remove(str(ROOT / "scripts"))
 
 
-def test_every_source_has_its_notebook_and_the_reverse() -> None:
-    assert SOURCES and [p.stem for p in SOURCES] == [p.stem for p in NOTEBOOKS]
+@pytest.fixture(params=SOURCES, ids=lambda path: path.stem)
+def source(request: pytest.FixtureRequest) -> Path:
+    return request.param
 
 
-def test_cells_are_those_of_the_source(path: Path, builder: ModuleType) -> None:
-    assert builder.differences(ROOT / "notebooks" / "src" / f"{path.stem}.py") == []
+@pytest.fixture
+def lesson(source: Path, builder: ModuleType) -> NotebookNode:
+    """A source as a notebook without outputs."""
+    return builder.load_source(source)
+
+
+def test_every_source_has_its_notebooks_and_the_reverse() -> None:
+    assert SOURCES
+    for built in (LESSONS, SOLUTIONS):
+        assert [p.stem for p in SOURCES] == [p.stem for p in built]
+
+
+def test_cells_are_those_of_the_source(source: Path, builder: ModuleType) -> None:
+    assert builder.differences(source) == []
+
+
+# --- the form of a lesson (CONTRIBUTING.md, "Notebooks") --------------------------------------------------------------
+
+
+def test_the_setup_cell_is_the_same_everywhere(builder: ModuleType) -> None:
+    cells = {cell.source for path in SOURCES for cell in builder.load_source(path).cells if "setup" in tags(cell)}
+    assert len(cells) == 1
+    (setup,) = cells
+    assert f'"v{utils.__version__}"' in setup and setup.endswith("start()") and "pip install" not in setup
+
+
+def test_the_setup_cell_is_the_first_code_cell(lesson: NotebookNode) -> None:
+    assert ["setup" in tags(cell) for cell in code_cells(lesson)].index(True) == 0
+    assert sum("setup" in tags(cell) for cell in lesson.cells) == 1
+
+
+def test_opens_with_title_badge_and_effort(lesson: NotebookNode, source: Path) -> None:
+    first = lesson.cells[0].source
+    assert first.startswith(f"# {source.stem[:2]} · ") and BADGE.search(first)
+    assert [row for row in EFFORT if row not in first] == []
+    assert "simulated" in first
+
+
+def test_outline_has_one_title_and_no_gap(notebook: NotebookNode) -> None:
+    levels = [level for level, _ in headings(notebook)]
+    assert levels[0] == 1 and levels.count(1) == 1 and notebook.cells[0].cell_type == "markdown"
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    titles = [title for _, title in headings(notebook)]
+    assert len(titles) == len(set(titles)), "each heading once, so that links lead to one place"
+
+
+def test_predictions_are_numbered_and_answered(lesson: NotebookNode) -> None:
+    text = markdown(lesson)
+    asked = [int(number) for number in re.findall(r"\*\*Predict first \((\d+)\)", text)]
+    assert asked == list(range(1, len(asked) + 1)) and len(asked) >= PREDICTIONS_AT_LEAST
+    answered = [int(number) for number in re.findall(r"<details><summary>(\d+): ", text)]
+    assert answered == asked, "answers at the end: <details><summary>1: what it was about</summary>"
+
+
+def test_says_where_we_are_and_what_differs_from_the_paper(lesson: NotebookNode, source: Path) -> None:
+    code = "\n".join(cell.source for cell in code_cells(lesson))
+    assert "pipeline_map(" in code
+    if not source.stem.startswith("00"):
+        assert re.search(r'pipeline_map\((here=)?"\w+"\)', code), "you are here"
+    assert "| | InstructGPT | here | why |" in markdown(lesson)
+
+
+def test_code_cells_are_short(lesson: NotebookNode) -> None:
+    shown = [cell for cell in code_cells(lesson) if not {"setup", "exercise"} & set(tags(cell))]
+    lengths = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in shown]
+    assert statistics.median(lengths) <= CELL_LINES_MEDIAN_AT_MOST and max(lengths) <= CELL_LINES_AT_MOST
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_prose_follows_every_output(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    assert cells[-1].cell_type == "markdown"
+    pairs = zip(cells, cells[1:], strict=False)
+    silent = [cell.source[:80] for cell, after in pairs if cell.get("outputs") and after.cell_type == "code"]
+    assert silent == [], "say what was seen"
+
+
+NUMBER = re.compile(r"(?<![\w.,])\d+(?:,\d{3})*(?:\.\d+)?(?![\w]|\.\d)")
+SECTION = re.compile(r"\((?:secs?\. )?(?:(?:[A-E]|App\. [A-E]|\d)(?:\.\d+)*(?:, | and |; )?)+\)")
+NUMBERS = {  # what lessons quote and neither docs/paper-map.md nor the settings have: number -> where it is from
+    "13,000": "Table 6, rounded", "33,000": "Table 6, rounded", "31,000": "Table 6, rounded", "21": "sec. 1: made-up facts, %",
+    "25": "sec. 1: toxic outputs, %", "3,640": "5.1: GPT-3, petaflop/s-days", "256,000": "C.4: episodes", "0.693": "ln 2",
+    "3,000": "settings of notebook 00",
+}  # fmt: skip
+
+
+def test_no_number_comes_from_nowhere(lesson: NotebookNode) -> None:
+    """Decimals, thousands and percentages in the prose stand in the paper map, the settings or the lesson's own code."""
+    pages = ("docs/paper-map.md", "utils/config.py", "configs/tiny.yaml")
+    known = " ".join((ROOT / page).read_text(encoding="utf-8") for page in pages)
+    known += " ".join(cell.source for cell in code_cells(lesson))
+    allowed = {*NUMBER.findall(known), *NUMBERS}
+    prose = re.sub(r"```.*?```|\]\([^)]*\)", "", markdown(lesson), flags=re.DOTALL)
+    found = re.finditer(NUMBER, SECTION.sub("", prose))
+    precise = [m for m in found if "." in m[0] or "," in m[0] or prose_percent(m)]
+    assert [f"{m[0]} in: ...{m.string[m.start() - 40 : m.end() + 20]}" for m in precise if m[0] not in allowed] == []
+
+
+def prose_percent(match: re.Match[str]) -> bool:
+    return bool(re.match(r" ?%", match.string[match.end() :]))
+
+
+# --- exercises ---------------------------------------------------------------------------------------------------------
+
+
+def test_there_are_enough_exercises_graded_and_timed(lesson: NotebookNode, source: Path, builder: ModuleType) -> None:
+    found = builder.exercises(lesson, source.stem)
+    assert len(found) >= EXERCISES_AT_LEAST
+    for number, exercise in enumerate(found, 1):
+        assert re.search(rf"^### Exercise {number} \((easy|middling|hard), \d+ minutes\)", exercise.text, re.MULTILINE)
+    marks = [re.search(r"\((easy|middling|hard),", exercise.text)[1] for exercise in found]
+    assert marks == sorted(marks, key=("easy", "middling", "hard").index), "from easy to hard"
+
+
+def said(code: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Lines printed by a cell that runs alone."""
+    capsys.readouterr()
+    exec(compile(code, "cell", "exec"), {"__name__": "cell"})  # our own notebooks' code
+    return capsys.readouterr().out.splitlines()
+
+
+def test_checks_fail_on_the_stub_and_pass_on_the_solution(
+    lesson: NotebookNode, source: Path, builder: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for exercise in builder.exercises(lesson, source.stem):
+        assert said(exercise.stub, capsys)[-1].startswith("Not written yet"), exercise.text[:80]
+        assert said(exercise.solution, capsys)[-1].startswith("Right"), exercise.text[:80]
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
+def test_published_solutions_pass(path: Path) -> None:
+    outputs = [o for cell in code_cells(nbformat.read(path, as_version=4))[1:] for o in cell.outputs]
+    assert outputs and all("Right" in output.text and "Not " not in output.text for output in outputs)
+
+
+# --- what was published ------------------------------------------------------------------------------------------------
 
 
 def test_executed_in_order_without_errors(notebook: NotebookNode) -> None:
@@ -97,44 +248,9 @@ def test_no_widgets_and_portable_metadata(notebook: NotebookNode) -> None:
     assert not any("<script" in str(output) for cell in code_cells(notebook) for output in cell.outputs)
 
 
-def test_headings_make_an_outline(notebook: NotebookNode) -> None:
-    text = re.sub(r"```.*?```", "", markdown(notebook), flags=re.S)
-    levels = [len(marks) for marks in re.findall(r"^(#+) ", text, flags=re.M)]
-    assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
-    assert notebook.cells[0].cell_type == "markdown" and notebook.cells[-1].cell_type == "markdown"
-
-
-def test_prose_between_all_outputs(notebook: NotebookNode) -> None:
-    """Between two cells with figures or tables there is always something to read."""
-    silent = 0
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            silent = 0
-        elif any(output.output_type == "display_data" for output in cell.outputs):
-            silent += 1
-        assert silent <= 1, cell.source[:80]
-
-
-def test_cells_are_short(notebook: NotebookNode) -> None:
-    lengths = [len([line for line in cell.source.splitlines() if line.strip()]) for cell in code_cells(notebook)[1:]]
-    assert max(lengths) <= 20 and sorted(lengths)[len(lengths) // 2] <= 10
-
-
-def test_first_code_cell_is_the_bootstrap() -> None:
-    cells = [code_cells(nbformat.read(path, as_version=4))[0] for path in NOTEBOOKS]
-    for cell in cells:
-        assert cell.metadata.tags == ["setup"]
-        head = cell.source.split("from utils.notebook import")[0]
-        assert head == cells[0].source.split("from utils.notebook import")[0], "the same text in every notebook"
-        assert f'"v{utils.__version__}"' in head
-        assert "pip install" not in cell.source
-
-
 def test_links_and_badge_lead_to_files(path: Path, notebook: NotebookNode) -> None:
     text = markdown(notebook)
-    (badge,) = BADGE.findall(text)
-    assert ROOT / badge == path
+    assert [ROOT / badge for badge in BADGE.findall(text)] == ([path] if path in LESSONS else [])
     for target in (link for link in LINK.findall(text) if "://" not in link and not link.startswith("#")):
         assert (path.parent / target.split("#")[0]).exists(), target
 
@@ -174,18 +290,88 @@ def test_the_planted_utils_would_win_without_the_bootstrap(tmp_path: Path) -> No
 # --- the builder ---------------------------------------------------------------------------------------------------
 
 
-def test_check_names_what_differs(builder: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builder, "SOURCES", tmp_path / "src")
-    (tmp_path / "src").mkdir()
-    source = tmp_path / "src" / "01_x.py"
-    source.write_text("# %% [markdown]\n# # Title\n\n# %%\n1 + 1\n")
-    assert builder.differences(source) == ["01_x.ipynb is missing."]
-    built = builder.load_source(source)
-    (tmp_path / "01_x.ipynb").write_text(nbformat.writes(built))
-    assert builder.differences(source) == [] and builder.main(builder.run, ["--check"]) == 0
-    source.write_text("# %% [markdown]\n# # Title\n\n# %%\n1 + 2\n")
-    assert builder.differences(source) == ["01_x.ipynb, cell 1 differs from its source."]
-    assert builder.main(builder.run, ["--check"]) == 2
+SOURCE = """# %% [markdown]
+# # 01 · Title
+
+# %% tags=["setup"]
+x = 1
+
+# %% [markdown]
+# ## Exercises
+#
+# Replace the dots.
+#
+# ### Exercise 1 (easy, 1 minutes): add
+
+# %% tags=["exercise"]
+from math import prod as check_it
+
+
+def add(a, b):
+    return ...
+
+
+print(check_it([add(1, 2) or 1]))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def add(a, b):
+#     return a + b
+# ```
+# It adds.
+# </details>
+"""
+
+
+@pytest.fixture
+def small(builder: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A source of one exercise, with its notebooks beside it, not executed."""
+    source = tmp_path / "notebooks" / "src" / "01_x.py"
+    source.parent.mkdir(parents=True)
+    source.write_text(SOURCE, encoding="utf-8")
+    monkeypatch.setattr(builder, "SOURCES", source.parent)
+    (tmp_path / "solutions").mkdir()
+    builder.built_path(source).write_text(nbformat.writes(builder.load_source(source)), encoding="utf-8")
+    builder.solutions_path(source).write_text(nbformat.writes(builder.load_solutions(source)), encoding="utf-8")
+    return source
+
+
+def test_check_names_what_differs(builder: ModuleType, small: Path) -> None:
+    assert builder.differences(small) == [] and builder.main(builder.run, ["--check"]) == 0
+    small.write_text(SOURCE.replace("x = 1", "x = 2"), encoding="utf-8")
+    changed = ["notebooks/01_x.ipynb, cell 1 differs from its source.", "solutions/01_x.ipynb, cell 1 differs from its source."]
+    assert builder.differences(small) == changed
+    small.write_text(SOURCE.replace("a + b", "b + a"), encoding="utf-8")
+    stale = ["notebooks/01_x.ipynb, cell 4 differs from its source.", "solutions/01_x.ipynb, cell 3 differs from its source."]
+    assert builder.differences(small) == stale and builder.main(builder.run, ["--check"]) == 2
+    builder.solutions_path(small).unlink()
+    assert "solutions/01_x.ipynb is missing." in builder.differences(small)
+
+
+def test_solutions_are_text_setup_solution_check_and_remark(builder: ModuleType, small: Path) -> None:
+    kinds = [(cell.cell_type, cell.source.splitlines()[0]) for cell in builder.load_solutions(small).cells]
+    assert kinds == [
+        ("markdown", "# Solutions: 01 · Title"),
+        ("code", "x = 1"),
+        ("markdown", "## Exercise 1 (easy, 1 minutes): add"),
+        ("code", "from math import prod as check_it"),
+        ("markdown", "It adds."),
+    ]
+    (exercise,) = builder.exercises(builder.load_source(small), "01_x")
+    found: dict[str, object] = {}
+    exec(exercise.solution, found)
+    assert found["add"](2, 3) == 5 and exercise.solution.endswith("print(check_it([add(1, 2) or 1]))")
+
+
+@pytest.mark.parametrize(
+    "change", [("<summary>Solution", "<summary>Help"), ("return ...", "return 1"), ("print(check_it", "print((check_it")]
+)
+def test_an_exercise_in_another_form_is_refused(builder: ModuleType, small: Path, change: tuple[str, str]) -> None:
+    small.write_text(SOURCE.replace(*change), encoding="utf-8")
+    with pytest.raises(builder.UserError, match="01_x, cell 3: an exercise needs its text in a Markdown cell before it"):
+        builder.exercises(builder.load_source(small), "01_x")
 
 
 def test_unknown_notebook_is_one_sentence(builder: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

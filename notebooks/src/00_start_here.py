@@ -34,7 +34,7 @@ if root / "utils" != Path(getattr(sys.modules.get("utils"), "__file__", None) or
     for name in [name for name in sys.modules if name.split(".")[0] == "utils"]:
         del sys.modules[name]
 
-from utils.notebook import fast_settings, picture, quiet, run_folder, side_by_side, start, table
+from utils.notebook import start
 
 start()
 
@@ -46,6 +46,7 @@ start()
 # ## The map
 
 # %%
+from utils.notebook import picture
 from utils.plotting import pipeline_map
 
 picture(pipeline_map())
@@ -100,6 +101,7 @@ picture(pipeline_map())
 
 # %%
 from utils.config import load_config
+from utils.notebook import fast_settings, run_folder
 
 short = {
     "out": str(run_folder("notebook_00")),
@@ -131,12 +133,18 @@ print(" -> ".join(stage.name for stage in STAGES))
 
 # %%
 from utils.io import read_json, read_jsonl
+from utils.notebook import quiet
 
 with quiet():
     run.execute(STAGES, only=["base"])
 read_json(run.path("base") / "base.json")
 
+# %% [markdown]
+# A vocabulary of about a thousand pieces of words, and room for 128 of them at a time: enough for one question and one
+# answer. `ask` lets any model of this run answer prompts.
+
 # %%
+from utils.notebook import table
 from utils.sampling import Sampler
 
 
@@ -448,6 +456,8 @@ picture(training_curves(metrics, *labels, labels=labels, xlabel="round", title="
 # > over SFT be larger at temperature 1 or when both are greedy? What would it mean if the greedy lead were zero?
 
 # %%
+from utils.notebook import side_by_side
+
 with quiet():
     run.execute(STAGES, only=["evaluate"])
 samples = read_jsonl(run.path("evaluate") / "samples.jsonl")
@@ -569,13 +579,16 @@ table(
 # %% [markdown]
 # ## Exercises
 #
-# Replace the dots, run the cell, read what the check says. It names the likely mistake.
-#
-# **Exercise 1 (5 minutes).** Which tokens does SFT's loss count? Return a list of 0 and 1 for prompt, completion and end
-# token.
+# Replace the dots, run the cell, read what the check says. It names the likely mistake. The solutions, run, are in
+# [solutions/00_start_here.ipynb](../solutions/00_start_here.ipynb).
 
-# %%
-from utils.exercises import check_loss_mask, check_pairs, check_token_rewards
+# %% [markdown]
+# ### Exercise 1 (easy, 5 minutes): what counts
+#
+# Which tokens does SFT's loss count? Return a list of 0 and 1 for prompt, completion and end token.
+
+# %% tags=["exercise"]
+from utils.exercises.start import check_loss_mask
 
 
 def loss_mask(n_prompt, n_completion):
@@ -593,12 +606,16 @@ print(check_loss_mask(loss_mask))
 # ```
 # The `+ 1` is the end token: without it no model learns to stop.
 # </details>
+
+# %% [markdown]
+# ### Exercise 2 (easy, 5 minutes): pairs
 #
-# **Exercise 2 (5 minutes).** How many pairs does one ranking give to Eq. 1? `ranks` may hold ties, such as
-# `[1, 2, 2, 3]`.
+# How many pairs does one ranking give to Eq. 1? `ranks` may hold ties, such as `[1, 2, 2, 3]`.
+
+# %% tags=["exercise"]
+from utils.exercises.start import check_pairs
 
 
-# %%
 def pairs_in_ranking(ranks):
     return ...
 
@@ -610,16 +627,26 @@ print(check_pairs(pairs_in_ranking))
 #
 # ```python
 # def pairs_in_ranking(ranks):
-#     return sum(a != b for i, a in enumerate(ranks) for b in ranks[i + 1:])
+#     return sum(a != b for i, a in enumerate(ranks) for b in ranks[i + 1 :])
 # ```
 # All pairs of completions, without those that tie. `[1, 2, 2, 3]` gives 5.
 # </details>
+
+# %% [markdown]
+# ### Exercise 3 (middling, 10 minutes): what PPO pays
 #
-# **Exercise 3 (10 minutes).** What is paid at each token of one answer? You get the score, the log-probs of the tokens
-# under policy and reference, and beta.
+# What is paid at each token of one answer? You get the score, the log-probs of the tokens under policy and reference, and
+# beta.
+#
+# <details><summary>Hint</summary>
+# The penalty of a token is beta times (log-prob under the policy minus log-prob under the reference). Section 6 has the
+# numbers of one answer.
+# </details>
+
+# %% tags=["exercise"]
+from utils.exercises.start import check_token_rewards
 
 
-# %%
 def token_rewards(score, logprobs, ref_logprobs, beta):
     return ...
 
@@ -631,13 +658,42 @@ print(check_token_rewards(token_rewards))
 #
 # ```python
 # def token_rewards(score, logprobs, ref_logprobs, beta):
-#     rewards = [-beta * (new - old) for new, old in zip(logprobs, ref_logprobs)]
+#     rewards = [-beta * (new - old) for new, old in zip(logprobs, ref_logprobs, strict=True)]
 #     rewards[-1] += score
 #     return rewards
 # ```
+# The score belongs to the whole answer, so it is paid once, when the answer is complete.
 # </details>
+
+# %% [markdown]
+# ### Exercise 4 (middling, 5 minutes): what PPO-ptx pays back
 #
-# **The three predictions.**
+# PPO raised the web loss over the base's. Which share of that rise does PPO-ptx undo? 0: nothing; 1: all of it. When it
+# works, try it on `loss` from section 7.
+
+# %% tags=["exercise"]
+from utils.exercises.start import check_tax_undone
+
+
+def tax_undone(base, ppo, ppo_ptx):
+    return ...
+
+
+print(check_tax_undone(tax_undone))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def tax_undone(base, ppo, ppo_ptx):
+#     return (ppo - ppo_ptx) / (ppo - base)
+# ```
+# `tax_undone(loss[0], loss[2], loss[3])` is this run's share; README's table of targets has it over five seeds.
+# </details>
+
+# %% [markdown]
+# ## The three predictions
+#
 # <details><summary>1: validation loss</summary>
 # It turns or flattens while the training loss falls on. The last model need not be the worse one: the loss asks for the
 # labelers' exact words, the reward model for a good answer.

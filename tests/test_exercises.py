@@ -1,0 +1,82 @@
+"""The checks of the notebooks' exercises: they take the right answer, name every mistake, and never raise."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+import pytest
+import torch
+
+import utils.exercises
+from utils.exercises import start
+from utils.exercises.common import UNWRITTEN, AnswerCheck, FunctionCheck, same, shown
+
+MODULES = [importlib.import_module(f"utils.exercises.{info.name}") for info in pkgutil.iter_modules(utils.exercises.__path__)]
+
+
+def checks(module: ModuleType, kind: type) -> dict[str, FunctionCheck | AnswerCheck]:
+    return {f"{module.__name__}.{n}": v for n, v in vars(module).items() if n.startswith("check_") and isinstance(v, kind)}
+
+
+FUNCTION_CHECKS = {name: check for module in MODULES for name, check in checks(module, FunctionCheck).items()}
+ANSWER_CHECKS = {name: check for module in MODULES for name, check in checks(module, AnswerCheck).items()}
+
+
+def test_everything_called_a_check_is_one() -> None:
+    named = {f"{m.__name__}.{n}" for m in MODULES for n in vars(m) if n.startswith("check_")}
+    assert named == FUNCTION_CHECKS.keys() | ANSWER_CHECKS.keys()
+
+
+@pytest.mark.parametrize("check", FUNCTION_CHECKS.values(), ids=FUNCTION_CHECKS)
+def test_function_checks_accept_the_right_answer_and_name_each_mistake(check: FunctionCheck) -> None:
+    assert check(check.right) == f"Right, on all {len(check.cases)} cases."
+    assert len(check.cases) > 1 and len(check.mistakes) >= 2
+    for wrong, sentence in check.mistakes:
+        assert check(wrong) == f"Not yet: {sentence}"
+    assert check(lambda *_: ...) == check(lambda *_: None) == UNWRITTEN
+    assert check(lambda *_: 1 / 0) == "Not yet: your function stopped with ZeroDivisionError: division by zero"
+    assert check(lambda *_: "?").startswith("Not yet: for ")
+
+
+@pytest.mark.parametrize("check", ANSWER_CHECKS.values(), ids=ANSWER_CHECKS)
+def test_answer_checks_accept_the_right_answer_and_name_each_mistake(check: AnswerCheck) -> None:
+    assert check(check.right) == "Right."
+    assert check.mistakes
+    for wrong, sentence in check.mistakes:
+        assert check(wrong) == f"Not yet: {sentence}"
+    assert check(...) == check(None) == UNWRITTEN
+    assert check(object()) == f"Not yet: {check.otherwise}"
+
+
+def test_a_learner_who_changes_the_case_does_not_spoil_it() -> None:
+    check = FunctionCheck(lambda rows: len(rows), [([1, 2],), ([3],)], [])
+
+    def greedy(rows: list[int]) -> int:
+        return [rows.pop() for _ in range(len(rows))].__len__()
+
+    assert check(greedy) == check(greedy) == "Right, on all 2 cases."
+
+
+def test_what_counts_as_the_same() -> None:
+    assert same(torch.tensor([1.0, 2.0]), [1, 2.0000001]) and same((1, [2]), [1, (2,)])
+    assert same({"a": 1.0}, {"a": 1}) and same("x", "x") and same({1, 2}, {2, 1}) and same(True, 1)
+    assert not same([1], [1, 2]) and not same("1", 1) and not same({"a": 1}, {"b": 1}) and not same(1.0, 1.1)
+    assert same(1.0, 1.05, tolerance=0.1) and not same(None, 0)
+
+
+def test_how_cases_are_shown() -> None:
+    assert shown([1, 0.123456, "a", (2.0,)]) == "[1, 0.1235, 'a', [2]]"
+    assert shown({"x": torch.tensor([0.5])}) == "{x: [0.5]}" and len(shown("y" * 500)) == 120
+
+
+def test_start_says_what_the_losses_do() -> None:
+    from utils.losses import kwise_accuracy, penalised_rewards
+
+    new, old, mask = torch.tensor([[-0.2, -1.0]]), torch.tensor([[-0.5, -0.4]]), torch.ones(1, 2, dtype=torch.bool)
+    by_loss = penalised_rewards(torch.tensor([2.0]), new, old, mask, 0.1)[0].tolist()
+    assert start.token_rewards(2.0, new[0].tolist(), old[0].tolist(), 0.1) == pytest.approx(by_loss)
+    ranks = torch.tensor([[1, 2, 2, 3]])
+    scores = torch.tensor([[1.0, 0.0, 0.0, 2.0]])  # two of the pairs are right
+    assert float(kwise_accuracy(scores, ranks)) * start.pairs_in_ranking([1, 2, 2, 3]) == pytest.approx(2)
