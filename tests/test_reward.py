@@ -39,10 +39,19 @@ from utils.reward import (
     fit,
     forward_rows,
     kwise_step,
+    leave_out,
+    rewards_along,
     score_comparisons,
     train_reward,
 )
-from utils.reward_metrics import calibration, calibration_error, clustered_mean, pair_accuracy, rank_values
+from utils.reward_metrics import (
+    calibration,
+    calibration_error,
+    clustered_mean,
+    pair_accuracy,
+    part_weights,
+    rank_values,
+)
 from utils.rollout import score
 
 DATA = DataConfig(max_prompt_tokens=30, max_response_tokens=30)
@@ -454,3 +463,42 @@ def test_cross_validation_trains_each_fold_once(tmp_path: Path, policy_dir: Path
 def test_scores_and_values_must_match() -> None:
     with pytest.raises(ValueError, match="2 scores for 3 values"):
         reward_metrics.pair_accuracy([[1.0, 2.0]], [[1.0, 2.0, 3.0]])
+
+
+# --- what a reward model looks at ----------------------------------------------------------------------------------
+
+
+def test_rewards_along_an_answer_end_with_its_reward(reward_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    ids, rewards = rewards_along(reward_model, tokenizer, "Name one.", GOOD, DATA)
+    prompt = encode_prompt(tokenizer, "Name one.", DATA)
+    assert ids == encode_completion(tokenizer, GOOD, True, DATA) and len(rewards) == len(ids)
+    for n in (1, len(ids)):
+        alone = reward_model(torch.tensor([prompt + ids[:n]]), use_cache=False).logits[0, 0].detach()
+        assert rewards[n - 1] == pytest.approx(float(alone) - reward_model.config.reward_shift, abs=1e-5)
+
+
+def test_leaving_out_policies_keeps_the_others_in_step() -> None:
+    row = Comparison("p", "Hi.", ("a", "b", "c"), (2, 1, 3), (True, False, True), ("sft", "other", "base"), (5, 6, 1))
+    (left,) = leave_out([row], ["other"])
+    assert (left.completions, left.ranks, left.ended) == (("a", "c"), (2, 3), (True, True))
+    assert (left.policies, left.ratings, left.flags) == (("sft", "base"), (5, 1), ())
+    assert leave_out([row], ["other", "base"]) == [] and leave_out([row], []) == [row]
+
+
+def test_marked_pairs_are_worse_marked_against_better_unmarked() -> None:
+    scores, values, marked = [[3.0, 1.0, 2.0]], [[3.0, 2.0, 1.0]], [[False, True, True]]
+    assert pair_accuracy(scores, values, marked=marked)[::2] == (1.0, 2)  # not the pair of the two marked ones
+    assert pair_accuracy(scores, values).pairs == 3
+    assert pair_accuracy(scores, values, marked=[[True, False, False]]).pairs == 0  # here the marked one is better
+
+
+def test_part_weights_find_the_weights_whatever_a_prompt_is_worth() -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.random((4, 3)) for _ in range(300)]
+    true = np.array([2.0, 0.0, -1.0])
+    scores = [p @ true + rng.normal() * 5 + rng.normal(0, 0.1, 4) for p in parts]  # the 5 is the prompt's own
+    found = part_weights([s.tolist() for s in scores], [p.tolist() for p in parts])
+    assert [w for w, _ in found] == pytest.approx(true, abs=0.05)
+    assert all(abs(w - t) < 4 * se and 0.001 < se < 0.02 for (w, se), t in zip(found, true, strict=True))
+    with pytest.raises(ValueError, match="never differ"):
+        part_weights([[1.0, 2.0]], [[[1.0, 1.0], [0.0, 0.0]]])

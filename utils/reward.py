@@ -11,6 +11,7 @@ import itertools
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SCORE_TOKENS = 8192
+PER_COMPLETION = ("completions", "ranks", "ended", "policies", "ratings", "flags")  # fields of a Comparison
 
 
 class Group(NamedTuple):
@@ -210,6 +212,18 @@ def batch_elements(groups: Sequence[Group], cfg: RewardConfig) -> tuple[list[Gro
     return pairs, max(1, round(cfg.prompts_per_step * len(pairs) / len(groups)))
 
 
+def leave_out(comparisons: Sequence[Comparison], policies: Sequence[str]) -> list[Comparison]:
+    """The rankings without the completions that these policies wrote; rankings of fewer than two are dropped."""
+    rows = []
+    for comparison in comparisons:
+        kept = [i for i, name in enumerate(comparison.policies) if name not in policies]
+        if len(kept) > 1:
+            lists = {name: getattr(comparison, name) for name in PER_COMPLETION}
+            left: dict[str, Any] = {name: tuple(v[i] for i in kept) for name, v in lists.items() if v}
+            rows.append(replace(comparison, **left))
+    return rows
+
+
 def shard(batch: Sequence[Group], rank: int, world: int) -> tuple[Sequence[Group], float]:
     """Prompts of process `rank` of `world`, and the weight of their mean loss.
 
@@ -369,6 +383,22 @@ def score_demonstrations(
     ]
     with eval_mode(model):
         return score(model, sequences).tolist()
+
+
+@torch.no_grad()
+def rewards_along(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, completion: str, data_cfg: DataConfig
+) -> tuple[list[int], list[float]]:
+    """Ids of an ended completion and what the reward model says at each of them, minus the shift.
+
+    Only the last number is a reward as it was trained. Those before are what the model says of the answer so far, as
+    if it had been cut off there.
+    """
+    start = encode_prompt(tokenizer, prompt, data_cfg)[-prompt_limit(data_cfg, context_length(model)) :]
+    ids = encode_completion(tokenizer, completion, True, data_cfg)
+    with eval_mode(model):
+        rewards = score(model, [start + ids[: i + 1] for i in range(len(ids))])
+    return ids, rewards.tolist()
 
 
 def set_reward_shift(

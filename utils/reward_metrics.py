@@ -40,12 +40,18 @@ def rank_values(ranks: Nested) -> list[list[float]]:
     return [[-float(rank) for rank in row] for row in ranks]
 
 
-def _margins(scores: Sequence[float], values: Sequence[float], tie: float) -> np.ndarray:
-    """Score differences better - worse of every pair of one prompt whose values differ by more than `tie`."""
+def _margins(scores: Sequence[float], values: Sequence[float], tie: float, marked: Sequence[bool] | None = None) -> np.ndarray:
+    """Score differences better - worse of every pair of one prompt whose values differ by more than `tie`.
+
+    marked: only pairs of a worse one that is marked and a better one that is not.
+    """
     r, v = np.asarray(scores, float), np.asarray(values, float)
     if r.shape != v.shape:
         raise ValueError(f"{r.size} scores for {v.size} values")
-    better, worse = np.nonzero(v[:, None] - v[None, :] > tie)
+    counts = v[:, None] - v[None, :] > tie
+    if marked is not None:
+        counts &= np.asarray(marked)[None, :] & ~np.asarray(marked)[:, None]
+    better, worse = np.nonzero(counts)
     return r[better] - r[worse]
 
 
@@ -69,13 +75,35 @@ def clustered_mean(sums: Iterable[float], counts: Iterable[int]) -> Accuracy:
     return Accuracy(float(mean), float(se), int(n.sum()), clusters)
 
 
-def pair_accuracy(scores: Nested, values: Nested, tie: float = 0.0) -> Accuracy:
+def pair_accuracy(scores: Nested, values: Nested, tie: float = 0.0, marked: Sequence[Sequence[bool]] | None = None) -> Accuracy:
     """Share of pairs that the scores order as the values do (higher is better; ranks: see `rank_values`).
 
-    Pairs whose values differ by `tie` or less do not count; equal scores count half.
+    Pairs whose values differ by `tie` or less do not count; equal scores count half. marked: only pairs in which the
+    worse one is marked and the better one is not, such as an answer to another prompt against an answer to this one.
     """
-    margins = [_margins(r, v, tie) for r, v in zip(scores, values, strict=True)]
+    marks = [None] * len(scores) if marked is None else marked
+    margins = [_margins(r, v, tie, m) for r, v, m in zip(scores, values, marks, strict=True)]
     return clustered_mean((_right(m).sum() for m in margins), map(len, margins))
+
+
+def part_weights(scores: Nested, parts: Sequence[Sequence[Sequence[float]]]) -> list[tuple[float, float]]:
+    """(weight, standard error) of each part in the scores: least squares of scores on part scores within each prompt.
+
+    parts: K rows of P part scores a prompt. Scores and parts are centred within each prompt, so that what a prompt is
+    worth by itself does not count. Standard errors are clustered by prompt. Raises ValueError if parts do not vary
+    enough to be told apart.
+    """
+    groups = [(np.asarray(p, float), np.asarray(s, float)) for p, s in zip(parts, scores, strict=True)]
+    centred = [(x - x.mean(0), y - y.mean()) for x, y in groups]
+    xs, ys = np.concatenate([x for x, _ in centred]), np.concatenate([y for _, y in centred])
+    gram = xs.T @ xs
+    if np.linalg.matrix_rank(gram) < len(gram):
+        raise ValueError("part_weights: some parts never differ, or always together")
+    inverse = np.linalg.inv(gram)
+    weights = inverse @ (xs.T @ ys)
+    pulls = np.array([x.T @ (y - x @ weights) for x, y in centred])
+    spread = inverse @ (pulls.T @ pulls) @ inverse
+    return [(float(w), math.sqrt(v)) for w, v in zip(weights, np.diag(spread), strict=True)]
 
 
 def calibration(scores: Nested, values: Nested, bins: int = CALIBRATION_BINS) -> list[Bin]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from utils.config import PPOConfig
+from utils.config import DataConfig, PPOConfig
 from utils.data.encoding import encode_completion, encode_prompt
 from utils.data.formats import load_texts
 from utils.data.prompts import token_length
 from utils.data.schemas import Comparison, Prompt
+from utils.evaluation.statistics import mean_se
 from utils.io import read_json, read_rows, stored, write_json
 from utils.models import load_reward, load_tokenizer
 from utils.pipeline.base import base_dir, prepared
@@ -78,21 +79,29 @@ def reward_stage(run: Run, folder: Path) -> None:
         folder, start, comparisons, cfg.reward, cfg.data, cfg.seed, demonstrations, device=cfg.device
     )  # fmt: skip
     model, tokenizer = load_reward(folder / "model", choose_device(cfg.device)), load_tokenizer(folder / "model")
-    found = evaluate_reward(model, tokenizer, load_comparison_set(run, "test"), cfg.data)
-    write_json(folder / "calibration.json", {"bins": found.pop("calibration"), "error": found["calibration_error"]})
-    result: dict[str, Any] = {"labels": found}
+    result = judge_reward(run, model, tokenizer)
+    bins = result["labels"].pop("calibration")
+    write_json(folder / "calibration.json", {"bins": bins, "error": result["labels"]["calibration_error"]})
     for name, split in (("demo_mean", "train"), ("demo_mean_valid", "valid")):
         rows = load_demonstration_set(run, split)
         result[name] = _mean(score_demonstrations(model, tokenizer, rows, cfg.data))
-    if stored(run.path("comparisons") / "test_heldout.jsonl").exists():
-        held_out = evaluate_reward(model, tokenizer, load_comparison_set(run, "test_heldout"), cfg.data)
-        result["heldout_labelers"] = {k: held_out[k] for k in ("accuracy", "accuracy_se", "pairs")}
-        result |= _gold_accuracy(run, model, tokenizer)
     if cfg.reward.cv_groups > 1 and len({c.labeler_id for c in comparisons}) >= cfg.reward.cv_groups:
         result["cross_validation"] = cross_validate(
             folder / "cross_validation", start, comparisons, cfg.reward, cfg.data, cfg.seed, device=cfg.device
         )  # fmt: skip
     write_json(folder / "evaluation.json", result)
+
+
+def judge_reward(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """A reward model on the run's test prompts: keys labels (`evaluate_reward`) and, where the labelers are simulated,
+    heldout_labelers, gold, gold_sft (pairs of SFT samples alone), each with accuracy, accuracy_se, pairs."""
+    data = run.config.data
+    result: dict[str, Any] = {"labels": evaluate_reward(model, tokenizer, load_comparison_set(run, "test"), data)}
+    if stored(run.path("comparisons") / "test_heldout.jsonl").exists():
+        held_out = evaluate_reward(model, tokenizer, load_comparison_set(run, "test_heldout"), data)
+        result["heldout_labelers"] = {k: held_out[k] for k in ("accuracy", "accuracy_se", "pairs")}
+        result |= _gold_accuracy(run, model, tokenizer)
+    return result
 
 
 def reward_init_dir(run: Run, folder: Path) -> Path:
@@ -108,6 +117,11 @@ def load_comparison_set(run: Run, name: str) -> list[Comparison]:
     return read_rows(run.path("comparisons") / f"{name}.jsonl", Comparison)
 
 
+def load_parts(run: Run, name: str) -> list[list[Scores]]:
+    """Part scores of every completion of the rankings "valid" or "test", by the gold rubric."""
+    return [[Scores(*s) for s in row] for row in read_json(run.path("comparisons") / f"{name}_parts.json")]
+
+
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
 
@@ -115,8 +129,7 @@ def _mean(values: list[float]) -> float:
 def _gold_accuracy(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, dict[str, float]]:
     """Accuracy against gold on the test prompts' outputs: the whole mix, and the pairs of SFT samples alone."""
     comparisons = load_comparison_set(run, "test")
-    parts = read_json(run.path("comparisons") / "test_parts.json")
-    values = [[gold(Scores(*s)) for s in row] for row in parts]
+    values = [[gold(s) for s in row] for row in load_parts(run, "test")]
     scores = score_comparisons(model, tokenizer, comparisons, run.config.data)
     only = [[i for i, name in enumerate(c.policies) if name == "sft"] for c in comparisons]
     pure = pair_accuracy(_pick(scores, only), _pick(values, only), GOLD_TIE)
@@ -136,19 +149,32 @@ def _accuracy(found: Accuracy) -> dict[str, float]:
 
 def sft_select_stage(run: Run, folder: Path) -> None:
     """The final SFT model: the checkpoint whose samples for validation prompts score highest (sec. 3.5)."""
-    cfg = run.config
-    prompts = load_set(run, "valid")[:SELECTION_PROMPTS]
-    rewards, golds = {}, {}
-    for epoch in sorted(kept_epochs(cfg.sft)):
-        path = checkpoint_dir(run.path("sft"), epoch)
-        responses = sample_prompts(load_sampler(run, path), prompts, cfg.seed, "select", 1.0)
-        rewards[path.name] = _mean(rewards_of(run, prompts, responses))
-        if prompts[0].meta:
-            golds[path.name] = _mean(golds_of(prompts, responses))
+    paths = [checkpoint_dir(run.path("sft"), epoch) for epoch in sorted(kept_epochs(run.config.sft))]
+    scored = score_checkpoints(run, paths, load_set(run, "valid")[:SELECTION_PROMPTS])
+    rewards = {row["checkpoint"]: row["reward"] for row in scored}
+    golds = {row["checkpoint"]: row["gold"] for row in scored if "gold" in row}
     chosen = select_checkpoint(rewards)
     shutil.rmtree(folder / "model", ignore_errors=True)
     shutil.copytree(run.path("sft") / chosen, folder / "model")
     write_json(folder / "selection.json", {"chosen": chosen, "reward": rewards, "gold": golds})
+
+
+def score_checkpoints(run: Run, paths: Sequence[Path], prompts: list[Prompt]) -> list[dict[str, Any]]:
+    """What the run's reward model says of one sample a prompt from each checkpoint at temperature 1, and gold.
+
+    Rows {checkpoint, reward, reward_se} with gold, gold_se where the prompts have a rubric. All checkpoints meet the
+    same random numbers.
+    """
+    rows = []
+    for path in paths:
+        responses = sample_prompts(load_sampler(run, path), prompts, run.config.seed, "select", 1.0)
+        reward = mean_se(rewards_of(run, prompts, responses))
+        row: dict[str, Any] = {"checkpoint": path.name, "reward": reward.mean, "reward_se": reward.se}
+        if prompts[0].meta:
+            points = mean_se(golds_of(prompts, responses))
+            row |= {"gold": points.mean, "gold_se": points.se}
+        rows.append(row)
+    return rows
 
 
 def load_sampler(run: Run, path: Path) -> Sampler:
@@ -164,15 +190,26 @@ def sample_prompts(sampler: Sampler, prompts: list[Prompt], seed: int, name: str
 
 
 def rewards_of(run: Run, prompts: list[Prompt], responses: list[Response]) -> list[float]:
-    """Reward-model score of each response."""
+    """Score of each response by the run's reward model."""
     path = run.path("reward") / "model"
-    tokenizer, data = load_tokenizer(path), run.config.data
+    model = load_reward(path, choose_device(run.config.device))
+    return score_responses(model, load_tokenizer(path), prompts, responses, run.config.data)
+
+
+def score_responses(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    responses: Sequence[Response],
+    data: DataConfig,
+) -> list[float]:
+    """Score of each response by a reward model."""
     sequences = [
         encode_prompt(tokenizer, p.prompt, data) + encode_completion(tokenizer, r.text, r.ended, data)
         for p, r in zip(prompts, responses, strict=True)
     ]
     with torch.no_grad():
-        return reward_of(load_reward(path, choose_device(run.config.device)), sequences).tolist()
+        return reward_of(model, sequences).tolist()
 
 
 def golds_of(prompts: list[Prompt], responses: list[Response]) -> list[float]:
