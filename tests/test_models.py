@@ -108,7 +108,7 @@ def test_code_in_a_model_directory_is_never_run(broken: Path) -> None:
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"}}
     (broken / "config.json").write_text(json.dumps(config))
     (broken / "own.py").write_text(f"open({str(broken / 'ran')!r}, 'w')")
-    fails(models.load_policy, broken, "the model cannot be loaded")
+    fails(models.load_policy, broken, "needs Python code from its directory, which is never run")
     assert not (broken / "ran").exists()
 
 

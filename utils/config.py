@@ -31,8 +31,9 @@ class DataConfig:
     cap_per_user: paper 200 (A.2). dedup_prefix_chars: a common prefix this long makes two prompts duplicates; the
     paper says "long" and gives no number. pii_filter: drop training prompts with personal data (paper: yes).
     max_prompt_tokens: longer prompts are dropped (paper: 1,000 of 2,048, App. C).
-    max_response_tokens: responses are cut here (paper: 1,000). prompted_template: how the prompted base is asked (the
-    paper's prefix is not printed).
+    max_response_tokens: responses are cut here (paper: 1,000). chat_template: "auto" asks in the tokenizer's chat template
+    if it has one, "always" and "never" say so; without it a prompt is followed by prompt_suffix and a completion begins with
+    completion_prefix. prompted_template: how the prompted base is asked (the paper's prefix is not printed).
     """
 
     prompts: str | None = None
@@ -49,6 +50,7 @@ class DataConfig:
     pii_filter: bool = True
     max_prompt_tokens: int = 40
     max_response_tokens: int = 32
+    chat_template: str = "auto"
     prompt_suffix: str = "\n"
     completion_prefix: str = " "
     prompted_template: str = "Question: {prompt}\n Answer:"
@@ -248,7 +250,13 @@ class Config:
 Section = TypeVar("Section")
 
 PROFILES = ROOT / "configs"
-CHOICES = {"device": DEVICES, "tracking": TRACKERS, "backend": ("own", "trl"), "element": ("prompt", "pair")}
+CHOICES = {
+    "device": DEVICES,
+    "tracking": TRACKERS,
+    "backend": ("own", "trl"),
+    "element": ("prompt", "pair"),
+    "chat_template": ("auto", "always", "never"),
+}
 SHARES = ("fraction", "share", "beta1", "beta2", "decay", "lambda", "gae_gamma", "flaw", "nice", "unsure", "confidence")
 
 

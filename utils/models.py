@@ -1,8 +1,9 @@
 """Loading, checking and saving models and tokenizers. Everything is a plain Hugging Face directory with safetensors.
 
 Policies are causal language models, reward and value models are one-label sequence classifiers over the same trunk
-(paper, App. C: "the unembedding layer replaced by a projection to a scalar"). Weights are always float32, no code from
-a model directory is ever run, and pickled weights are refused.
+(paper, App. C: "the unembedding layer replaced by a projection to a scalar"). Any architecture that transformers has in
+both forms will do. Weights are always float32, whatever the checkpoint holds; no code from a model directory is ever
+run, and pickled weights are refused.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from urllib.parse import urlsplit
 import torch
 from huggingface_hub import constants, snapshot_download
 from safetensors import SafetensorError
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -32,20 +35,32 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers import __version__ as transformers_version
 from transformers.activations import NewGELUActivation
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
 from transformers.utils import logging as hf_logging
 
+from utils.data.chat import end_of_turn
 from utils.errors import UserError
 from utils.io import disk_errors
 from utils.runtime import stream_seed, torch_generator
 
 BOS, EOS, PAD = "<|endoftext|>", "<|end|>", "<|pad|>"
+# What other tokenizers call the same, the likeliest first: taken before a token is added.
+END_NAMES = (EOS, "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end_of_turn|>")
+PAD_NAMES = (PAD, "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>")
+BOS_NAMES = (BOS, "<|end_of_text|>", "<|begin_of_text|>", "<s>")
 SCORE_INIT_STD = 0.01
 HUB_SECONDS = 5.0
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
+_RESIDUAL = r"(resid_dropout|resid_drop|mlp\.dropout|post_attention_dropout|post_mlp_dropout)$"
 _DROPOUT_FIELDS = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_first_dropout", "attention_dropout",
-                   "hidden_dropout", "dropout", "activation_dropout", "classifier_dropout")  # fmt: skip
+                   "hidden_dropout", "dropout", "activation_dropout", "classifier_dropout", "layerdrop")  # fmt: skip
 
 
 @contextmanager
@@ -117,13 +132,43 @@ def _read_config(path: str | Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if (directory / "adapter_config.json").is_file():
+            raise UserError(
+                f"{directory}: holds a LoRA adapter alone; merge it into its base model (peft: merge_and_unload) and save that."
+            ) from None
         raise UserError(f"{directory}: has no config.json, so it is not a Hugging Face model directory.") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{file}: cannot be read as JSON ({error}); copy the model directory again.") from None
     if not isinstance(config, dict) or not config.get("model_type"):
         raise UserError(f"{file}: field 'model_type' is missing; copy the model directory again.")
+    _check_architecture(config, directory)
     _check_weights(directory)
     return config
+
+
+def _check_architecture(config: dict[str, Any], directory: Path) -> None:
+    """Raise UserError for a model that transformers itself does not have as a language model and as a classifier."""
+    kind = config["model_type"]
+    if kind not in CONFIG_MAPPING_NAMES:
+        if "auto_map" in config:
+            raise UserError(
+                f"{directory}: the model type {kind} needs Python code from its directory, which is never run; use a "
+                "model whose architecture transformers has itself."
+            )
+        raise UserError(
+            f"{directory}: transformers {transformers_version} does not know the model type {kind}; upgrade "
+            "transformers, or use another model."
+        )
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or kind not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+        missing = "causal language model" if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES else "sequence classifier"
+        raise UserError(
+            f"{directory}: transformers has no {missing} of the type {kind}, and both are needed; use another model, such "
+            "as a GPT-2, GPT-NeoX, OPT, Llama or Qwen."
+        )
+    if "quantization_config" in config:
+        raise UserError(
+            f"{directory}: its weights are quantised, which cannot be trained here; use the same model with its full weights."
+        )
 
 
 def _check_weights(directory: Path) -> None:
@@ -135,22 +180,40 @@ def _check_weights(directory: Path) -> None:
             f"{directory / pickles[0]}: pickled weights can run code and are not loaded; convert them to "
             "model.safetensors (load them where you trust them and call save_pretrained)."
         )
+    if any(directory.glob("*.gguf")):
+        raise UserError(f"{directory}: has weights in GGUF only, which cannot be trained; expected model.safetensors in it.")
     raise UserError(f"{directory}: has no weights; expected model.safetensors in it.")
 
 
-def _load(auto_class: type, path: str | Path, **kwargs: Any) -> PreTrainedModel:
-    """float32, safetensors, no remote code."""
+def _load(auto_class: type, path: str | Path, new: tuple[str, ...] = (), **kwargs: Any) -> PreTrainedModel:
+    """float32, safetensors, no dropout, no remote code. new: weights that the checkpoint need not have."""
+    directory = model_directory(path)
+    safe = {"trust_remote_code": False, "local_files_only": True}
     try:
         with quiet_transformers():
-            return auto_class.from_pretrained(
-                model_directory(path), dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
-                local_files_only=True, **kwargs,
-            )  # fmt: skip
+            config = AutoConfig.from_pretrained(directory, **safe, **kwargs)
+            for name in _DROPOUT_FIELDS:  # before the model is built: some architectures copy the number
+                if isinstance(getattr(config, name, None), int | float):
+                    setattr(config, name, 0.0)
+            model, report = auto_class.from_pretrained(  # type: ignore[attr-defined]
+                directory, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **safe
+            )
     except SafetensorError as error:
         raise UserError(f"{path}: model.safetensors is damaged or cut off ({error}); copy it again.") from None
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: the model cannot be loaded ({reason}); check the directory or name.") from None
+    missing = sorted(set(report["missing_keys"]) - set(new))
+    if missing:
+        raise UserError(
+            f"{path}: {len(missing)} of the model's weights are not in its files (the first: {missing[0]}); copy the "
+            "model directory again."
+        )
+    return model
+
+
+def _as_tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names
 
 
 def _check_kind(config: dict[str, Any], path: str | Path, wanted: str) -> None:
@@ -159,6 +222,9 @@ def _check_kind(config: dict[str, Any], path: str | Path, wanted: str) -> None:
     is_classifier = any("SequenceClassification" in name for name in names)
     if wanted == "policy" and is_classifier:
         raise UserError(f"{path}: is a reward model ({names[0]}) but a causal language model is needed here.")
+    known = {name for found in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() for name in _as_tuple(found)}
+    if wanted == "policy" and names and not any(name in known or "CausalLM" in name for name in names):
+        raise UserError(f"{path}: is no causal language model ({names[0]}); use one that was trained to continue text.")
     if wanted == "reward" and not is_classifier:
         kind = names[0] if names else "unknown"
         raise UserError(f"{path}: is not a reward model ({kind}); train one with scripts/reward_model.py.")
@@ -198,24 +264,49 @@ def _load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
 
 def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    """Give both an end-of-answer token and a padding token of their own (in place).
+    """Give both an end-of-answer token and a padding token of their own, and the model one row a token (in place).
 
-    GPT-2's one special token stays the document separator (bos). New embedding rows are the mean of the old ones, so
-    that a new token starts neither favoured nor impossible.
+    The end token is the one that the chat template writes after an answer; else the tokenizer's own if it is not the
+    document separator (bos) as well; else one of END_NAMES that the vocabulary has; else EOS is added. GPT-2's one
+    special token stays the separator. Rows of new tokens are the mean of the old ones, so that a new token starts
+    neither favoured nor impossible; rows that no token has (a vocabulary rounded up) go, so that no response holds an
+    id without text.
     """
-    if tokenizer.bos_token_id is None:
-        tokenizer.add_special_tokens({"bos_token": tokenizer.eos_token or BOS})
-    if tokenizer.eos_token_id is None or tokenizer.eos_token_id == tokenizer.bos_token_id:
-        tokenizer.add_special_tokens({"eos_token": EOS})
-    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id, tokenizer.bos_token_id):
-        tokenizer.add_special_tokens({"pad_token": PAD})
-    old = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > old:
+    old = len(tokenizer)
+    bos, eos = tokenizer.bos_token, tokenizer.eos_token
+    end = end_of_turn(tokenizer) or (eos if eos != bos and bos is not None else None)
+    end = end or _known(tokenizer, END_NAMES, (bos, eos)) or EOS
+    if bos in (None, end):
+        bos = _known(tokenizer, (eos or BOS, *BOS_NAMES), (end,)) or BOS
+    taken = (bos, end)
+    pad = tokenizer.pad_token
+    if pad is None or pad in taken:
+        pad = _known(tokenizer, PAD_NAMES, taken) or PAD
+    tokenizer.add_special_tokens({"bos_token": bos, "eos_token": end, "pad_token": pad})
+    if len(tokenizer) != model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    if len(tokenizer) > old:
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
             if layer is not None:
                 layer.weight.data[old:] = layer.weight.data[:old].mean(0)
     set_special_ids(model, tokenizer)
+
+
+def _known(tokenizer: PreTrainedTokenizerBase, names: tuple[str, ...], taken: tuple[str | None, ...]) -> str | None:
+    """The first of `names` that is a token of the vocabulary and has no other role."""
+    vocabulary = tokenizer.get_vocab()
+    return next((name for name in names if name in vocabulary and name not in taken), None)
+
+
+def is_ready(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> bool:
+    """Whether model and tokenizer can be used as they are: what `prepare_tokenizer` would do is done."""
+    ids = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    return (
+        None not in ids
+        and len(ids) == 3
+        and tokenizer.eos_token == (end_of_turn(tokenizer) or tokenizer.eos_token)
+        and len(tokenizer) == model.get_input_embeddings().weight.shape[0]
+    )
 
 
 def set_special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -256,10 +347,17 @@ def _ready(model: PreTrainedModel, device: torch.device | str) -> PreTrainedMode
     return model.to(device).eval()
 
 
-def load_base(path: str | Path, device: torch.device | str = "cpu") -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """(tokenizer, causal LM) of any local directory or hub name, with the special tokens of this project added."""
+def load_as_published(path: str | Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """(tokenizer, causal LM) of a local directory or hub name as they are, on the CPU. Raises UserError (see above)."""
     _check_kind(_read_config(path), path, "policy")
     tokenizer, model = _load_tokenizer(path), _load(AutoModelForCausalLM, path)
+    check_vocabulary(model, tokenizer, path)
+    return tokenizer, model
+
+
+def load_base(path: str | Path, device: torch.device | str = "cpu") -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """(tokenizer, causal LM) of any local directory or hub name, prepared for this project (`prepare_tokenizer`)."""
+    tokenizer, model = load_as_published(path)
     prepare_tokenizer(tokenizer, model)
     return tokenizer, _ready(model, device)
 
@@ -286,7 +384,7 @@ def reward_from_policy(path: str | Path, device: torch.device | str = "cpu", see
     The projection starts at N(0, 0.01^2) from the stream (seed, "score"), so all rewards start close to 0.
     """
     _check_kind(_read_config(path), path, "policy")
-    model = _load(AutoModelForSequenceClassification, path, num_labels=1)
+    model = _load(AutoModelForSequenceClassification, path, new=("score.weight",), num_labels=1)
     weight = model.score.weight
     generator = torch_generator(seed, "score")
     weight.data.copy_(torch.randn(weight.shape, generator=generator) * SCORE_INIT_STD)
@@ -321,31 +419,49 @@ def fuse_gelu(model: nn.Module) -> None:
                 setattr(module, name, nn.GELU(approximate="tanh"))
 
 
-def disable_dropout(model: PreTrainedModel) -> None:
-    """All dropout 0, in modules and config: in RL it would make the sampled and the scored policy two policies."""
+def disable_dropout(model: nn.Module) -> None:
+    """All dropout modules 0: in RL dropout would make the sampled and the scored policy two policies."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    for name in _DROPOUT_FIELDS:
-        if isinstance(getattr(model.config, name, None), float):
-            setattr(model.config, name, 0.0)
 
 
 def set_residual_dropout(model: PreTrainedModel, p: float) -> None:
-    """Dropout on the output of each attention and MLP block (sec. 3.5: "residual dropout of 0.2").
+    """Dropout on the output of each attention and MLP block in training mode (sec. 3.5: "residual dropout of 0.2").
 
-    Only the running modules change, not the config, so a saved model has none. Raises UserError if p > 0 and the
-    model has no such modules.
+    Of the running model only: a saved one has none. GPT-2 and GPT-NeoX have modules for it and OPT a number; in other
+    architectures it is hooked to the outputs of the blocks' `self_attn` and `mlp`. Raises UserError if p > 0 and the
+    model has none of these.
     """
-    modules = [
-        module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Dropout) and re.search(r"(resid_dropout|resid_drop|mlp\.dropout)$", name)
-    ]
-    if p > 0 and not modules:
-        raise UserError(f"{type(model).__name__} has no residual dropout; set sft.dropout to 0.")
-    for module in modules:
-        module.p = p
+    found = False
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Dropout) and re.search(_RESIDUAL, name):
+            module.p, found = p, True
+        elif isinstance(getattr(module, "dropout", None), float) and hasattr(module, "self_attn"):
+            module.dropout, found = p, True  # type: ignore[assignment]
+    if not found:
+        blocks = [module for name, module in model.named_modules() if re.search(r"\.(self_attn|mlp)$", name)]
+        found = bool(blocks)
+        for module in blocks:
+            _hook_dropout(module, p)
+    if p > 0 and not found:
+        raise UserError(f"{type(model).__name__} has no place for residual dropout; set sft.dropout to 0.")
+
+
+def _hook_dropout(module: nn.Module, p: float) -> None:
+    """Dropout on a module's output (the first of several), in place of an earlier one."""
+    if (handle := getattr(module, "_residual_dropout", None)) is not None:
+        handle.remove()
+        module._residual_dropout = None  # type: ignore[assignment]
+    if p == 0:
+        return
+
+    def drop(block: nn.Module, _: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (F.dropout(output[0], p, block.training), *output[1:])
+        return F.dropout(output, p, block.training)
+
+    module._residual_dropout = module.register_forward_hook(drop)  # type: ignore[assignment]
 
 
 def new_policy(

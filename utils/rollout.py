@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from utils import gpt2
@@ -218,25 +218,55 @@ def sample(
 # Reading given tokens
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside a wrapper for several processes."""
+    return getattr(model, "module", model)
+
+
+@contextmanager
+def _before(module: nn.Module, change: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+    """Inside the block `change` sees, and may replace, what goes into `module`."""
+
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        new = change(inputs[0])
+        return None if new is None else (new, *inputs[1:])
+
+    handle = module.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _forward(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
+    """`logits` of the model's own forward over right-padded ids (B, S)."""
+    positions = (mask.long().cumsum(1) - 1).clamp(min=0)
+    return model(input_ids=ids, attention_mask=mask.long(), position_ids=positions, use_cache=False).logits
+
+
 def selected_logits(model: PreTrainedModel, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
-    """Next-token logits (N, V) at the N positions of `keep`; ids, mask, keep (B, S), right-padded."""
+    """Next-token logits (N, V) at the N positions of `keep`, float32; ids, mask, keep (B, S), right-padded.
+
+    Only these positions go through the unembedding: all logits of a batch would be larger than the model.
+    """
     if gpt2.supported(model):
         return model.lm_head(gpt2.hidden_states(model.transformer, ids, mask, keep))
-    positions = (mask.long().cumsum(1) - 1).clamp(min=0)
-    output = model(input_ids=ids, attention_mask=mask.long(), position_ids=positions, use_cache=False)
-    return output.logits[keep].float()
+    head = unwrapped(model).get_output_embeddings()  # type: ignore[operator]
+    with _before(head, lambda hidden: hidden[keep].unsqueeze(0)):
+        return _forward(model, ids, mask).squeeze(0).float()
 
 
 def selected_scores(model: PreTrainedModel, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
-    """Scalar head minus `config.reward_shift` (N,) at the N positions of `keep`; shapes as in `selected_logits`."""
+    """Scalar head minus `config.reward_shift` (N,) at the N positions of `keep`, float32; as in `selected_logits`."""
+    plain = unwrapped(model)
     if gpt2.supported(model):
         hidden = gpt2.hidden_states(model.transformer, ids, mask, keep)
     else:
-        positions = (mask.long().cumsum(1) - 1).clamp(min=0)
-        trunk = model.base_model
-        output = trunk(input_ids=ids, attention_mask=mask.long(), position_ids=positions, use_cache=False)
-        hidden = output.last_hidden_state[keep]
-    return model.score(hidden).squeeze(-1).float() - float(getattr(model.config, "reward_shift", 0.0))
+        seen: list[Tensor] = []
+        with _before(plain.score, lambda x: seen.append(x)):  # type: ignore[arg-type]
+            _forward(model, ids, mask)
+        hidden = seen[0][keep].float()
+    return plain.score(hidden).squeeze(-1) - float(getattr(plain.config, "reward_shift", 0.0))  # type: ignore[operator]
 
 
 def sequence_logprobs(model: PreTrainedModel, ids: Tensor, mask: Tensor, targets: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.config import DataConfig, SamplingConfig
-from utils.data.encoding import decode_response, encode_text, stop_ids
+from utils.data.encoding import decode_response, encode_prompt, encode_question, stop_ids
 from utils.data.schemas import Prompt
 from utils.errors import UserError
 from utils.models import load_policy, load_tokenizer
@@ -38,12 +38,12 @@ Draw = Callable[..., list[Response]]  # called as draw(prompts, names=streams)
 
 @dataclass(frozen=True)
 class Sampler:
-    """A policy ready to answer. template: how the prompt is put to it, with "{prompt}" in it."""
+    """A policy ready to answer. template: text with "{prompt}" in it that it is asked in; None asks as it was trained."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     data: DataConfig
-    template: str
+    template: str | None = None
     batch_size: int = 512
 
     @classmethod
@@ -57,12 +57,14 @@ class Sampler:
         batch_size: int = 512,
     ) -> Sampler:
         """The policy of a model directory. prompted: asked in `data.prompted_template` (the paper's GPT-3-prompted)."""
-        template = data.prompted_template if prompted else "{prompt}" + data.prompt_suffix
+        template = data.prompted_template if prompted else None
         return cls(load_policy(path, device), load_tokenizer(path), data, template, batch_size)
 
     def encode(self, prompt: str) -> list[int]:
         """Ids of the prompt as this policy is asked."""
-        return encode_text(self.tokenizer, self.template.replace("{prompt}", prompt))
+        if self.template is None:
+            return encode_prompt(self.tokenizer, prompt, self.data)
+        return encode_question(self.tokenizer, self.template.replace("{prompt}", prompt))
 
     def __call__(self, prompts: Sequence[str], *, seed: int, names: Sequence[str], temperature: float = 1.0) -> list[Response]:
         """One completion a prompt. names: the stream of random numbers of each; temperature 0 is greedy."""

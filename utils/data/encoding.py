@@ -2,6 +2,8 @@
 
 A prompt and a completion are encoded apart and their ids joined, so the border between them never merges into one
 token and the same prompt has the same ids in every stage. A response is a completion's ids with the end token.
+A tokenizer with a chat template writes the prompt in it (`utils.data.chat`); one that puts a token before every text
+(Llama, OPT) puts it before every prompt.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from utils.data.chat import in_template, is_transcript, uses_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,18 +27,37 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
+def beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The bos token if the tokenizer itself puts it before a text, as its model has always seen it there; else nothing."""
+    first = tokenizer("")["input_ids"][:1]
+    return first if first == [tokenizer.bos_token_id] else []
+
+
+def encode_question(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of text that a model is to go on with, written as it stands."""
+    return beginning(tokenizer) + encode_text(tokenizer, text)
+
+
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, data_cfg: DataConfig) -> list[int]:
-    """Ids of `prompt + data_cfg.prompt_suffix`. Length is not limited here: long prompts are dropped, not cut (C)."""
-    return encode_text(tokenizer, prompt + data_cfg.prompt_suffix)
+    """Ids of a prompt: in the chat template if there is one and it is wanted, else `prompt + data_cfg.prompt_suffix`.
+
+    A transcript ends in "Assistant:", which is its suffix. Length is not limited here: long prompts are dropped, not
+    cut (App. C).
+    """
+    if uses_template(tokenizer, data_cfg):
+        return in_template(tokenizer, prompt)
+    return encode_question(tokenizer, prompt if is_transcript(prompt) else prompt + data_cfg.prompt_suffix)
 
 
 def encode_completion(tokenizer: PreTrainedTokenizerBase, completion: str, ended: bool, data_cfg: DataConfig) -> list[int]:
-    """Response ids: `completion_prefix + completion`, then the end token if the completion ended itself.
+    """Response ids: `completion_prefix + completion` (in a chat template without the prefix), then the end token if the
+    completion ended itself.
 
     At most `data_cfg.max_response_tokens` ids, as in sampling; a longer completion is cut and so loses its end token.
     An empty completion is the end token alone.
     """
-    ids = encode_text(tokenizer, data_cfg.completion_prefix + completion) if completion else []
+    prefix = "" if uses_template(tokenizer, data_cfg) else data_cfg.completion_prefix
+    ids = encode_text(tokenizer, prefix + completion) if completion else []
     if ended:
         ids = [*ids, tokenizer.eos_token_id]
     return ids[: data_cfg.max_response_tokens]

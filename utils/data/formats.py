@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from utils.data.chat import ANSWER_MARK
 from utils.data.prompts import prompt_key, split_of_key
 from utils.data.schemas import SOURCES, SPLITS, USE_CASES, Comparison, Demonstration, Prompt
 from utils.errors import UserError
@@ -80,7 +81,6 @@ ROLES = {
     "bot": "Assistant",
     "system": "System",
 }
-ANSWER_MARK = "\n\nAssistant:"
 TIED = "whose completions are all tied or equal, so they say nothing about what is better"
 SILENT = "with an empty answer on one side of the transcripts"
 

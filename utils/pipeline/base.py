@@ -7,17 +7,18 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from utils.config import Config
-from utils.data.encoding import encode_text
+from utils.data.encoding import encode_question
 from utils.errors import UserError
 from utils.io import read_json, write_json
 from utils.models import (
-    check_vocabulary,
     context_length,
     count_parameters,
-    load_base,
+    is_ready,
+    load_as_published,
     load_policy,
     load_tokenizer,
     model_directory,
+    prepare_tokenizer,
     save_model,
 )
 from utils.runtime import locate
@@ -48,25 +49,23 @@ def base_context(run: Run) -> int | None:
 
 
 def prepared(path: str | Path, copy: Path) -> Path:
-    """The model directory of `path` if its tokenizer has bos, eos and pad of its own; else `copy`, made from it.
+    """The model directory of `path` if it can be used as it is (`models.is_ready`); else `copy`, made from it.
 
     GPT-2's own tokenizer has one special token for everything. Raises UserError if the model cannot be loaded.
     """
     place = model_directory(locate(path))
-    try:
-        tokenizer = load_tokenizer(place)
-    except UserError:  # a token is missing, or the tokenizer is broken, which load_base says
-        tokenizer, model = load_base(place)
-        save_model(model, tokenizer, copy)
-        return copy
-    check_vocabulary(load_policy(place), tokenizer, place)
-    return place
+    tokenizer, model = load_as_published(place)
+    if is_ready(tokenizer, model):
+        return place
+    prepare_tokenizer(tokenizer, model)
+    save_model(model, tokenizer, copy)
+    return copy
 
 
 def check_lengths(tokenizer: PreTrainedTokenizerBase, context: int | None, cfg: Config) -> None:
     """Raise UserError if the longest prompt (in the template of the prompted base) and response exceed the context."""
     data = cfg.data
-    template = len(encode_text(tokenizer, data.prompted_template.replace("{prompt}", "")))
+    template = len(encode_question(tokenizer, data.prompted_template.replace("{prompt}", "")))
     needed = data.max_prompt_tokens + template + data.max_response_tokens
     if context is not None and needed > context:
         raise UserError(
