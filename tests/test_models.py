@@ -205,7 +205,7 @@ def test_residual_dropout_is_where_the_paper_has_it_and_is_not_saved(
     assert changed == {f"transformer.h.{i}.{m}" for i in (0, 1) for m in ("attn.resid_dropout", "mlp.dropout")}
     models.save_model(policy, tokenizer, tmp_path / "m")
     assert GPT2LMHeadModel.from_pretrained(tmp_path / "m").config.resid_pdrop == 0.0
-    with pytest.raises(UserError, match="has no residual dropout; set sft.dropout to 0"):
+    with pytest.raises(UserError, match="has no place for residual dropout; set sft.dropout to 0"):
         models.set_residual_dropout(torch.nn.Linear(2, 2), 0.1)  # type: ignore[arg-type]
 
 

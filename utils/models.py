@@ -21,9 +21,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import torch
+import torch.nn.functional as F
 from huggingface_hub import constants, snapshot_download
 from safetensors import SafetensorError
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
