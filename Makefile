@@ -39,15 +39,13 @@ lint: $(VENV)/.installed-dev
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-# One edits notebooks/src/NN_name.py; the notebook beside it is built, executed top to bottom, and committed.
-notebooks: $(patsubst notebooks/src/%.py,notebooks/%.ipynb,$(wildcard notebooks/src/*.py))
-
-notebooks/%.ipynb: notebooks/src/%.py | $(VENV)/.installed-dev
-	$(PY) scripts/build_notebooks.py $*
+# One edits notebooks/src/NN_name.py; notebooks and solutions are built from it, executed top to bottom, and committed.
+notebooks: $(VENV)/.installed-dev
+	$(PY) scripts/build_notebooks.py
 
 lab: $(VENV)/.installed-dev
 	$(PIP) "jupyterlab>=4"
-	$(PY) -m jupyterlab notebooks
+	$(PY) -m jupyterlab notebooks/00_start_here.ipynb
 
 # Torch alone and first, so that nothing else can pull in another build of it.
 $(VENV)/.installed-run: pyproject.toml constraints.txt

@@ -146,7 +146,7 @@ def _differences(wanted: NotebookNode, path: Path) -> list[str]:
 
 def execute(notebook: NotebookNode, name: str) -> None:
     """Run all cells in this Python's kernel. Raises UserError with the cell's error."""
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    os.environ |= {"JUPYTER_PREFER_ENV_PATH": "1", "WIDGETS": "0"}
     where = {"metadata": {"path": str(SOURCES.parent)}}
     client = NotebookClient(
         notebook, timeout=TIMEOUT_SECONDS, kernel_name="python3", resources=where, extra_arguments=["--log-level=ERROR"]

@@ -22,8 +22,10 @@ from utils.notebook import (
     side_by_side,
     start,
     table,
+    text_box,
+    token_view,
 )
-from utils.plotting import pipeline_map
+from utils.plotting import TokenRow, pipeline_map
 from utils.runtime import progress
 
 
@@ -118,3 +120,29 @@ def test_fast_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNS", "elsewhere")
     assert load_config("tiny", fast_settings()).ppo.rounds < load_config("tiny").ppo.rounds
     assert run_folder("n") == Path("elsewhere/n_fast")
+
+
+def test_token_view_has_a_text_for_those_who_see_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    token_view([TokenRow("PPO", ["A", " bat"], [0.5, -1.0])], "log-prob (nats)")
+    assert shown[0]["text/plain"] == "log-prob (nats)\nPPO: A[0.50]  bat[-1.00]" and "<span" in shown[0]["text/html"]
+
+
+def test_text_box_without_widgets_is_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert text_box("A bat.").value == "A bat."
+    monkeypatch.setattr("utils.notebook._has_widgets", lambda: True)
+    monkeypatch.setenv("WIDGETS", "0")
+    assert text_box("A bat.").value == "A bat."
+
+
+def test_text_box_in_a_kernel_is_a_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    widgets = pytest.importorskip("ipywidgets")
+    shown: list[Any] = []
+    monkeypatch.delenv("WIDGETS", raising=False)
+    monkeypatch.setattr("utils.notebook._has_widgets", lambda: True)
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    box = text_box("A bat.", "answer")
+    assert shown == [box] and isinstance(box, widgets.Textarea) and box.value == "A bat."
+    box.value = "A hen."
+    assert box.value == "A hen."

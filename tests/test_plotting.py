@@ -163,13 +163,33 @@ def test_readable_count(count: float, shown: str) -> None:
     assert plotting._readable_count(count) == shown
 
 
-def test_token_heat_escapes_and_colours_by_sign() -> None:
-    text = plotting.token_heat(["<script>", " a\n", ""], [1.0, -1.0, 0.0], 'adv "x"')
+def backgrounds(text: str) -> list[str]:
+    return [m.lower() for m in re.findall(r"background:(#\w+)", text)]
+
+
+def test_token_strips_escape_and_colour_by_sign() -> None:
+    row = plotting.TokenRow("<b>", ["<script>", " a\n", ""], [1.0, -1.0, 0.0])
+    text = plotting.token_strips([row], 'adv "x"')
     assert "<script" not in text and "&lt;script&gt;" in text and "adv &quot;x&quot;: 1" in text
-    assert [m.lower() for m in re.findall(r"background:(#\w+)", text)] == ["#e69f00", "#56b4e9", "#ffffff"]
-    assert plotting.token_heat(["a"], [math.nan], "v").count("#ffffff") == 1
-    with pytest.raises(UserError, match="tokens has 1"):
-        plotting.token_heat(["a"], [1.0, 2.0], "v")
+    assert "&lt;b&gt;" in text and "<b>" not in text and "&#8629;" in text
+    assert backgrounds(text) == ["#e69f00", "#56b4e9", "#ffffff"]
+    assert backgrounds(plotting.token_strips([plotting.TokenRow("", ["a"], [math.nan])], "v")) == ["#ffffff"]
+    assert text.count("<div") == text.count("</div>") and text.count("<span") == text.count("</span>")
+
+
+def test_token_strips_share_one_scale_and_show_it() -> None:
+    rows = [plotting.TokenRow("a", ["x"], [0.5]), plotting.TokenRow("b", ["x"], [2.0])]
+    assert backgrounds(plotting.token_strips(rows, "v"))[1] == "#e69f00"
+    assert backgrounds(plotting.token_strips(rows[:1], "v")) == backgrounds(plotting.token_strips(rows, "v"))[1:]
+    wide = plotting.token_strips(rows, "KL (nats)", span=4.0)
+    assert len(set(backgrounds(wide))) == 2 and "#e69f00" not in backgrounds(wide)
+    assert "linear-gradient" in wide and "KL (nats)" in wide and "<span>-4</span>" in wide and "<span>4</span>" in wide
+
+
+@pytest.mark.parametrize("rows", [[], [plotting.TokenRow("a", [], [])], [plotting.TokenRow("a", ["x"], [1.0, 2.0])]])
+def test_token_strips_need_one_value_a_token(rows: list[plotting.TokenRow]) -> None:
+    with pytest.raises(UserError, match="no row|entries"):
+        plotting.token_strips(rows, "v")
 
 
 def test_numbers_of_a_summary() -> None:

@@ -1,6 +1,7 @@
 """What a notebook shows and how: the check at its start, figures with alternative text, tables, quiet training.
 
-Nothing here computes a result. Output is plain: images with alternative text and escaped HTML, no widget, no script.
+Nothing here computes a result. Output is plain: images with alternative text and escaped HTML, no script, and no widget but
+for `text_box`, which does without where it must.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,7 +23,7 @@ from matplotlib.figure import Figure
 from packaging.requirements import Requirement
 
 from utils.errors import UserError
-from utils.plotting import alt_text, in_order, policy_label
+from utils.plotting import TokenRow, alt_text, in_order, policy_label, token_strips
 from utils.report import esc
 from utils.runtime import ROOT, device_reason, ensure_package, versions
 
@@ -159,6 +162,39 @@ def quiet() -> Iterator[None]:
         screen.wipe()
 
 
+# --- what is asked -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Typed:
+    """What `text_box` gives where no widget can be shown: the text typed in the cell."""
+
+    value: str
+
+
+def text_box(text: str, label: str = "") -> Any:
+    """A box to write in, filled with `text`; `.value` is what stands in it. Run the cell that reads it again after a change.
+
+    Without ipywidgets, outside a notebook, or with WIDGETS=0 in the environment (as when notebooks are built, so that none
+    has a widget's state in it) the text itself is the value: then one edits it in the cell.
+    """
+    if os.environ.get("WIDGETS") == "0" or not _has_widgets():
+        return Typed(text)
+    from IPython.display import display
+    from ipywidgets import Layout, Textarea
+
+    box = Textarea(value=text, description=label, layout=Layout(width="95%", height="5em"))
+    display(box)
+    return box
+
+
+def _has_widgets() -> bool:
+    """Whether this is a notebook's kernel and ipywidgets is there."""
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None and find_spec("ipywidgets") is not None
+
+
 # --- what is shown -------------------------------------------------------------------------------------------------
 
 
@@ -179,6 +215,14 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str = "", digits: int = 3)
 
     text = "\n".join(" | ".join(str(value) for value in row.values()) for row in rows)
     display({"text/html": html_table(rows, caption, digits), "text/plain": text}, raw=True)
+
+
+def token_view(rows: Sequence[TokenRow], label: str, span: float | None = None) -> None:
+    """Show answers token by token on a common scale of colours (`utils.plotting.token_strips`): log-probs, KL, advantages."""
+    from IPython.display import display
+
+    lines = (f"{r.name}: " + " ".join(f"{t}[{v:.2f}]" for t, v in zip(r.tokens, r.values, strict=True)) for r in rows)
+    display({"text/html": token_strips(rows, label, span), "text/plain": f"{label}\n" + "\n".join(lines)}, raw=True)
 
 
 def html_table(rows: Sequence[Mapping[str, Any]], caption: str = "", digits: int = 3) -> str:
