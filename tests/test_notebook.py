@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerBase
 
 from utils.config import load_config
 from utils.errors import UserError
@@ -23,6 +24,7 @@ from utils.notebook import (
     start,
     table,
     text_box,
+    token_texts,
     token_view,
 )
 from utils.plotting import TokenRow, pipeline_map
@@ -146,3 +148,8 @@ def test_text_box_in_a_kernel_is_a_box(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown == [box] and isinstance(box, widgets.Textarea) and box.value == "A bat."
     box.value = "A hen."
     assert box.value == "A hen."
+
+
+def test_token_texts_are_what_the_tokens_say(tokenizer: PreTrainedTokenizerBase) -> None:
+    texts = token_texts(tokenizer, [*tokenizer("a dog")["input_ids"], tokenizer.eos_token_id])
+    assert "".join(texts) == "a dog<|end|>" and texts[-1] == "<|end|>"

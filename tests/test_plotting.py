@@ -25,6 +25,13 @@ for pair in ("prompted_vs_base", "ppo_vs_sft", "ppo_ptx_vs_sft"):
     SUMMARY |= {f"winrate.{pair}.n": 900}
 METRICS = [{"step": step, "loss": 3.0 / (step + 1), "kl": 0.01 * step} for step in range(120)]
 PRESSURE = [{"kl": k, "proxy": k / 10, "gold": 5 - (k - 2) ** 2 / 9, "gold_se": 0.1} for k in (0.0, 0.5, 2.0, 6.0)]
+LEARNT = {
+    "one": [{"loss": 3.0}, {"loss": 1.0, "valid_loss": 2.5, "passes": 0.5}, {"loss": 1.0, "valid_loss": 2.7, "passes": 1}]
+}
+CHECKPOINTS = [
+    {"epoch": e, "valid_loss": v, "reward": e / 9, "reward_se": 0.1, "gold": g, "gold_se": 0.1}
+    for e, v, g in ((1, 0.7, 6.0), (2, 0.6, 7.0), (4, 0.8, 6.5))
+]
 
 FIGURES: dict[str, Callable[[], Figure]] = {
     "training_curves": lambda: plotting.training_curves(METRICS, "loss", "kl", labels={"loss": "loss (nats)"}),
@@ -33,6 +40,16 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "win_rates": lambda: plotting.win_rates(SUMMARY),
     "overoptimisation": lambda: plotting.overoptimisation(PRESSURE),
     "best_of_n": lambda: plotting.best_of_n([{"n": n, "proxy": n / 9, "gold": 5.0} for n in (1, 2, 4)]),
+    "best_of_n_of_two": lambda: plotting.best_of_n({m: [{"n": n, "proxy": n, "gold": 5.0} for n in (1, 2)] for m in "ab"}),
+    "train_and_valid": lambda: plotting.train_and_valid(LEARNT, "loss", "valid_loss", "passes", "passes", "loss (nats)"),
+    "checkpoint_choice": lambda: plotting.checkpoint_choice(CHECKPOINTS),
+    "grouped_bars": lambda: plotting.grouped_bars(
+        ["form", "manner"], {"sft": [(1, 0.1), (2, 0.2)], "x": [(0, 0), (1, 0)]}, "y", "x"
+    ),
+    "scatter": lambda: plotting.scatter(
+        [{"a": i, "b": 2, "b_se": 0.1, "name": "p"} for i in (1, 2)], "a", "b", "a", "b", zero=True
+    ),
+    "pair_loss": lambda: plotting.pair_loss({"1 over 2": 1.5, "2 over 3": -0.5}),
     "ladder": lambda: plotting.ladder([{"policy": p, "params": n, "gold": 4, "se": 0.1} for p in "ab" for n in (9, 99)]),
     "agreement": lambda: plotting.agreement_bars(["training", "held-out"], [0.72, 0.77], [0.726, None]),
     "calibration": lambda: plotting.calibration([0.1, 0.9], [0.2, 0.8], [5, 50]),
@@ -219,3 +236,27 @@ def test_alt_text_of_a_figure_from_elsewhere() -> None:
     axes.set(title="A title", xlabel="time (s)", ylabel="loss")
     assert plotting.alt_text(figure) == "A title: loss against time (s)"
     assert plotting.alt_text(Figure()) == "figure"
+
+
+def test_training_loss_is_the_mean_since_the_last_held_out_point() -> None:
+    (axes,) = plotting.train_and_valid(LEARNT, "loss", "valid_loss", "passes", "passes", "loss").axes
+    fitted, held, ring = (line.get_xydata().tolist() for line in axes.lines)
+    assert fitted == [[0.5, 2.0], [1.0, 1.0]] and held == [[0.5, 2.5], [1.0, 2.7]] and ring == [[0.5, 2.5]]
+    with pytest.raises(UserError, match="no row has the field 'valid_loss'"):
+        plotting.train_and_valid({"one": [{"loss": 1.0}]}, "loss", "valid_loss", "passes", "x", "y")
+
+
+def test_each_judge_rings_its_own_checkpoint() -> None:
+    figure = plotting.checkpoint_choice(CHECKPOINTS)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [f"favourite: epoch {e}" for e in (2, 4, 2)]
+
+
+def test_a_pair_costs_ln_2_without_a_margin_and_less_with_one() -> None:
+    told = plotting.alt_text(plotting.pair_loss({"equal": 0.0, "right": 2.0}))
+    assert "equal: margin 0.00, loss 0.69" in told and "right: margin 2.00, loss 0.13" in told
+
+
+def test_scatter_tells_the_correlation_and_survives_without_one() -> None:
+    rows = [{"a": float(i), "b": -2.0 * i} for i in range(4)]
+    assert "correlation -1.00" in plotting.alt_text(plotting.scatter(rows, "a", "b", "a", "b"))
+    assert "no correlation" in plotting.alt_text(plotting.scatter(rows[:1], "a", "b", "a", "b"))

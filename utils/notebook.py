@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from matplotlib.figure import Figure
 from packaging.requirements import Requirement
@@ -26,6 +26,9 @@ from utils.errors import UserError
 from utils.plotting import TokenRow, alt_text, in_order, policy_label, token_strips
 from utils.report import esc
 from utils.runtime import ROOT, device_reason, ensure_package, versions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SHOWN_VERSIONS = ("python", "torch", "transformers", "numpy")
 WIDTH_DPI = 110
@@ -248,6 +251,11 @@ def _cell(value: Any, digits: int) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return esc(f"{value:.{digits}f}" if isinstance(value, float) else value)
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """What each token says; a special token by its name."""
+    return [str(tokenizer.decode([i], clean_up_tokenization_spaces=False)) for i in ids]
 
 
 def side_by_side(rows: Sequence[Mapping[str, Any]], policies: Sequence[str], temperature: float) -> list[dict[str, str]]:

@@ -435,17 +435,26 @@ def training_curves(
     return _finish(figure, f"{title or 'Learning curves'}: " + ", ".join(told))
 
 
-def _proxy_over_gold(xs: list[float], proxy: list[float], gold: list[float], se: list[float], xlabel: str) -> Figure:
-    """Two panels above each other: the proxy reward and the gold score against the same optimisation pressure."""
+def _proxy_over_gold(named: Mapping[str, Sequence[Row]], x: str, xlabel: str) -> Figure:
+    """Two panels above each other: the proxy reward and the gold score +- 1 standard error against the same optimisation
+    pressure, one line a name. One line alone has its best point marked."""
     figure = _figure(4.8, 4.2)
     above, below = figure.subplots(2, 1, sharex=True)
-    above.plot(xs, proxy, "-s", color=OKABE_ITO[0], markersize=5)
+    for index, (name, rows) in enumerate(named.items()):
+        xs, proxy, gold = _columns(rows, x, "proxy", "gold")
+        se = [number(row, "gold_se") or 0.0 for row in rows]
+        colours = [OKABE_ITO[index]] * 2 if len(named) > 1 else [OKABE_ITO[0], OKABE_ITO[4]]
+        above.plot(xs, proxy, "-s", color=colours[0], markersize=5, label=name)
+        below.errorbar(xs, gold, yerr=se, fmt="-D", color=colours[1], markersize=5, elinewidth=1.2, capsize=3)
+        if len(named) == 1:
+            best = int(np.argmax(gold))
+            place = (xs[best], gold[best] + se[best])
+            below.annotate("best", place, (0, 5), textcoords="offset points", ha="center", fontsize=8.5)
+    if len(named) > 1:
+        above.legend(loc="best")
     above.set_ylabel("proxy: reward model")
-    below.errorbar(xs, gold, yerr=se, fmt="-D", color=OKABE_ITO[4], markersize=5, elinewidth=1.2, capsize=3)
     below.set_ylabel("gold score (points)")
     below.set_xlabel(xlabel)
-    best = int(np.argmax(gold))
-    below.annotate("best", (xs[best], gold[best] + se[best]), (0, 5), textcoords="offset points", ha="center", fontsize=8.5)
     below.margins(y=0.22)
     return figure
 
@@ -457,8 +466,8 @@ def overoptimisation(rows: Sequence[Row]) -> Figure:
     The proxy keeps rising while gold turns down (Gao et al. 2023, whose horizontal axis, sqrt(KL), this is).
     """
     kl, proxy, gold = _columns(rows, "kl", "proxy", "gold")
-    se = [number(row, "gold_se") or 0.0 for row in rows]
-    figure = _proxy_over_gold([max(v, 0.0) for v in kl], proxy, gold, se, "KL to the reference (nats a response, root scale)")
+    shown = [{**row, "kl": max(v, 0.0)} for row, v in zip(rows, kl, strict=True)]
+    figure = _proxy_over_gold({"": shown}, "kl", "KL to the reference (nats a response, root scale)")
     for axes in figure.axes:
         axes.set_xscale("function", functions=(lambda v: np.sign(v) * np.sqrt(np.abs(v)), lambda r: np.sign(r) * r**2))
     top = max(*kl, 1e-6)
@@ -475,19 +484,22 @@ def overoptimisation(rows: Sequence[Row]) -> Figure:
 
 
 @_styled
-def best_of_n(rows: Sequence[Row]) -> Figure:
+def best_of_n(rows: Sequence[Row] | Mapping[str, Sequence[Row]]) -> Figure:
     """The reward model's choice among n samples: its own reward, and gold +- 1 standard error.
 
-    rows: n, proxy (mean reward of the chosen), gold (points), gold_se.
+    rows: n, proxy (mean reward of the chosen), gold (points), gold_se; or such rows of several reward models by name.
     """
-    n, proxy, gold = _columns(rows, "n", "proxy", "gold")
-    se = [number(row, "gold_se") or 0.0 for row in rows]
-    figure = _proxy_over_gold(n, proxy, gold, se, "n samples, the reward model keeps the best (log scale)")
+    named = rows if isinstance(rows, Mapping) else {"": rows}
+    figure = _proxy_over_gold(named, "n", "n samples, the reward model keeps the best (log scale)")
+    ns = sorted({n for part in named.values() for (n,) in zip(*_columns(part, "n"), strict=True)})
     figure.axes[1].set_xscale("log", base=2)
-    figure.axes[1].set_xticks(n, [f"{value:g}" for value in n])
+    figure.axes[1].set_xticks(ns, [f"{n:g}" for n in ns])
     figure.axes[0].set_title("Best of n, chosen by the reward model")
-    told = ", ".join(f"n = {a:g}: gold {b:.2f}" for a, b in zip(n, gold, strict=True))
-    return _finish(figure, f"Best of n by the reward model: {told}")
+    told = (
+        f"{name}: ".removeprefix(": ") + ", ".join(f"n = {row['n']:g}: gold {row['gold']:.2f}" for row in part)
+        for name, part in named.items()
+    )
+    return _finish(figure, "Best of n by the reward model: " + "; ".join(told))
 
 
 def _readable_count(value: float, _: object = None) -> str:
@@ -526,6 +538,161 @@ def ladder(rows: Sequence[Row], confidence: float = 0.95) -> Figure:
     axes.set_title("Gold score by model size")
     axes.legend(loc="best")
     return _finish(figure, "Gold score by model size: " + ", ".join(told))
+
+
+@_styled
+def train_and_valid(
+    runs: Mapping[str, Sequence[Row]], train: str, valid: str, x: str, xlabel: str, ylabel: str, title: str = ""
+) -> Figure:
+    """Learning or learning by heart? Training and held-out loss of each run, one panel a run, all on one scale.
+
+    runs: {name: rows of a metrics.jsonl}. Rows with a number at `valid` are points; at each of them the training loss is
+    its mean since the point before, so that both curves stand at the same x. The lowest held-out point is ringed.
+    """
+    figure = _figure(0.6 + 3.6 * len(runs), 3.1)
+    panels = figure.subplots(1, len(runs), squeeze=False, sharey=True).ravel()
+    told = []
+    for axes, (name, rows) in zip(panels, runs.items(), strict=True):
+        xs, fitted, held = _since_last(rows, train, valid, x)
+        axes.plot(xs, fitted, "-o", color=OKABE_ITO[0], markersize=3.5, label="training data, as it goes by")
+        axes.plot(xs, held, "--s", color=OKABE_ITO[1], markersize=3.5, label="held-out data")
+        best = int(np.argmin(held))
+        axes.plot(xs[best], held[best], "o", markersize=12, markerfacecolor="none", markeredgecolor=INK, label="lowest")
+        axes.set_title(name)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+        told.append(
+            f"{name}: training {fitted[0]:.3f} to {fitted[-1]:.3f}, held-out lowest {held[best]:.3f} at {xs[best]:.3g}, "
+            f"at the end {held[-1]:.3f}"
+        )
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return _finish(figure, f"{title or 'Training and held-out loss'}; {'; '.join(told)}")
+
+
+def _since_last(rows: Sequence[Row], train: str, valid: str, x: str) -> tuple[list[float], list[float], list[float]]:
+    """x, mean of `train` since the last point, and `valid`, of the rows that have `valid`."""
+    points: list[tuple[float, float, float]] = []
+    part: list[float] = []
+    for row in rows:
+        (loss,) = _columns([row], train)
+        part += loss
+        if number(row, valid) is not None:
+            place, held = (column[0] for column in _columns([row], x, valid))
+            points.append((place, float(np.mean(part)), held))
+            part = []
+    if not points:
+        raise UserError(f"figure: no row has the field {valid!r} as a number; train with held-out data.")
+    xs, fitted, held_out = zip(*points, strict=True)
+    return list(xs), list(fitted), list(held_out)
+
+
+@_styled
+def checkpoint_choice(rows: Sequence[Row], confidence: float = 0.95) -> Figure:
+    """Three judges of the same checkpoints: held-out loss, reward and gold, with intervals; each one's favourite is ringed.
+
+    rows: epoch, valid_loss (nats a token), reward, reward_se, gold (points), gold_se.
+    """
+    panels = (
+        ("valid_loss", "held-out loss (nats a token)", OKABE_ITO[1], min, "s"),
+        ("reward", "reward model's score", OKABE_ITO[0], max, "o"),
+        ("gold", "gold score (points)", OKABE_ITO[4], max, "D"),
+    )
+    figure = _figure(9.6, 2.9)
+    told = []
+    for axes, (key, ylabel, colour, favourite, marker) in zip(figure.subplots(1, 3), panels, strict=True):
+        epochs, values = _columns(rows, "epoch", key)
+        reach = [normal_quantile(confidence) * (number(row, f"{key}_se") or 0.0) for row in rows]
+        look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4.5, "elinewidth": 1.1, "capsize": 2}
+        axes.errorbar(epochs, values, yerr=reach if any(reach) else None, **look)
+        best = values.index(favourite(values))
+        axes.plot(epochs[best], values[best], "o", markersize=13, markerfacecolor="none", markeredgecolor=INK)
+        axes.set_xlabel("epochs")
+        axes.set_ylabel(ylabel)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        told.append(f"{ylabel} {values[0]:.3g} to {values[-1]:.3g}, favourite: epoch {epochs[best]:g}")
+        axes.set_title(f"favourite: epoch {epochs[best]:g}")
+    return _finish(figure, "Three judges of the same checkpoints: " + "; ".join(told))
+
+
+@_styled
+def grouped_bars(
+    names: Sequence[str], series: Mapping[str, Sequence[tuple[float, float]]], ylabel: str, xlabel: str, title: str = ""
+) -> Figure:
+    """Bars side by side: for each of `names` one bar a series, (value, half of its interval); ylabel says the unit."""
+    _same_length(names=names, **{f"series_{i}": values for i, values in enumerate(series.values())})
+    figure = _figure(max(5.4, 1.15 * len(names)), 3.3)
+    axes = figure.subplots()
+    width = 0.8 / len(series)
+    told = []
+    for index, (name, values) in enumerate(series.items()):
+        xs = np.arange(len(names)) - 0.4 + width * (index + 0.5)
+        heights, halves = zip(*values, strict=True)
+        look: dict[str, Any] = {"color": policy_colour(name, index), "label": policy_label(name), "error_kw": _ERROR_BARS}
+        axes.bar(xs, heights, 0.92 * width, yerr=halves if any(halves) else None, **look)
+        told.append(f"{policy_label(name)}: " + ", ".join(f"{n} {h:.2f}" for n, h in zip(names, heights, strict=True)))
+    axes.axhline(0.0, color=MUTED, linewidth=0.8)
+    _category_axis(axes, list(names))
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.set_title(title)
+    axes.legend(loc="best")
+    return _finish(figure, f"{title or 'Bars'}; {ylabel}. " + "; ".join(told))
+
+
+@_styled
+def scatter(
+    rows: Sequence[Row], x: str, y: str, xlabel: str, ylabel: str, title: str = "", zero: bool = False, confidence: float = 0.95
+) -> Figure:
+    """One point a row at (x, y); its interval if the row has y_se, its `name` beside it if it has one.
+
+    zero: draw both zero lines, for changes. The alternative text tells the correlation.
+    """
+    xs, ys = _columns(rows, x, y)
+    figure = _figure(5.6, 3.7)
+    axes = figure.subplots()
+    if zero:
+        axes.axvline(0.0, color=MUTED, linewidth=1.0)
+        axes.axhline(0.0, color=MUTED, linewidth=1.0)
+    reach = [normal_quantile(confidence) * (number(row, f"{y}_se") or 0.0) for row in rows]
+    look: dict[str, Any] = {"color": OKABE_ITO[0], "ecolor": OKABE_ITO[5], "markersize": 5, "elinewidth": 1.1}
+    axes.errorbar(xs, ys, yerr=reach if any(reach) else None, fmt="o", **look)
+    middle = (min(xs) + max(xs)) / 2
+    for row, across, up in zip(rows, xs, ys, strict=True):
+        if row.get("name"):
+            left = across > middle
+            place: dict[str, Any] = {"textcoords": "offset points", "ha": "right" if left else "left", "fontsize": 7.5}
+            axes.annotate(str(row["name"]), (across, up), (-6 if left else 6, 3), **place)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.set_title(title)
+    axes.margins(0.08)
+    varied = len(xs) > 1 and float(np.std(xs)) > 0 and float(np.std(ys)) > 0
+    told = f"correlation {np.corrcoef(xs, ys)[0, 1]:.2f}" if varied else "no correlation to tell"
+    named = ", ".join(f"{r['name']} ({a:.2f}, {b:.2f})" for r, a, b in zip(rows, xs, ys, strict=True) if r.get("name"))
+    return _finish(figure, f"{title or 'Points'}; {ylabel} against {xlabel}: {len(xs)} points, {told}. {named}".strip())
+
+
+@_styled
+def pair_loss(margins: Mapping[str, float]) -> Figure:
+    """What Eq. 1 charges a pair, -log sigmoid(margin), with some pairs marked; margins: name -> reward better - worse."""
+    figure = _figure(5.2, 3.1)
+    axes = figure.subplots()
+    reach = max(4.0, *(abs(m) + 0.5 for m in margins.values()))
+    grid = np.linspace(-reach, reach, 200)
+    axes.plot(grid, np.logaddexp(0.0, -grid), color=OKABE_ITO[0])
+    axes.axhline(math.log(2.0), color=MUTED, linestyle="--", linewidth=1.2, label="ln 2: no preference")
+    told = []
+    for index, (name, margin) in enumerate(margins.items()):
+        loss = float(np.logaddexp(0.0, -margin))
+        axes.plot(margin, loss, "osD^v"[index % 5], color=OKABE_ITO[1], markersize=7, zorder=3)
+        axes.annotate(name, (margin, loss), (7, 6), textcoords="offset points", fontsize=8.5)
+        told.append(f"{name}: margin {margin:.2f}, loss {loss:.2f}")
+    axes.set_xlabel("margin: reward of the better minus reward of the worse")
+    axes.set_ylabel("loss of the pair (nats)")
+    axes.set_title("What one pair costs")
+    axes.legend(loc="upper right")
+    return _finish(figure, "The loss of a pair falls with its margin: " + ", ".join(told))
 
 
 # --- calibration and histograms ------------------------------------------------------------------------------------
