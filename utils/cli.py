@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from utils import processes
 from utils.errors import UserError
 from utils.io import DISK_FULL
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 OWN_DATA = ("prompts", "demonstrations", "comparisons", "pretraining")
+EXIT_TERMINATED = 143
+ALONE = "Stopped, because the system told this process to end: run the same command again to go on from here."
+LEFT = "Stopped, because another process of this run has ended or was killed: run the same command again to go on from here."
+
+
+class _Terminated(BaseException):
+    """SIGTERM: a launcher ends its processes with it, and schedulers do."""
 
 
 def main(run: Callable[[Sequence[str]], Any], arguments: Sequence[str] | None = None) -> int:
-    """Call `run` with the command line's arguments and return the exit code: 0, 2 (UserError, full disk) or 130.
+    """Call `run` with the command line's arguments and return the exit code: 0, 2 (UserError, full disk), 130 or 143.
 
-    A script ends in `sys.exit(main(run))`. Every other exception is a fault of the program and keeps its traceback.
+    A script ends in `sys.exit(main(run))`. Every other exception is a fault of the program and keeps its traceback. Of
+    several processes only the one that stopped first says why.
     """
     given = sys.argv[1:] if arguments is None else arguments
     try:
+        with _sigterm_raises():
+            return _run(run, given)
+    except _Terminated:
+        return _stop(LEFT if processes.world() > 1 else ALONE, EXIT_TERMINATED)
+
+
+def _run(run: Callable[[Sequence[str]], Any], given: Sequence[str]) -> int:
+    """`main` without SIGTERM."""
+    try:
         run(given)
+        processes.leave()
     except UserError as error:
         return _stop(str(error), EXIT_USER_ERROR)
     except KeyboardInterrupt as error:
@@ -30,15 +52,39 @@ def main(run: Callable[[Sequence[str]], Any], arguments: Sequence[str] | None = 
         return _stop(f"Stopped{done}: run the same command again to go on from here.", EXIT_INTERRUPTED)
     except OSError as error:
         if error.errno not in DISK_FULL:
+            processes.first_to_speak()
             raise
         place = f" while writing {error.filename}" if error.filename else ""
         return _stop(f"The disk is full{place}: free some space and run the same command again.", EXIT_USER_ERROR)
+    except Exception as error:
+        if processes.is_lost(error):
+            return _stop(LEFT, EXIT_TERMINATED)
+        processes.first_to_speak()
+        raise
     return 0
 
 
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """SIGTERM raises `_Terminated` in the block, so that what is being written is put away (main thread only)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handler(*_: Any) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _stop(sentence: str, code: int) -> int:
-    """Print the one sentence and give `code` back."""
-    print(" ".join(sentence.split()), file=sys.stderr, flush=True)
+    """Print the one sentence, unless another process has, and give `code` back."""
+    if processes.first_to_speak():
+        print(" ".join(sentence.split()), file=sys.stderr, flush=True)
     return code
 
 

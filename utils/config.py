@@ -27,7 +27,8 @@ class DataConfig:
 
     prompts, demonstrations, comparisons, pretraining: the user's own files; None takes the tiny world's.
     n_sft/n_rm/n_ppo: training prompts of each set (paper, Table 6: 12,725 / 33,207 / 31,144).
-    n_valid, n_test: prompts for choices / for final figures only.
+    n_valid, n_test: prompts for choices / for final figures only. max_rows: no more than the first so many rows of each
+    split of the user's demonstrations and rankings are used; None takes all.
     cap_per_user: paper 200 (A.2). dedup_prefix_chars: a common prefix this long makes two prompts duplicates; the
     paper says "long" and gives no number. pii_filter: drop training prompts with personal data (paper: yes).
     max_prompt_tokens: longer prompts are dropped (paper: 1,000 of 2,048, App. C).
@@ -40,6 +41,7 @@ class DataConfig:
     demonstrations: str | None = None
     comparisons: str | None = None
     pretraining: str | None = None
+    max_rows: int | None = None
     n_sft: int = 1500
     n_rm: int = 8000
     n_ppo: int = 4000

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from utils import processes
 from utils.config import DataConfig, RewardConfig
 from utils.data.encoding import encode_completion, encode_prompt, pad_right
 from utils.data.schemas import Comparison, Demonstration
@@ -253,7 +254,8 @@ def train_reward(
     tokenizer = load_tokenizer(init_dir)
     model = reward_from_policy(init_dir, choose_device(device), seed)
     encoded = encode_comparisons(tokenizer, comparisons, data_cfg, context_length(model))
-    write_json(Path(out_dir) / "data.json", encoded.counts)
+    if processes.is_main():
+        write_json(Path(out_dir) / "data.json", encoded.counts)
     fingerprint = digest([digest_path(init_dir), cfg, data_cfg, encoded.groups])
     loop = fit(out_dir, model, encoded.groups, cfg, seed, tokenizer.pad_token_id, fingerprint)
     set_reward_shift(model, tokenizer, demonstrations, data_cfg)
@@ -335,13 +337,18 @@ def score_comparisons(
     comparisons: Sequence[Comparison],
     data_cfg: DataConfig,
 ) -> list[list[float]]:
-    """Reward of every completion, minus the shift: K numbers a comparison, in order."""
+    """Reward of every completion, minus the shift: K numbers a comparison, in order. Several processes share the rows."""
     groups = encode_comparisons(tokenizer, comparisons, data_cfg, context_length(model)).groups
     return _score_encoded(model, groups, tokenizer.pad_token_id)
 
 
 def _score_encoded(model: PreTrainedModel, groups: Sequence[Group], pad_id: int) -> list[list[float]]:
-    """Shifted rewards of encoded comparisons, in batches of similar size of at most about SCORE_TOKENS tokens."""
+    """Shifted rewards of encoded comparisons, shared by the processes."""
+    return processes.shared(groups, lambda part: _score_part(model, part, pad_id))
+
+
+def _score_part(model: PreTrainedModel, groups: Sequence[Group], pad_id: int) -> list[list[float]]:
+    """Shifted rewards in batches of similar size of at most about SCORE_TOKENS tokens."""
     device = next(model.parameters()).device
     sizes = [len(g.responses) * (len(g.prompt) + max(map(len, g.responses))) for g in groups]
     result: list[list[float]] = [[] for _ in groups]
@@ -373,7 +380,7 @@ def score_demonstrations(
     demonstrations: Sequence[Demonstration],
     data_cfg: DataConfig,
 ) -> list[float]:
-    """Reward of each demonstration, minus the shift."""
+    """Reward of each demonstration, minus the shift. Several processes share the rows."""
     if not demonstrations:
         return []
     limit = prompt_limit(data_cfg, context_length(model))
@@ -382,7 +389,7 @@ def score_demonstrations(
         for row in demonstrations
     ]
     with eval_mode(model):
-        return score(model, sequences).tolist()
+        return processes.shared(sequences, lambda part: score(model, part).tolist())
 
 
 @torch.no_grad()
@@ -532,7 +539,8 @@ def cross_validate(
     for name in ("inside", "outside"):
         result[name], result[f"{name}_se"] = _mean_se([fold[name] for fold in folds])
     result["difference"], result["difference_se"] = _mean_se([f["inside"] - f["outside"] for f in folds])
-    write_json(Path(out_dir) / "cross_validation.json", result)
+    if processes.is_main():
+        write_json(Path(out_dir) / "cross_validation.json", result)
     return result
 
 
@@ -554,18 +562,21 @@ def _run_fold(
 ) -> dict[str, Any]:
     """Train and test one fold; its model is not kept, its result is `out_dir`.json."""
     done = out_dir.with_suffix(".json")
-    if done.exists() and (result := read_json(done)).get("key") == key:
-        return result
+    known = processes.decide(lambda: read_json(done) if done.exists() else {})
+    if known.get("key") == key:
+        return known
     tokenizer = load_tokenizer(init_dir)
     model = reward_from_policy(init_dir, choose_device(device), seed)
     encoded = encode_comparisons(tokenizer, fold.train, data_cfg, context_length(model))
     loop = fit(out_dir, model, encoded.groups, cfg, seed, tokenizer.pad_token_id, f"{key} {out_dir.name}")
-    result = {"key": key, "train_rows": len(fold.train)}
+    result: dict[str, Any] = {"key": key, "train_rows": len(fold.train)}
     for name, part in (("inside", fold.inside), ("outside", fold.outside)):
         scores = score_comparisons(model, tokenizer, part, data_cfg)
         accuracy = pair_accuracy(scores, rank_values([c.ranks for c in part]))
         result |= {name: accuracy.mean, f"{name}_se": accuracy.se, f"{name}_pairs": accuracy.pairs}
-    write_json(done, result)
+    if processes.is_main():
+        write_json(done, result)
     loop.finish()
-    shutil.rmtree(out_dir, ignore_errors=True)
+    if processes.is_main():
+        shutil.rmtree(out_dir, ignore_errors=True)
     return result

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from utils import processes
 from utils.config import DataConfig, SamplingConfig
 from utils.data.encoding import decode_response, encode_prompt, encode_question, stop_ids
 from utils.data.schemas import Prompt
@@ -67,7 +68,16 @@ class Sampler:
         return encode_question(self.tokenizer, self.template.replace("{prompt}", prompt))
 
     def __call__(self, prompts: Sequence[str], *, seed: int, names: Sequence[str], temperature: float = 1.0) -> list[Response]:
-        """One completion a prompt. names: the stream of random numbers of each; temperature 0 is greedy."""
+        """One completion a prompt. names: the stream of random numbers of each; temperature 0 is greedy.
+
+        Several processes share the prompts, so all of them must call this.
+        """
+        rows = list(zip(prompts, names, strict=True))
+        return processes.shared(rows, lambda part: self._answer(part, seed, temperature))
+
+    def _answer(self, rows: Sequence[tuple[str, str]], seed: int, temperature: float) -> list[Response]:
+        """The completions of (prompt, stream) rows in this process."""
+        prompts, names = zip(*rows, strict=True)
         length = self.data.max_response_tokens
         uniforms = episode_uniforms([stream_seed(seed, n) for n in names], length) if temperature > 0 else None
         rollout = sample(

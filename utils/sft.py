@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from utils import processes
 from utils.config import DataConfig, SFTConfig
 from utils.data.encoding import encode_completion, encode_prompt, pad_right
 from utils.data.schemas import Demonstration
@@ -107,15 +108,21 @@ def token_loss(model: PreTrainedModel, ids: Tensor, mask: Tensor, labels: Tensor
 
 @torch.no_grad()
 def evaluate_loss(model: PreTrainedModel, rows: Sequence[Row], pad_id: int) -> float:
-    """Mean negative log-likelihood per loss token of `rows` without dropout (nats); NaN if there are no rows."""
+    """Mean negative log-likelihood per loss token of `rows` without dropout (nats); NaN if there are no rows.
+
+    Several processes share the batches.
+    """
     device = next(model.parameters()).device
     ordered = sorted(rows, key=lambda row: len(row.ids))
-    total, tokens = 0.0, 0
+    batches = [ordered[start : start + EVAL_ROWS] for start in range(0, len(ordered), EVAL_ROWS)]
+
+    def losses(part: Sequence[Sequence[Row]]) -> list[tuple[float, int]]:
+        found = (token_loss(model, *(tensor.to(device) for tensor in make_batch(batch, pad_id))) for batch in part)
+        return [(float(loss.total), loss.tokens) for loss in found]
+
     with eval_mode(model):
-        for start in range(0, len(ordered), EVAL_ROWS):
-            batch = make_batch(ordered[start : start + EVAL_ROWS], pad_id)
-            part = token_loss(model, *(tensor.to(device) for tensor in batch))
-            total, tokens = total + float(part.total), tokens + part.tokens
+        sums = processes.shared(batches, losses)
+    total, tokens = sum(loss for loss, _ in sums), sum(count for _, count in sums)
     return total / tokens if tokens else float("nan")
 
 
@@ -246,7 +253,8 @@ def train_sft(
         )
     counts = {"train": len(encoded[0].rows), "train_too_long": encoded[0].too_long}
     counts |= {"valid": len(encoded[1].rows), "valid_too_long": encoded[1].too_long}
-    write_json(Path(out_dir) / "data.json", counts)
+    if processes.is_main():
+        write_json(Path(out_dir) / "data.json", counts)
     run = SFTRun(Path(out_dir), model, tokenizer, encoded[0].rows, encoded[1].rows, cfg, seed, pretrain_rows, label)
     if cfg.backend == "trl":
         from utils.sft_trl import train_with_trl  # it needs the optional package trl
@@ -312,7 +320,7 @@ def train_own(run: SFTRun, fingerprint: str) -> None:
         fingerprint=fingerprint,
         checkpoint_every=schedule.steps_per_epoch,
     )
-    if loop.start == 0:
+    if loop.start == 0 and loop.accelerator.is_main_process:
         remove_checkpoints(run.out_dir)
     batches, model = Batches(run, schedule), loop.models["policy"]
     rank, world = loop.accelerator.process_index, loop.accelerator.num_processes

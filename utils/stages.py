@@ -4,6 +4,8 @@
 depends on: its settings, the seed, the stages it needs, and the content of the files and model folders it reads. A
 finished stage with the same fingerprint is skipped; a changed one is cleared and run again; one that was killed is run
 again in the same folder, where its training loop goes on from its checkpoint.
+
+With several processes (`utils.processes`) the main one holds the lock and decides; the others follow.
 """
 
 from __future__ import annotations
@@ -16,15 +18,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from utils import processes
 from utils.config import Config, save_config
 from utils.errors import UserError
 from utils.io import PathLike, digest, digest_path, disk_errors, read_json, write_json
-from utils.runtime import locate
+from utils.runtime import choose_device, locate
 from utils.tracking import tracked
 
 STAGE_FILE = "stage.json"
@@ -46,7 +49,8 @@ class Stage:
     run: called as run(run, folder); writes its results into `folder` and reads those of other stages at
     `run.path(name)`. needs: names of the stages whose results it reads. settings(config): the part of the settings its
     result depends on (any dataclasses, dicts, lists). reads(config): files and model folders it reads (None is left
-    out; a hub name counts by its name).
+    out; a hub name counts by its name). shared: all processes run it together (it trains or samples) and only the main
+    one writes; else the main process runs it alone while the others wait.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Stage:
     needs: tuple[str, ...] = ()
     settings: Callable[[Config], Any] = _nothing
     reads: Callable[[Config], Iterable[PathLike | None]] = _nothing
+    shared: bool = False
 
 
 class Run:
@@ -80,15 +85,16 @@ class Run:
         only: names of the stages to run; the stages they need must be finished. force: run them even if unchanged.
         Raises UserError if a needed stage is missing, if `only` names no stage, or if another process writes here.
         """
-        fingerprints = self.fingerprints(stages)
+        processes.join(choose_device(self.config.device))
+        fingerprints = processes.decide(lambda: self.fingerprints(stages))
         unknown = [name for name in only or () if name not in fingerprints]
         if unknown:
             raise UserError(f'There is no stage "{unknown[0]}": use one of {", ".join(fingerprints)}.')
-        with tracked(self.config.tracking, self.out_dir), _lock(self.out_dir):
+        with tracked(self.config.tracking, self.out_dir), ExitStack() as held:
+            processes.decide(lambda: held.enter_context(_lock(self.out_dir)))
             for stage in stages:
                 if only is None or stage.name in only:
-                    self._require(stage, fingerprints)
-                    self._execute_one(stage, fingerprints[stage.name], force)
+                    self._execute_one(stage, fingerprints, force)
 
     def fingerprints(self, stages: Sequence[Stage]) -> dict[str, str]:
         """Fingerprint of each stage. Raises UserError for a needed stage that does not come before."""
@@ -126,28 +132,47 @@ class Run:
         file = self.path(name) / STAGE_FILE
         return read_json(file) if file.exists() else None
 
-    def _execute_one(self, stage: Stage, fingerprint: str, force: bool) -> None:
+    def _execute_one(self, stage: Stage, fingerprints: dict[str, str], force: bool) -> None:
         """Skip, resume or run one stage."""
         folder = self.path(stage.name)
+        before = processes.decide(lambda: self._begin(stage, fingerprints, force))
+        if before is None:
+            return
+        clock = _Clock(folder / STAGE_FILE, fingerprints[stage.name], before)
+        with clock if processes.is_main() else nullcontext():
+            processes.decide(lambda: save_config(self.config, folder / CONFIG_FILE))
+            if stage.shared:
+                stage.run(self, folder)
+            else:
+                processes.decide(lambda: stage.run(self, folder))
+            processes.wait()
+        processes.decide(lambda: clock.write(finished=True))
+        _say(f"{stage.name}: finished in {clock.seconds():.1f} s")
+
+    def _begin(self, stage: Stage, fingerprints: dict[str, str], force: bool) -> float | None:
+        """Ready the folder of a stage that is to run; the seconds it has taken so far, None if it is not to run."""
+        self._require(stage, fingerprints)
+        folder, fingerprint = self.path(stage.name), fingerprints[stage.name]
         state = self._state(stage.name)
         if state and state["finished"] and state["fingerprint"] == fingerprint and not force:
-            print(f"{stage.name}: unchanged, skipped (took {state['seconds']:.1f} s)", flush=True)
-            return
+            _say(f"{stage.name}: unchanged, skipped (took {state['seconds']:.1f} s)")
+            return None
         resume = bool(state and not state["finished"] and state["fingerprint"] == fingerprint)
         if resume:
-            print(f"{stage.name}: goes on where it was stopped", flush=True)
+            _say(f"{stage.name}: goes on where it was stopped")
         else:
             if state and state["fingerprint"] != fingerprint:
-                print(f"{stage.name}: settings or inputs changed, runs again", flush=True)
+                _say(f"{stage.name}: settings or inputs changed, runs again")
             _clear(folder, known=state is not None)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        clock = _Clock(folder / STAGE_FILE, fingerprint, state["seconds"] if state and resume else 0.0)
-        with clock:
-            save_config(self.config, folder / CONFIG_FILE)
-            stage.run(self, folder)
-        clock.write(finished=True)
-        print(f"{stage.name}: finished in {clock.seconds():.1f} s", flush=True)
+        return float(state["seconds"]) if state and resume else 0.0
+
+
+def _say(line: str) -> None:
+    """Print once, whatever the number of processes."""
+    if processes.is_main():
+        print(line, flush=True)
 
 
 class _Clock:

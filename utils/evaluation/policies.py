@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from utils import processes
 from utils.config import Config
 from utils.data.encoding import encode_text, pad_left, pad_right
 from utils.data.schemas import Prompt
@@ -136,9 +137,13 @@ def kl_to(policy: Policy, reference: Path, prompts: Sequence[Prompt], responses:
     responses: as sampled, with their ids. Policy and reference must share one vocabulary.
     """
     asked = [load_sampler(policy, cfg), load_sampler(Policy("reference", reference), cfg)]
-    answers = [r.ids for r in responses]
-    own, other = (answer_logprobs(sampler, [p.prompt for p in prompts], answers) for sampler in asked)
-    return float((own - other).mean())
+    rows = [(p.prompt, r.ids) for p, r in zip(prompts, responses, strict=True)]
+
+    def differences(part: Sequence[tuple[str, Sequence[int]]]) -> list[float]:
+        own, other = (answer_logprobs(sampler, *zip(*part, strict=True)) for sampler in asked)
+        return (own - other).tolist()
+
+    return float(torch.tensor(processes.shared(rows, differences)).mean())
 
 
 @torch.no_grad()

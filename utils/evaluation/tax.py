@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from utils import processes
 from utils.data.encoding import pad_right
 from utils.errors import UserError
 from utils.losses import token_logprobs
@@ -66,13 +67,20 @@ def web_loss(model: nn.Module, rows: Tensor | np.ndarray | Sequence[Sequence[int
         raise UserError(f"web text: expected rows (N, T) with T >= 2 token ids, got {tuple(ids.shape)}; add documents.")
     pad = getattr(model.config, "pad_token_id", None)
     mask = torch.ones_like(ids, dtype=torch.bool) if pad is None else ids != pad
-    total, tokens = 0.0, 0
-    with _evaluating(model) as device:
-        for start in range(0, len(ids), batch_size):
-            batch, keep = ids[start : start + batch_size].to(device), mask[start : start + batch_size].to(device)
-            predicted = keep[:, 1:] & keep[:, :-1]
-            total -= float(next_token_logprobs(model, batch, keep)[predicted].double().sum())
-            tokens += int(predicted.sum())
+
+    def sums(own: Sequence[int]) -> list[tuple[float, int]]:
+        """Summed loss and number of predicted tokens of each row."""
+        result: list[tuple[float, int]] = []
+        with _evaluating(model) as device:
+            for part in torch.tensor(own).split(batch_size):
+                batch, keep = ids[part].to(device), mask[part].to(device)
+                predicted = keep[:, 1:] & keep[:, :-1]
+                losses = -next_token_logprobs(model, batch, keep).masked_fill(~predicted, 0.0).double()
+                result += zip(losses.sum(-1).tolist(), predicted.sum(-1).tolist(), strict=True)
+        return result
+
+    found = processes.shared(range(len(ids)), sums)
+    total, tokens = sum(loss for loss, _ in found), sum(count for _, count in found)
     if tokens == 0:
         raise UserError("web text: every row is padding or a single token, so there is nothing to predict; add text.")
     return total / tokens
@@ -100,18 +108,23 @@ def choice_logprobs(model: nn.Module, items: Sequence[ChoiceItem], batch_size: i
     """
     _check_items(items)
     flat = [(list(item.prefix), list(choice)) for item in items for choice in item.choices]
+    pieces = iter(processes.shared(flat, lambda part: _mean_logprobs(model, part, batch_size)))
+    return [[next(pieces) for _ in item.choices] for item in items]
+
+
+def _mean_logprobs(model: nn.Module, rows: Sequence[tuple[list[int], list[int]]], batch_size: int) -> list[float]:
+    """Mean log-probability per token of the second part of each row, given the first."""
     means: list[float] = []
     with _evaluating(model) as device:
-        for start in range(0, len(flat), batch_size):
-            part = flat[start : start + batch_size]
+        for start in range(0, len(rows), batch_size):
+            part = rows[start : start + batch_size]
             ids, mask = (t.to(device) for t in pad_right([p + c for p, c in part], _pad_id(model)))
             begin = torch.tensor([len(p) - 1 for p, _ in part], device=device)[:, None]
             place = torch.arange(ids.shape[1] - 1, device=device)[None]
             keep = (place >= begin) & mask[:, 1:]
             logprobs = next_token_logprobs(model, ids, mask).masked_fill(~keep, 0.0).double()
             means.extend((logprobs.sum(-1) / keep.sum(-1)).tolist())
-    pieces = iter(means)
-    return [[next(pieces) for _ in item.choices] for item in items]
+    return means
 
 
 def choice_accuracy(model: nn.Module, items: Sequence[ChoiceItem], batch_size: int = 64) -> float:

@@ -43,29 +43,30 @@ STAGES = (
         "demonstrations", demonstrations_stage, needs=("prompts", "labelers"), settings=lambda c: c.labelers,
         reads=lambda c: [c.data.demonstrations],
     ),
-    Stage("sft", sft_stage, needs=("base", "demonstrations"), settings=lambda c: [c.sft, c.data]),
+    Stage("sft", sft_stage, needs=("base", "demonstrations"), settings=lambda c: [c.sft, c.data], shared=True),
     Stage(
         "init", init_stage, needs=("base", "demonstrations"),
         settings=lambda c: [c.init, c.data, c.ppo_ptx.ptx_length, c.web_documents],
-        reads=lambda c: [c.data.pretraining],
+        reads=lambda c: [c.data.pretraining], shared=True,
     ),
     Stage(
         "comparisons", comparisons_stage, needs=("base", "prompts", "labelers", "sft", "init"),
         settings=lambda c: [c.sampling, c.labelers, c.data], reads=lambda c: [c.data.comparisons],
+        shared=True,
     ),
     Stage(
         "reward", reward_stage, needs=("comparisons", "sft", "demonstrations"), settings=lambda c: c.reward,
-        reads=lambda c: [c.reward_init],
+        reads=lambda c: [c.reward_init], shared=True,
     ),
-    Stage("sft_select", sft_select_stage, needs=("sft", "reward", "prompts")),
-    Stage("ppo", ppo_stage, needs=("init", "reward", "prompts"), settings=lambda c: c.ppo),
+    Stage("sft_select", sft_select_stage, needs=("sft", "reward", "prompts"), shared=True),
+    Stage("ppo", ppo_stage, needs=("init", "reward", "prompts"), settings=lambda c: c.ppo, shared=True),
     Stage(
         "ppo_ptx", ppo_ptx_stage, needs=("init", "reward", "prompts"), settings=lambda c: [c.ppo_ptx, c.web_documents],
-        reads=lambda c: [c.data.pretraining],
+        reads=lambda c: [c.data.pretraining], shared=True,
     ),
     Stage(
         "evaluate", evaluate_stage, needs=("base", "sft_select", "init", "ppo", "ppo_ptx", "comparisons", "prompts"),
-        settings=lambda c: c.evaluation, reads=lambda c: [c.largest_model],
+        settings=lambda c: c.evaluation, reads=lambda c: [c.largest_model], shared=True,
     ),
     Stage("report", report_stage, needs=("evaluate", "reward", "prompts")),
 )  # fmt: skip

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from utils import processes
 from utils.cli import add_settings, given_settings
 from utils.config import load_config
 from utils.pipeline import STAGES, run_pipeline
+from utils.pipeline.smoke import smoke_settings
 from utils.stages import Run
 
 Stages = tuple[str, ...]
@@ -26,6 +29,7 @@ def pipeline_command(
         parser = argparse.ArgumentParser(description=description)
         add_settings(parser)
         parser.add_argument("--force", action="store_true", help="run stages again even if nothing changed")
+        parser.add_argument("--smoke", action="store_true", help="few steps on small batches, into the folder OUT_smoke")
         parser.set_defaults(chosen=stages)
         if stages is None:
             names = ", ".join(stage.name for stage in STAGES)
@@ -36,9 +40,14 @@ def pipeline_command(
                 option, dest="chosen", action="store_const", const=instead, help=f"only the stage {', '.join(instead)}"
             )
         args = parser.parse_args(arguments)
-        config = load_config(args.profile, given_settings(args))
+        if count := processes.missing():
+            sys.exit(processes.start_missing(count))
+        given = given_settings(args)
+        config = load_config(args.profile, given)
+        if args.smoke:
+            config = load_config(args.profile, smoke_settings(config) | given)
         done = run_pipeline(config, config.out, args.chosen, args.force)
-        if args.chosen is None or "report" in args.chosen:
+        if processes.is_main() and (args.chosen is None or "report" in args.chosen):
             print(f"Report: {done.out_dir / 'report.html'}   figures: {done.out_dir / 'summary.json'}")
         return done
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from utils import processes
 from utils.config import Config
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts, load_texts
 from utils.data.prompts import (
@@ -167,7 +168,7 @@ def demonstrations_stage(run: Run, folder: Path) -> None:
     """Demonstrations by hired simulated labelers for the SFT prompts and some validation prompts, or the user's file."""
     path = run.config.data.demonstrations
     if path is not None:
-        splits = user_demonstrations(path)
+        splits = _first_rows(user_demonstrations(path), run.config.data.max_rows)
         train, valid = splits["train"], splits["valid"]
         check_leaks(demonstrations=[r for rows in splits.values() for r in rows], prompts=_held_out(run))
     else:
@@ -203,6 +204,11 @@ def _by_split(path: str, rows: Sequence[Row], needed: Sequence[str]) -> dict[str
     return splits
 
 
+def _first_rows(splits: Mapping[str, list[Row]], limit: int | None) -> dict[str, list[Row]]:
+    """At most `limit` rows of each split, in the order of the file."""
+    return {name: rows[:limit] for name, rows in splits.items()}
+
+
 def write_demonstrations(run: Run, prompts: Sequence[Prompt]) -> list[Demonstration]:
     """One demonstration a prompt; the labeler slips as often as their skill says, and admits not to know some facts."""
     world, labelers, cfg = World.load(), load_labelers(run, "hired"), run.config.labelers
@@ -232,15 +238,25 @@ def load_demonstration_set(run: Run, split: str) -> list[Demonstration]:
 def comparisons_stage(run: Run, folder: Path) -> None:
     """K outputs of several policies per prompt, each prompt ranked by one simulated labeler; or the user's rankings.
 
-    Noise is calibrated on outputs for validation prompts; the agreement is then measured on those for test prompts.
+    Several processes share the sampling; the main one does the rest.
     """
     cfg = run.config
     if cfg.data.comparisons is not None:
-        _user_comparisons(run, folder, cfg.data.comparisons)
+        if processes.is_main():
+            _user_comparisons(run, folder, cfg.data.comparisons)
         return
     samplers = ranking_samplers(run)
     sets = {name: load_set(run, split) for name, split in (("train", "rm"), ("valid", "valid"), ("test", "test"))}
     outputs = {name: completions_to_rank(rows, samplers, cfg.sampling, cfg.seed) for name, rows in sets.items()}
+    if processes.is_main():
+        _rank_outputs(run, folder, sets, outputs)
+
+
+def _rank_outputs(run: Run, folder: Path, sets: Mapping[str, Sequence[Prompt]], outputs: Mapping[str, Outputs]) -> None:
+    """Write labelers with calibrated noise, the ranked outputs of each set, and the labelers' agreement.
+
+    Noise is calibrated on outputs for validation prompts; the agreement is then measured on those for test prompts.
+    """
     parts = {name: judge(sets[name], outputs[name]) for name in sets}
     hired, heldout = _calibrated(run, sets["valid"], outputs["valid"], parts["valid"])
     write_rows(folder / "hired.jsonl", hired)
@@ -258,7 +274,7 @@ def comparisons_stage(run: Run, folder: Path) -> None:
 
 def _user_comparisons(run: Run, folder: Path, path: str) -> None:
     """Write train.jsonl, valid.jsonl and test.jsonl of the user's own rankings."""
-    splits = user_comparisons(path)
+    splits = _first_rows(user_comparisons(path), run.config.data.max_rows)
     check_leaks(comparisons=[r for rows in splits.values() for r in rows], prompts=_held_out(run))
     for split, rows in splits.items():
         write_rows(folder / f"{split}.jsonl", rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from utils import processes
 from utils.data.schemas import Prompt
 from utils.evaluation.policies import (
     Judged,
@@ -54,7 +55,8 @@ def policies(run: Run, folder: Path) -> list[Policy]:
         Policy("ppo_ptx", run.path("ppo_ptx") / "model"),
     ]
     if run.config.largest_model is not None:
-        largest = prepared(run.config.largest_model, folder / "largest")
+        place = run.config.largest_model
+        largest = processes.decide(lambda: prepared(place, folder / "largest"))
         found.append(Policy("prompted_largest", largest, prompted=True))
     return found
 
@@ -75,11 +77,12 @@ def evaluate_stage(run: Run, folder: Path) -> None:
         keys |= misconception_shares(name, prompts, pair["sampled"], pair["greedy"])
         keys |= _kl(run, policy, prompts, pair["sampled"].responses) | tax(policy, cfg)
     keys |= _comparisons(run, prompts, answers)
-    write_jsonl(folder / "samples.jsonl", sample_rows(prompts, answers, temperatures(cfg)))
     valid = load_set(run, "valid")[: cfg.evaluation.best_of_prompts]
     curve = best_of_n(found["init"], valid, cfg.evaluation.best_of, cfg, lambda p, r: rewards_of(run, p, r))
-    write_json(folder / "best_of_n.json", curve)
-    write_json(folder / "evaluation.json", keys)
+    if processes.is_main():
+        write_jsonl(folder / "samples.jsonl", sample_rows(prompts, answers, temperatures(cfg)))
+        write_json(folder / "best_of_n.json", curve)
+        write_json(folder / "evaluation.json", keys)
 
 
 def _kl(run: Run, policy: Policy, prompts: list[Prompt], responses: list[Response]) -> dict[str, float]:
@@ -136,8 +139,9 @@ def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> N
             }
             for p, r, x in zip(prompts, responses, rewards, strict=True)
         ]  # fmt: skip
-    write_jsonl(folder / "samples.jsonl", rows)
-    write_json(folder / "evaluation.json", keys)
+    if processes.is_main():
+        write_jsonl(folder / "samples.jsonl", rows)
+        write_json(folder / "evaluation.json", keys)
 
 
 # --- report --------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from utils import processes
 from utils.config import DataConfig, PPOConfig
 from utils.data.encoding import encode_completion, encode_prompt
 from utils.data.formats import load_texts
@@ -81,7 +82,7 @@ def reward_stage(run: Run, folder: Path) -> None:
     model, tokenizer = load_reward(folder / "model", choose_device(cfg.device)), load_tokenizer(folder / "model")
     result = judge_reward(run, model, tokenizer)
     bins = result["labels"].pop("calibration")
-    write_json(folder / "calibration.json", {"bins": bins, "error": result["labels"]["calibration_error"]})
+    calibration = {"bins": bins, "error": result["labels"]["calibration_error"]}
     for name, split in (("demo_mean", "train"), ("demo_mean_valid", "valid")):
         rows = load_demonstration_set(run, split)
         result[name] = _mean(score_demonstrations(model, tokenizer, rows, cfg.data))
@@ -89,7 +90,9 @@ def reward_stage(run: Run, folder: Path) -> None:
         result["cross_validation"] = cross_validate(
             folder / "cross_validation", start, comparisons, cfg.reward, cfg.data, cfg.seed, device=cfg.device
         )  # fmt: skip
-    write_json(folder / "evaluation.json", result)
+    if processes.is_main():
+        write_json(folder / "calibration.json", calibration)
+        write_json(folder / "evaluation.json", result)
 
 
 def judge_reward(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
@@ -108,7 +111,8 @@ def reward_init_dir(run: Run, folder: Path) -> Path:
     """What the reward model starts from: the first kept SFT checkpoint without its unembedding (sec. 3.5), or
     `reward_init`, which is readied in `folder`/init if it must be."""
     if run.config.reward_init is not None:
-        return prepared(run.config.reward_init, folder / "init")
+        place = run.config.reward_init
+        return processes.decide(lambda: prepared(place, folder / "init"))
     return checkpoint_dir(run.path("sft"), min(kept_epochs(run.config.sft)))
 
 
@@ -154,9 +158,10 @@ def sft_select_stage(run: Run, folder: Path) -> None:
     rewards = {row["checkpoint"]: row["reward"] for row in scored}
     golds = {row["checkpoint"]: row["gold"] for row in scored if "gold" in row}
     chosen = select_checkpoint(rewards)
-    shutil.rmtree(folder / "model", ignore_errors=True)
-    shutil.copytree(run.path("sft") / chosen, folder / "model")
-    write_json(folder / "selection.json", {"chosen": chosen, "reward": rewards, "gold": golds})
+    if processes.is_main():
+        shutil.rmtree(folder / "model", ignore_errors=True)
+        shutil.copytree(run.path("sft") / chosen, folder / "model")
+        write_json(folder / "selection.json", {"chosen": chosen, "reward": rewards, "gold": golds})
 
 
 def score_checkpoints(run: Run, paths: Sequence[Path], prompts: list[Prompt]) -> list[dict[str, Any]]:
@@ -190,6 +195,7 @@ def sample_prompts(sampler: Sampler, prompts: list[Prompt], seed: int, name: str
 
 
 def rewards_of(run: Run, prompts: list[Prompt], responses: list[Response]) -> list[float]:
+<<<<<<< HEAD
     """Score of each response by the run's reward model."""
     path = run.path("reward") / "model"
     model = load_reward(path, choose_device(run.config.device))
@@ -204,12 +210,22 @@ def score_responses(
     data: DataConfig,
 ) -> list[float]:
     """Score of each response by a reward model."""
+=======
+    """Reward-model score of each response. Several processes share the responses."""
+    path = run.path("reward") / "model"
+    tokenizer, data = load_tokenizer(path), run.config.data
+    model = load_reward(path, choose_device(run.config.device))
+>>>>>>> ade8742 (Run every stage in several processes; smoke runs; start the processes that accelerate leaves out on CPU)
     sequences = [
         encode_prompt(tokenizer, p.prompt, data) + encode_completion(tokenizer, r.text, r.ended, data)
         for p, r in zip(prompts, responses, strict=True)
     ]
     with torch.no_grad():
+<<<<<<< HEAD
         return reward_of(model, sequences).tolist()
+=======
+        return processes.shared(sequences, lambda part: reward_of(model, part).tolist())
+>>>>>>> ade8742 (Run every stage in several processes; smoke runs; start the processes that accelerate leaves out on CPU)
 
 
 def golds_of(prompts: list[Prompt], responses: list[Response]) -> list[float]:

@@ -1,0 +1,194 @@
+"""The processes of one run under `accelerate launch`: who this one is, and how they agree, share work and stop together.
+
+Files are written by the main process alone. Row-wise work is shared: each process does every n-th row and all get the
+results of all rows (`shared`), so what is called on them must be called on every process. With one process everything
+here is a plain call. Nothing but the run's own processes, which started from the same code, ever reads what is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from utils.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+PATIENCE = timedelta(hours=6)  # how long the others wait for what the main process does alone
+STORE_SECONDS = 5.0
+WORLD_VARIABLES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
+
+
+def world() -> int:
+    """Number of processes of this run that have joined; 1 in a notebook or without a launcher."""
+    return _distributed().get_world_size() if _joined() else 1
+
+
+def rank() -> int:
+    """Number of this process from 0; before `join` what the launcher says."""
+    return _distributed().get_rank() if _joined() else int(os.environ.get("RANK", "0"))
+
+
+def is_main() -> bool:
+    """True in the process that writes files and prints."""
+    return rank() == 0
+
+
+def _distributed() -> torch.distributed:  # type: ignore[valid-type]
+    import torch.distributed
+
+    return torch.distributed
+
+
+def _joined() -> bool:
+    """Whether a process group is up (without loading torch to find out that it is not)."""
+    if "torch" not in sys.modules:
+        return False
+    found = _distributed()
+    return found.is_available() and found.is_initialized()
+
+
+def join(device: torch.device | str) -> None:
+    """Meet the other processes that the launcher started, if there are any, for work on this kind of device."""
+    launched = any(int(os.environ.get(name, "1")) > 1 for name in WORLD_VARIABLES)
+    if launched and not _joined():
+        from accelerate import PartialState
+
+        PartialState(cpu=str(device).startswith("cpu"), timeout=PATIENCE)
+
+
+def leave() -> None:
+    """Part from the others at the end of a run that went well."""
+    if _joined():
+        _distributed().destroy_process_group()
+
+
+# --- agreeing and sharing ------------------------------------------------------------------------------------------
+
+
+def wait() -> None:
+    """Go on when all processes are here."""
+    if world() > 1:
+        _distributed().barrier()
+
+
+def decide(function: Callable[[], Result]) -> Result:
+    """Call `function` in the main process alone; its result, or its UserError, is that of all processes."""
+    if world() == 1:
+        return function()
+    said: list[tuple[Result | None, str | None]] = [(None, None)]
+    if is_main():
+        try:
+            said = [(function(), None)]
+        except UserError as error:
+            said = [(None, str(error))]
+    _distributed().broadcast_object_list(said, src=0)
+    result, sentence = said[0]
+    if sentence is not None:
+        raise UserError(sentence)
+    return result  # type: ignore[return-value]
+
+
+def shared(rows: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:
+    """One result a row, in order: `work(part)` on every n-th row in each process, gathered by all.
+
+    `work` must give one result a row that depends on that row alone (its random numbers belong to the row).
+    """
+    size = world()
+    if size == 1:
+        return list(work(rows))
+    own = rows[rank() :: size]
+    parts: list[list[Result]] = [[] for _ in range(size)]
+    _distributed().all_gather_object(parts, list(work(own)) if own else [])
+    result: list[Result] = [None] * len(rows)  # type: ignore[list-item]
+    for first, part in enumerate(parts):
+        result[first::size] = part
+    return result
+
+
+# --- stopping together ---------------------------------------------------------------------------------------------
+
+
+def is_lost(error: BaseException) -> bool:
+    """True if `error` says that another process is gone, not that something is wrong in this one."""
+    if world() == 1 or not isinstance(error, RuntimeError):
+        return False
+    text = str(error).lower()
+    return isinstance(error, _distributed().DistError) or any(word in text for word in LOST)
+
+
+def first_to_speak() -> bool:
+    """True in the process that tells why the run stops: the first one that asks. So one cause gives one sentence.
+
+    The launcher's store counts; without it only the main process speaks.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return True
+    hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if not hosted and not _joined():
+        return is_main()
+    try:
+        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = _distributed().TCPStore(*place, is_master=False, timeout=timedelta(seconds=STORE_SECONDS))
+        return store.add(f"stopped/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1) == 1
+    except (RuntimeError, KeyError, ValueError):
+        return is_main() or not hosted  # a store of the main process is gone with it
+
+
+# --- processes that the launcher did not start ---------------------------------------------------------------------
+
+
+def missing() -> int:
+    """How many processes `accelerate launch --cpu --num_processes N` was asked for, if it started this one alone; else 0.
+
+    accelerate starts several CPU processes only through MPI; without `--mpirun_hostfile` it quietly starts one.
+    """
+    alone = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_PORT" in os.environ
+    if not alone or any(name in os.environ for name in (*WORLD_VARIABLES, "LOCAL_RANK", "RANK")):
+        return 0
+    import psutil
+    from accelerate.commands.launch import launch_command_parser
+
+    try:
+        words = psutil.Process().parent().cmdline()
+        first = next(i for i, word in enumerate(words) if word.rpartition(".")[2].endswith("launch"))
+        asked = launch_command_parser().parse_known_args(words[first + 1 :])[0]
+        if asked.num_processes is None or (asked.num_machines or 1) > 1:
+            raise ValueError
+        return int(asked.num_processes)
+    except (psutil.Error, AttributeError, StopIteration, ValueError, SystemExit):
+        raise UserError(
+            "accelerate has started one CPU process of several: start them with torchrun --nproc_per_node N instead, "
+            "see docs/scaling.md."
+        ) from None
+
+
+def start_missing(count: int) -> int:
+    """Run this program again as `count` processes on this machine (torchrun's engine); returns the exit code."""
+    import logging
+
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the program says itself what is wrong
+    os.environ.pop("MASTER_ADDR", None), os.environ.pop("MASTER_PORT", None)
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=count, run_id="cpu", rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", max_restarts=0, monitor_interval=0.1,
+    )  # fmt: skip
+    try:
+        elastic_launch(config, sys.executable)("-u", *sys.argv)
+    except ChildFailedError as error:
+        return abs(error.get_first_failure()[1].exitcode)
+    except SignalException as error:
+        return 128 + error.sigval
+    return 0
