@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.errors import UserError
 
@@ -42,7 +42,7 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def _distributed() -> torch.distributed:  # type: ignore[valid-type]
+def _distributed() -> Any:
     import torch.distributed
 
     return torch.distributed

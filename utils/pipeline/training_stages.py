@@ -195,7 +195,6 @@ def sample_prompts(sampler: Sampler, prompts: list[Prompt], seed: int, name: str
 
 
 def rewards_of(run: Run, prompts: list[Prompt], responses: list[Response]) -> list[float]:
-<<<<<<< HEAD
     """Score of each response by the run's reward model."""
     path = run.path("reward") / "model"
     model = load_reward(path, choose_device(run.config.device))
@@ -209,23 +208,13 @@ def score_responses(
     responses: Sequence[Response],
     data: DataConfig,
 ) -> list[float]:
-    """Score of each response by a reward model."""
-=======
-    """Reward-model score of each response. Several processes share the responses."""
-    path = run.path("reward") / "model"
-    tokenizer, data = load_tokenizer(path), run.config.data
-    model = load_reward(path, choose_device(run.config.device))
->>>>>>> ade8742 (Run every stage in several processes; smoke runs; start the processes that accelerate leaves out on CPU)
+    """Score of each response by a reward model. Several processes share the responses."""
     sequences = [
         encode_prompt(tokenizer, p.prompt, data) + encode_completion(tokenizer, r.text, r.ended, data)
         for p, r in zip(prompts, responses, strict=True)
     ]
     with torch.no_grad():
-<<<<<<< HEAD
-        return reward_of(model, sequences).tolist()
-=======
         return processes.shared(sequences, lambda part: reward_of(model, part).tolist())
->>>>>>> ade8742 (Run every stage in several processes; smoke runs; start the processes that accelerate leaves out on CPU)
 
 
 def golds_of(prompts: list[Prompt], responses: list[Response]) -> list[float]:
