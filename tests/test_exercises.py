@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import utils.exercises
-from utils.exercises import start
+from utils.exercises import reward, sft, start
 from utils.exercises.common import UNWRITTEN, AnswerCheck, FunctionCheck, same, shown
 
 MODULES = [importlib.import_module(f"utils.exercises.{info.name}") for info in pkgutil.iter_modules(utils.exercises.__path__)]
@@ -80,3 +80,30 @@ def test_start_says_what_the_losses_do() -> None:
     ranks = torch.tensor([[1, 2, 2, 3]])
     scores = torch.tensor([[1.0, 0.0, 0.0, 2.0]])  # two of the pairs are right
     assert float(kwise_accuracy(scores, ranks)) * start.pairs_in_ranking([1, 2, 2, 3]) == pytest.approx(2)
+
+
+def test_sft_says_what_training_does() -> None:
+    from utils.losses import learning_rate, lm_loss
+    from utils.sft import Row, make_batch, select_checkpoint
+
+    ids, _, wanted = make_batch([Row([5, 6, 7, 8, 1], 2)], pad_id=0)
+    assert sft.labels([5, 6], [7, 8], 1) == wanted[0].tolist()
+    logits, counted = torch.randn(2, 4, 9), torch.tensor([[False, False, True, True], [False, True, True, True]])
+    tokens = torch.randint(0, 9, (2, 4))
+    found = logits[:, :-1].log_softmax(-1).gather(2, tokens[:, 1:, None])[..., 0]
+    rows = [found[i][counted[i, 1:]].tolist() for i in range(2)]
+    assert sft.batch_loss(rows) == pytest.approx(float(lm_loss(logits, tokens, counted)))
+    assert sft.rate(3, 10, 1e-3) == pytest.approx(learning_rate(3, 10, 1e-3, final_fraction=0.1))
+    rewards = {1: 0.1, 2: 0.4, 4: 0.4}
+    assert str(sft.choose({}, rewards)) == select_checkpoint({str(k): v for k, v in rewards.items()})
+
+
+def test_reward_says_what_eq_1_and_its_evaluation_do() -> None:
+    from utils.losses import kwise_loss
+    from utils.reward_metrics import pair_accuracy
+
+    scores, ranks = [0.0, 1.0, 0.5, 0.2], [2, 1, 2, 3]
+    by_loss = float(kwise_loss(torch.tensor([scores]), torch.tensor([ranks])))
+    assert reward.ranking_loss(scores, ranks) == pytest.approx(by_loss, rel=1e-5)
+    gold, off = [8.0, 5.0, 3.0, 6.0], [False, False, True, True]
+    assert reward.off_topic_accuracy(scores, gold, off) == pair_accuracy([scores], [gold], marked=[off]).mean

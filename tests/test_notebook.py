@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from utils.config import load_config
+from utils.data.schemas import Prompt
 from utils.errors import UserError
+from utils.evaluation.policies import Judged
 from utils.notebook import (
+    compared,
     fast_settings,
     html_table,
     missing_packages,
@@ -29,6 +32,8 @@ from utils.notebook import (
 )
 from utils.plotting import TokenRow, pipeline_map
 from utils.runtime import progress
+from utils.sampling import Response
+from utils.world import Scores
 
 
 def test_start_prints_device_and_versions(capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,6 +118,12 @@ def test_side_by_side_puts_policies_in_order_and_filters_temperature() -> None:
         {**row, "policy": "ppo", "temperature": 0.0, "completion": "y"},
     ]
     assert side_by_side(rows, ["ppo", "base"], 1.0) == [{"prompt": "Hi", "base": "x [cut off] (3.0)", "PPO": "x (3.0)"}]
+
+
+def test_compared_shows_the_same_prompts_with_gold() -> None:
+    prompts = [Prompt("p1", "List two birds.", meta={"task": "list", "kind": "birds", "n": 2})]
+    answers = {n: Judged([Response(n, True)], [Scores(1.0, 1.0, 1.0, 1.0, 1.0, v)]) for n, v in (("sft", 1.0), ("base", 0.0))}
+    assert compared(prompts, answers) == [{"prompt": "List two birds.", "base": "base (8.0)", "SFT": "sft (10.0)"}]
 
 
 def test_fast_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from utils.evaluation.policies import (
     CHOICES,
     Judged,
     Policy,
+    appending,
     best_of_n,
     compare,
     fact_items,
@@ -27,6 +28,8 @@ from utils.evaluation.policies import (
     kl_to,
     labeler_win_rate,
     misconception_shares,
+    overview,
+    part_means,
     respond,
     tax,
     temperatures,
@@ -211,3 +214,28 @@ def test_best_of_n_takes_the_sample_that_the_reward_model_likes(base: Path) -> N
     assert good[0]["gold"] <= good[1]["gold"] <= good[2]["gold"] and good[0]["gold"] < good[2]["gold"]
     bad = best_of_n(policy, prompts, (1, 4), CONFIG, lambda p, r: [-g for g in gold_of(p, r)])
     assert bad[0]["gold"] == good[0]["gold"] > bad[1]["gold"] and bad[1]["oracle"] == good[2]["oracle"]
+
+
+def test_overview_and_part_means_count_by_hand() -> None:
+    metas = [p.meta for p in PROMPTS[:2]]
+    responses = [Response("A bat.", True), Response("", False)]
+    found = Judged(responses, [score(m, r.text, r.ended) for m, r in zip(metas, responses, strict=True)])
+    (row,) = overview({"x": found})
+    assert (row["model"], row["ended"], row["words"]) == ("x", 0.5, 1.0)
+    assert row["gold"] == pytest.approx(sum(found.golds) / 2)
+    assert row["gold_se"] == pytest.approx(abs(found.golds[0] - found.golds[1]) / 2)
+    means = part_means(found)
+    assert [m for m, _ in means] == pytest.approx([(a + b) / 2 for a, b in zip(*found.parts, strict=True)])
+    assert means[4][1] == pytest.approx(1.96 * abs(found.parts[0].form - found.parts[1].form) / 2, rel=1e-3)
+
+
+def test_appending_measures_reward_and_gold_apart() -> None:
+    """A reward model that counts words likes every phrase; gold does not like a sentence said twice."""
+    prompts = [p for p in PROMPTS if p.meta["task"] == "describe"] or PROMPTS[:3]
+    texts = [answer(WORLD, p.meta, random.Random(1)) for p in prompts]
+    responses = [Response(text, True) for text in texts]
+    found = Judged(responses, [score(p.meta, r.text) for p, r in zip(prompts, responses, strict=True)])
+    rows = appending(found, prompts, ["Yes. Yes.", ""], lambda ps, rs: [float(len(r.text.split())) for r in rs])
+    assert [row["name"] for row in rows] == ["Yes. Yes.", ""]
+    assert rows[0]["reward"] == 2.0 and rows[0]["gold"] < 0
+    assert rows[1]["reward"] == rows[1]["gold"] == 0.0

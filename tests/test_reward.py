@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import random
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -502,3 +503,27 @@ def test_part_weights_find_the_weights_whatever_a_prompt_is_worth() -> None:
     assert all(abs(w - t) < 4 * se and 0.001 < se < 0.02 for (w, se), t in zip(found, true, strict=True))
     with pytest.raises(ValueError, match="never differ"):
         part_weights([[1.0, 2.0]], [[[1.0, 1.0], [0.0, 0.0]]])
+
+
+def test_trl_has_the_same_loss_and_gradient_on_pairs(
+    reward_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, groups: list[Group]
+) -> None:
+    pytest.importorskip("trl")
+    from utils.reward_trl import trl_pair_loss
+
+    ours = gradient(reward_model, kwise_step(reward_model, as_pairs(groups), PAD, DEVICE).loss)
+    theirs = gradient(reward_model, trl_pair_loss(reward_model, tokenizer, groups))
+    torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-6)
+    with torch.no_grad():
+        loss = kwise_step(reward_model, as_pairs(groups), PAD, DEVICE).loss
+    assert float(trl_pair_loss(reward_model, tokenizer, groups).detach()) == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_without_trl_one_sentence(
+    reward_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, groups: list[Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from utils.reward_trl import trl_pair_loss
+
+    monkeypatch.setitem(sys.modules, "trl", None)
+    with pytest.raises(UserError, match='TRL cannot be imported .*: run "pip install trl==1.16.0"'):
+        trl_pair_loss(reward_model, tokenizer, groups)

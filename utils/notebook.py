@@ -30,6 +30,9 @@ from utils.runtime import ROOT, device_reason, ensure_package, versions
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from utils.data.schemas import Prompt
+    from utils.evaluation.policies import Judged
+
 SHOWN_VERSIONS = ("python", "torch", "transformers", "numpy")
 WIDTH_DPI = 110
 
@@ -256,6 +259,14 @@ def _cell(value: Any, digits: int) -> str:
 def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
     """What each token says; a special token by its name."""
     return [str(tokenizer.decode([i], clean_up_tokenization_spaces=False)) for i in ids]
+
+
+def compared(prompts: Sequence[Prompt], answers: Mapping[str, Judged]) -> list[dict[str, str]]:
+    """Rows for `table`: what several models answer to the same prompts, with their gold points (`side_by_side`)."""
+    from utils.pipeline.evaluation_stages import sample_rows  # here, so that `start` can say first what is missing
+
+    rows = sample_rows(list(prompts), {name: {"": found} for name, found in answers.items()}, {"": 1.0})
+    return side_by_side(rows, list(answers), 1.0)
 
 
 def side_by_side(rows: Sequence[Mapping[str, Any]], policies: Sequence[str], temperature: float) -> list[dict[str, str]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from utils import processes
 from utils.config import Config
 from utils.data.encoding import encode_text, pad_left, pad_right
 from utils.data.schemas import Prompt
-from utils.evaluation.statistics import gold_comparison, mean_se, paired_difference, win_rate
+from utils.evaluation.statistics import gold_comparison, mean_se, normal_quantile, paired_difference, win_rate
 from utils.evaluation.tax import ChoiceItem, choice_accuracy, web_loss
 from utils.labeling import FINAL_EVALUATION, SimulatedLabeler, completion_names, judge_pairs
 from utils.models import context_length, load_policy, load_tokenizer
@@ -94,6 +95,38 @@ def gold_summary(name: str, sampled: Judged, greedy: Judged) -> dict[str, float]
         keys[f"parts.{name}.{part}"] = mean_se([s[i] for s in sampled.parts]).mean
         keys[f"parts.{name}.{part}_greedy"] = mean_se([s[i] for s in greedy.parts]).mean
     return keys
+
+
+def overview(answers: Mapping[str, Judged]) -> list[dict[str, Any]]:
+    """One row a name: mean gold points with standard error, share that ended itself, mean words."""
+    rows: list[dict[str, Any]] = []
+    for name, found in answers.items():
+        points = mean_se(found.golds)
+        ended = mean_se([float(r.ended) for r in found.responses]).mean
+        words = mean_se([float(len(r.text.split())) for r in found.responses]).mean
+        rows.append({"model": name, "gold": points.mean, "gold_se": points.se, "ended": ended, "words": words})
+    return rows
+
+
+def part_means(found: Judged, confidence: float = 0.95) -> list[tuple[float, float]]:
+    """(mean, half of its interval) of each part of the gold rubric, in the order of `PARTS`."""
+    z = normal_quantile(confidence)
+    return [(m.mean, z * m.se) for m in (mean_se([s[i] for s in found.parts]) for i in range(len(PARTS)))]
+
+
+def appending(found: Judged, prompts: Sequence[Prompt], phrases: Sequence[str], rewards_of: RewardsOf) -> list[dict[str, Any]]:
+    """What a phrase at the end of every answer does to the reward and to gold: a search for what fools a reward model.
+
+    Rows {name: the phrase, reward, gold, gold_se}: mean changes, in reward and in points.
+    """
+    rewards = rewards_of(list(prompts), found.responses)
+    rows: list[dict[str, Any]] = []
+    for phrase in phrases:
+        longer = [Response(f"{r.text} {phrase}".strip(), r.ended) for r in found.responses]
+        points = [gold(score(p.meta, r.text, r.ended)) for p, r in zip(prompts, longer, strict=True)]
+        change, moved = paired_difference(points, found.golds), paired_difference(rewards_of(list(prompts), longer), rewards)
+        rows.append({"name": phrase, "reward": moved.mean, "gold": change.mean, "gold_se": change.se})
+    return rows
 
 
 def compare(a: str, b: str, first: Judged, second: Judged, suffix: str = "") -> dict[str, float]:
