@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from utils.config import LabelerConfig
 from utils.data.schemas import Prompt
 from utils.errors import UserError
-from utils.io import read_rows, write_rows
+from utils.io import read_json, read_rows, write_rows
 from utils.labeling import (
     FINAL_EVALUATION,
     FLAGS,
@@ -22,6 +22,8 @@ from utils.labeling import (
     SimulatedLabeler,
     assign,
     calibrate_noise,
+    comparison_items,
+    comparison_parts,
     completion_names,
     dense_ranks,
     judge_pairs,
@@ -33,9 +35,13 @@ from utils.labeling import (
     pair_agreement,
     rank_all,
     rate,
+    relabel,
 )
 from utils.labeling.draws import normals, uniforms
 from utils.labeling.simulated import GOLD, MAX_POINTS, PRIORITY, phase_weights
+from utils.lessons import shipped
+from utils.pipeline.data_stages import load_calibrated, load_set
+from utils.pipeline.training_stages import load_comparison_set
 from utils.world.rubric import PARTS, Scores
 
 PHASES = tuple(PRIORITY)
@@ -370,3 +376,16 @@ def test_bad_material_is_named():
         completion_names(["a", "b"], [True])
     with pytest.raises(UserError, match="2 completions against 1"):
         judge_pairs(np.ones((2, 6)), np.ones((1, 6)), [GOLD_LABELER], TRAINING, 1)
+
+
+def test_relabelling_by_the_same_labelers_gives_the_same_labels() -> None:
+    lesson = shipped()
+    rows, prompts = load_comparison_set(lesson, "test")[:60], load_set(lesson, "test")
+    again = relabel(rows, prompts, load_calibrated(lesson, "hired"), lesson.config.seed)
+    assert again == rows
+    parts = read_json(lesson.path("comparisons") / "test_parts.json")[:60]
+    assert [[list(scores) for scores in row] for row in comparison_parts(rows, prompts)] == parts
+    items = comparison_items(rows, prompts)
+    assert items.prompt_ids == tuple(row.prompt_id for row in rows) and items.names[0][0].startswith(rows[0].completions[0])
+    with pytest.raises(UserError, match="is not among the prompts: give the set they belong to"):
+        relabel(rows, load_set(lesson, "valid"), load_calibrated(lesson, "hired"), lesson.config.seed)

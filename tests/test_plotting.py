@@ -35,6 +35,8 @@ CHECKPOINTS = [
 
 FIGURES: dict[str, Callable[[], Figure]] = {
     "training_curves": lambda: plotting.training_curves(METRICS, "loss", "kl", labels={"loss": "loss (nats)"}),
+    "lines": lambda: plotting.lines([1, 2, 4], {"a": [0.1, 0.2, 0.3], "ppo": [1, 1, 2]}, "x", "y", "t", True, 0.5, "half", 2),
+    "beside_paper": lambda: plotting.beside_paper(["open_qa", "chat"], [12.0, 8.0], [12.4, 8.4], "share (%)", "use case"),
     "bars": lambda: plotting.bars_with_intervals(["base", "other"], [1, 2], [0.9, 1.8], [1.1, math.nan], "loss", 1.0),
     "gold": lambda: plotting.gold_by_policy(SUMMARY, 10),
     "win_rates": lambda: plotting.win_rates(SUMMARY),
@@ -178,6 +180,17 @@ def test_proxy_and_gold_panels_share_their_axis_and_mark_the_best() -> None:
 @pytest.mark.parametrize(("count", "shown"), [(63_000, "63k"), (3_400_000, "3.4M"), (1.5e9, "1.5B"), (12, "12")])
 def test_readable_count(count: float, shown: str) -> None:
     assert plotting._readable_count(count) == shown
+
+
+def test_lines_and_bars_beside_the_paper_say_their_numbers() -> None:
+    figure = plotting.lines([1, 4], {"a": [0.1, 0.3], "b": [0.2, 0.2]}, "n", "share", percent=True, log_base=2)
+    assert "a from 0.1 at 1 to 0.3 at 4" in plotting.alt_text(figure)
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["1", "4"]
+    assert plotting.alt_text(plotting.beside_paper(["open_qa"], [12.0], [12.4], "%", "case")).endswith(
+        "open_qa 12 (paper 12.4)"
+    )
+    with pytest.raises(UserError, match="series_0 has 1"):
+        plotting.lines([1, 2], {"a": [1.0]}, "x", "y")
 
 
 def backgrounds(text: str) -> list[str]:

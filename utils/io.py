@@ -369,13 +369,16 @@ def field_types(cls: Any) -> dict[str, Any]:
 _type_hints = cache(typing.get_type_hints)
 
 
+_READY = (str, bool, int)
+
+
 def convert(value: Any, hint: Any) -> Any:
     """`value` as the type `hint` (str, int, float, bool, Any, X | None, tuple[X, ...], dict[K, V]).
 
     Whole numbers are fine for float, lists for tuple; text is read as a number, truth value or JSON where `hint` asks
     for one (CSV cells, command lines, "1e-3" in YAML). Raises ValueError whose text ends a sentence.
     """
-    if hint is Any:
+    if hint is Any or (type(value) is hint and hint in _READY):
         return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):

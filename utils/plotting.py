@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import html
 import io
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -745,6 +746,65 @@ def histogram(values: Sequence[float] | Mapping[str, Sequence[float]], xlabel: s
         axes.legend(loc="best")
     told = ", ".join(f"{policy_label(n)} mean {np.mean(v):.3g} of {len(v)}".strip() for n, v in named.items())
     return _finish(figure, f"{title or 'Histogram'} of {xlabel}: {told}")
+
+
+@_styled
+def lines(
+    xs: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    percent: bool = False,
+    reference: float | None = None,
+    reference_label: str = "",
+    log_base: float | None = None,
+) -> Figure:
+    """One line a series over the same xs; ylabel says the unit. percent: values are shares. reference: a dashed line across.
+
+    log_base: spacing of the horizontal axis by ratios, with a tick at every x.
+    """
+    _same_length(xs=xs, **{f"series_{i}": values for i, values in enumerate(series.values())})
+    figure = _figure(5.4, 3.3)
+    axes = figure.subplots()
+    for index, ((name, values), marker) in enumerate(zip(series.items(), itertools.cycle("osD^vP"), strict=False)):
+        axes.plot(xs, values, marker=marker, markersize=4.5, color=policy_colour(name, index), label=policy_label(name))
+    if reference is not None:
+        axes.axhline(reference, color=MUTED, linestyle="--", linewidth=1.2, label=reference_label or None)
+    if percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if log_base is not None:
+        axes.set_xscale("log", base=log_base)
+        axes.set_xticks(xs, [f"{x:g}" for x in xs])
+        axes.minorticks_off()
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.set_title(title)
+    if len(series) > 1 or reference_label:
+        axes.legend(loc="best")
+    told = (f"{policy_label(n)} from {v[0]:.3g} at {xs[0]:.3g} to {v[-1]:.3g} at {xs[-1]:.3g}" for n, v in series.items())
+    return _finish(figure, f"{title or 'Lines'}; {ylabel} against {xlabel}: {', '.join(told)}")
+
+
+@_styled
+def beside_paper(
+    names: Sequence[str], ours: Sequence[float], paper: Sequence[float], xlabel: str, ylabel: str, title: str = ""
+) -> Figure:
+    """A horizontal bar for each name, with the paper's value as a diamond; xlabel says the unit."""
+    _same_length(names=names, ours=ours, paper=paper)
+    figure = _figure(5.4, 0.9 + 0.3 * len(names))
+    axes = figure.subplots()
+    ys = np.arange(len(names))[::-1]
+    axes.barh(ys, ours, 0.62, color=OKABE_ITO[5], label="here")
+    axes.plot(paper, ys, "D", color=OKABE_ITO[1], markeredgecolor=INK, markersize=6, label="paper")
+    axes.set_yticks(ys, [name.replace("_", " ") for name in names])
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.set_title(title)
+    axes.legend(loc="lower right")
+    told = (f"{n} {a:.3g} (paper {b:.3g})" for n, a, b in zip(names, ours, paper, strict=True))
+    return _finish(figure, f"{title or 'Beside the paper'}; {xlabel}: {', '.join(told)}")
 
 
 # --- the map -------------------------------------------------------------------------------------------------------

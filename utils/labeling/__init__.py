@@ -25,7 +25,14 @@ from utils.labeling.simulated import (
     make_candidates,
     make_heldout,
 )
-from utils.labeling.tiny_world import demonstration_writer, screening_prompts, screening_set
+from utils.labeling.tiny_world import (
+    comparison_items,
+    comparison_parts,
+    demonstration_writer,
+    relabel,
+    screening_prompts,
+    screening_set,
+)
 
 __all__ = [
     "FINAL_EVALUATION",
@@ -42,6 +49,8 @@ __all__ = [
     "assign",
     "calibrate_noise",
     "cohens_kappa",
+    "comparison_items",
+    "comparison_parts",
     "completion_names",
     "demonstration_writer",
     "dense_ranks",
@@ -56,6 +65,7 @@ __all__ = [
     "pair_agreement",
     "rank_all",
     "rate",
+    "relabel",
     "screen",
     "screening_prompts",
     "screening_set",

@@ -1,15 +1,16 @@
-"""The screening set of the tiny world: what candidates rank, flag and write, made from prompts whose truth is known."""
+"""What simulated labelers look at in the tiny world, whose truth is known: the screening set, and outputs to rank again."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 
-from utils.data.schemas import Prompt
+from utils.data.schemas import Comparison, Prompt
 from utils.errors import UserError
-from utils.labeling.items import HARMFUL_TASK
+from utils.labeling.items import HARMFUL_TASK, Items, make_items
+from utils.labeling.ranking import completion_names, label_comparisons
 from utils.labeling.screening import ScreeningMaterial, WriteDemonstration, make_material
-from utils.labeling.simulated import SimulatedLabeler
+from utils.labeling.simulated import TRAINING, SimulatedLabeler
 from utils.runtime import python_rng
 from utils.world import Scores, World, answer, score
 
@@ -60,3 +61,45 @@ def demonstration_writer(prompts: Sequence[Prompt], seed: int) -> WriteDemonstra
         return score(prompt.meta, answer(world, prompt.meta, rng, slip=rng.random() < labeler.slip))
 
     return write
+
+
+def comparison_parts(comparisons: Sequence[Comparison], prompts: Sequence[Prompt]) -> list[list[Scores]]:
+    """Part scores of every completion by the gold rubric; `prompts` holds at least those of the comparisons.
+
+    Raises UserError if a comparison's prompt is not among them.
+    """
+    metas = {one.prompt_id: one.meta for one in prompts}
+    lost = next((row.prompt_id for row in comparisons if row.prompt_id not in metas), None)
+    if lost is not None:
+        raise UserError(f"labeling: prompt {lost} of the comparisons is not among the prompts: give the set they belong to.")
+    return [
+        [score(metas[row.prompt_id], text, end) for text, end in zip(row.completions, row.ended, strict=True)]
+        for row in comparisons
+    ]
+
+
+def comparison_items(comparisons: Sequence[Comparison], prompts: Sequence[Prompt]) -> Items:
+    """The completions of comparisons as labelers look at them, so that others can rank them too."""
+    chosen = _in_order(comparisons, prompts)
+    names = [completion_names(row.completions, row.ended) for row in comparisons]
+    return make_items(comparison_parts(comparisons, prompts), chosen, names)
+
+
+def relabel(
+    comparisons: Sequence[Comparison],
+    prompts: Sequence[Prompt],
+    labelers: Sequence[SimulatedLabeler],
+    seed: int,
+    phase: str = TRAINING,
+) -> list[Comparison]:
+    """The same completions ranked by other labelers, one a prompt, under the priority rule of `phase`."""
+    return label_comparisons(
+        _in_order(comparisons, prompts), [row.completions for row in comparisons], comparison_parts(comparisons, prompts),
+        labelers, phase, seed, ended=[row.ended for row in comparisons], policies=[row.policies for row in comparisons],
+    )  # fmt: skip
+
+
+def _in_order(comparisons: Sequence[Comparison], prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The prompt of each comparison."""
+    by_id = {one.prompt_id: one for one in prompts}
+    return [by_id[row.prompt_id] for row in comparisons if row.prompt_id in by_id]

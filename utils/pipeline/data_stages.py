@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from utils import processes
-from utils.config import Config
+from utils.config import Config, LabelerConfig
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts, load_texts
 from utils.data.prompts import (
     check_leaks,
@@ -29,6 +29,7 @@ from utils.labeling import (
     FINAL_EVALUATION,
     TRAINING,
     Items,
+    ScreeningReport,
     SimulatedLabeler,
     calibrate_noise,
     completion_names,
@@ -142,12 +143,17 @@ def load_set(run: Run, name: str) -> list[Prompt]:
 def labelers_stage(run: Run, folder: Path) -> None:
     """A pool of simulated candidates, screened by B.1's criteria; and the held-out group, who are not screened."""
     cfg, seed = run.config.labelers, run.config.seed
-    chosen = screening_prompts(make_prompts(World.load(), seed, {"train": SCREENING_POOL}), seed)
-    report = screen(make_candidates(cfg, seed), screening_set(chosen, seed), demonstration_writer(chosen, seed), cfg, seed)
+    report = screened(cfg, seed)
     write_json(folder / "screening.json", [asdict(row) for row in report.rows])
     write_json(folder / "summary.json", {**report.summary, "note": report.note})
     write_rows(folder / "hired.jsonl", report.hired)
     write_rows(folder / "heldout.jsonl", make_heldout(cfg, seed))
+
+
+def screened(cfg: LabelerConfig, seed: int) -> ScreeningReport:
+    """The tiny world's pool of candidates, screened (B.1)."""
+    chosen = screening_prompts(make_prompts(World.load(), seed, {"train": SCREENING_POOL}), seed)
+    return screen(make_candidates(cfg, seed), screening_set(chosen, seed), demonstration_writer(chosen, seed), cfg, seed)
 
 
 def load_labelers(run: Run, name: str) -> list[SimulatedLabeler]:
