@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from families import CHATML, FAMILIES, make_family
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from utils import models
+from utils.cli import main
 from utils.config import DataConfig
 from utils.data.chat import end_of_turn, is_transcript, to_messages
 from utils.data.encoding import (
@@ -24,7 +27,9 @@ from utils.data.encoding import (
     stop_ids,
 )
 from utils.errors import UserError
+from utils.io import read_json, read_jsonl
 from utils.pipeline.base import prepared
+from utils.pipeline.command import pipeline_command
 from utils.rollout import episode_uniforms, response_logprobs, response_values, sample, score
 
 DATA = DataConfig(max_response_tokens=12)
@@ -200,6 +205,63 @@ def test_a_template_that_refuses_is_one_sentence(ready: dict[str, Path]) -> None
     tokenizer.chat_template = "{{ raise_exception('never') }}"
     with pytest.raises(UserError, match="The chat template refuses a prompt of 1 messages .*set data.chat_template=never"):
         encode_prompt(tokenizer, "Hi.", DATA)
+
+
+# --- the whole pipeline on rankings alone --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs of transcripts as hh-rlhf has them, compressed."""
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl.gz"
+    rows = [
+        {"chosen": f"\n\nHuman: Name {n} birds, please.\n\nAssistant: An owl.",
+         "rejected": f"\n\nHuman: Name {n} birds, please.\n\nAssistant: No {n}."}
+        for n in range(20, 260)
+    ]  # fmt: skip
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    return path
+
+
+SHORT = {
+    "device": "cpu", "data.n_sft": 16, "data.n_rm": 16, "data.n_ppo": 16, "data.n_valid": 4, "data.n_test": 4,
+    "data.max_prompt_tokens": 80, "data.max_response_tokens": 12, "data.dedup_prefix_chars": 200, "sft.epochs": 1,
+    "sft.checkpoints": "[1]", "init.epochs": 1, "init.checkpoints": "[1]", "reward.epochs": 1,
+    "reward.prompts_per_step": 8,
+}  # fmt: skip
+SHORT |= {
+    f"{stage}.{name}": value
+    for stage in ("ppo", "ppo_ptx")
+    for name, value in dict(
+        rounds=2, episodes_per_round=8, minibatch_size=4, value_warmup_rounds=1, value_warmup_epochs=1, ptx_length=24,
+        learning_rate=1e-3,
+    ).items()
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "opt", "llama", "qwen3"])
+def test_every_stage_runs_on_pairs_alone(name: str, published: dict[str, Path], pairs: Path, tmp_path: Path) -> None:
+    """scripts/pipeline.py --profile gpt2 --model DIR --comparisons pairs.jsonl.gz, offline: nothing else is needed."""
+    sets = [part for key, value in SHORT.items() for part in ("--set", f"{key}={value}")]
+    given = ["--profile", "gpt2", "--model", str(published[name]), "--comparisons", str(pairs), "--out", str(tmp_path / "run")]
+    assert main(pipeline_command("test"), [*given, *sets]) == 0
+    out = tmp_path / "run"
+    summary = read_json(out / "summary.json")
+    for policy in ("base", "sft", "init", "ppo", "ppo_ptx"):
+        assert math.isfinite(summary[f"reward.{policy}.mean"]) and math.isfinite(summary[f"kl.{policy}"])
+    assert summary["kl.init"] == pytest.approx(0, abs=1e-4)
+    for stage in ("ppo", "ppo_ptx"):
+        first, last = read_jsonl(out / stage / "metrics.jsonl")
+        assert abs(first["kl_k1"]) < 1e-3, "no update before the first round"
+        assert last["first_ratio"] == pytest.approx(1, abs=1e-4) and ("ptx_loss" in last) == (stage == "ppo_ptx")
+        AutoModelForCausalLM.from_pretrained(out / stage / "model")
+    AutoModelForSequenceClassification.from_pretrained(out / "reward" / "model")
+    sets_of = {s: {row["prompt"] for row in read_jsonl(out / "prompts" / f"{s}.jsonl")} for s in ("sft", "rm", "ppo")}
+    assert not sets_of["sft"] & sets_of["rm"] and not sets_of["rm"] & sets_of["ppo"]
+    assert {row["prompt"] for row in read_jsonl(out / "comparisons" / "train.jsonl")} == sets_of["rm"]
+    shown = read_jsonl(out / "demonstrations" / "train.jsonl")
+    assert {row["prompt"] for row in shown} == sets_of["sft"] and {r["completion"] for r in shown} == {"An owl."}
 
 
 # --- what cannot be used -------------------------------------------------------------------------------------------

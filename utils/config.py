@@ -25,7 +25,9 @@ from utils.tracking import TRACKERS
 class DataConfig:
     """Prompts and demonstrations (sec. 3.2, App. A).
 
-    prompts, demonstrations, comparisons, pretraining: the user's own files; None takes the tiny world's.
+    prompts, demonstrations, comparisons, pretraining: the user's own files; None takes the tiny world's. Without the tiny
+    world, prompts and demonstrations that are None come from the comparisons (their best answers), and pretraining text
+    that is None is what the base model itself writes, at most `pretraining_samples` rows (`utils.replay`).
     n_sft/n_rm/n_ppo: training prompts of each set (paper, Table 6: 12,725 / 33,207 / 31,144).
     n_valid, n_test: prompts for choices / for final figures only. max_rows: no more than the first so many rows of each
     split of the user's demonstrations and rankings are used; None takes all.
@@ -42,6 +44,7 @@ class DataConfig:
     comparisons: str | None = None
     pretraining: str | None = None
     max_rows: int | None = None
+    pretraining_samples: int = 1024
     n_sft: int = 1500
     n_rm: int = 8000
     n_ppo: int = 4000
@@ -252,6 +255,7 @@ class Config:
 Section = TypeVar("Section")
 
 PROFILES = ROOT / "configs"
+PUBLIC = "hub:"  # begins the name of a public dataset where a file could stand
 CHOICES = {
     "device": DEVICES,
     "tracking": TRACKERS,
@@ -271,13 +275,25 @@ def load_config(profile: PathLike = "tiny", overrides: Mapping[str, Any] | None 
     """
     path = _profile_path(profile)
     config = _fill(Config(), _read_yaml(path), "", str(path))
-    for name, value in (overrides or {}).items():
+    for name, value in ((_own_data(config, overrides) | dict(overrides)) if overrides else {}).items():
         nested: Any = value
         for part in reversed(name.split(".")):
             nested = {part: nested}
         config = _fill(config, nested, "", "the settings given", merge=True)
     _check(config, f"{path} with the changes given" if overrides else str(path))
     return config
+
+
+def _own_data(config: Config, overrides: Mapping[str, Any]) -> dict[str, None]:
+    """Settings that a file of one's own rankings changes: the profile's public datasets for the other kinds of data go,
+    unless they are asked for too, so that nothing is mixed that nobody chose and no network is needed."""
+    if not overrides.get("data.comparisons") or str(overrides["data.comparisons"]).startswith(PUBLIC):
+        return {}
+    return {
+        f"data.{name}": None
+        for name in ("prompts", "demonstrations", "pretraining")
+        if str(getattr(config.data, name)).startswith(PUBLIC)
+    }
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:

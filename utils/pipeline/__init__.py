@@ -8,7 +8,13 @@ from utils.config import Config
 from utils.errors import UserError
 from utils.io import PathLike
 from utils.pipeline.base import base_stage
-from utils.pipeline.data_stages import comparisons_stage, demonstrations_stage, labelers_stage, prompts_stage
+from utils.pipeline.data_stages import (
+    comparisons_stage,
+    demonstrations_stage,
+    labelers_stage,
+    prompts_stage,
+    stand_ins,
+)
 from utils.pipeline.evaluation_stages import evaluate_stage, report_stage
 from utils.pipeline.training_stages import (
     init_stage,
@@ -25,6 +31,10 @@ def _world(config: Config) -> list[str]:
     return ["data/world"] if config.world else []
 
 
+def _rankings(config: Config) -> list[str | None]:
+    return [config.data.comparisons] if stand_ins(config) else []
+
+
 def _base_settings(config: Config) -> list[object]:
     """What the stage "base" checks against the model's context."""
     data, ptx = config.data, config.ppo_ptx
@@ -36,12 +46,12 @@ STAGES = (
     Stage("base", base_stage, settings=_base_settings, reads=lambda c: [c.model]),
     Stage(
         "prompts", prompts_stage, needs=("base",), settings=lambda c: c.data,
-        reads=lambda c: [c.data.prompts, *_world(c)],
+        reads=lambda c: [c.data.prompts, *_rankings(c), *_world(c)],
     ),
-    Stage("labelers", labelers_stage, settings=lambda c: c.labelers, reads=_world),
+    Stage("labelers", labelers_stage, settings=lambda c: [c.labelers, c.world], reads=_world),
     Stage(
         "demonstrations", demonstrations_stage, needs=("prompts", "labelers"), settings=lambda c: c.labelers,
-        reads=lambda c: [c.data.demonstrations],
+        reads=lambda c: [c.data.demonstrations, *_rankings(c)],
     ),
     Stage("sft", sft_stage, needs=("base", "demonstrations"), settings=lambda c: [c.sft, c.data], shared=True),
     Stage(
@@ -86,17 +96,20 @@ def run_pipeline(config: Config, out: PathLike, only: Collection[str] | None = N
 
 
 def check_inputs(config: Config, only: Collection[str] | None = None) -> None:
-    """Raise UserError if prompts have no source, or if simulated labelers would have to judge the user's own prompts."""
+    """Raise UserError if prompts have no source, or if simulated labelers would have to judge the user's own prompts.
+
+    The user's rankings can stand in for prompts and demonstrations (`data_stages.stand_ins`).
+    """
     data = config.data
-    if data.prompts is None:
-        if not config.world:
-            raise UserError(
-                f'The profile "{config.profile}" has no prompts of its own: give yours with --prompts FILE, or take the '
-                "tiny world's with --set world=true."
-            )
+    if data.prompts is None and config.world:
         return
+    if data.prompts is None and data.comparisons is None:
+        raise UserError(
+            f'The profile "{config.profile}" has no prompts of its own: give yours with --prompts FILE, or rankings with '
+            "--comparisons FILE, whose prompts are then used, or take the tiny world's with --set world=true."
+        )
     for name, verb in (("demonstrations", "answer"), ("comparisons", "rank answers to")):
-        if getattr(data, name) is None and (only is None or name in only):
+        if getattr(data, name) is None and (only is None or name in only) and not stand_ins(config):
             raise UserError(
                 f"Simulated labelers can {verb} the tiny world's prompts only, not those of {data.prompts}: "
                 f"give your own {name} with --{name} FILE as well."

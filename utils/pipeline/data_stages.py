@@ -102,8 +102,28 @@ def _raw_prompts(cfg: Config) -> list[Prompt]:
         if {row.split for row in rows} == {"train"}:
             rows = split_by_user(rows, fractions={"train": 0.8, "valid": 0.1, "test": 0.1}, seed=cfg.seed)
         return rows
+    if stand_ins(cfg):
+        return prompts_of(_own_rankings(cfg))
     wanted = {"train": d.n_sft + d.n_rm + d.n_ppo, "valid": d.n_valid, "test": d.n_test}
     return make_prompts(World.load(), cfg.seed, {k: round(SPARE * n) for k, n in wanted.items()})
+
+
+def stand_ins(cfg: Config) -> bool:
+    """Whether the user's rankings stand in for what else is missing: their prompts, and their best answers as
+    demonstrations. The tiny world has its own of both."""
+    return cfg.data.comparisons is not None and not (cfg.world and cfg.data.prompts is None)
+
+
+def prompts_of(comparisons: Sequence[Comparison]) -> list[Prompt]:
+    """The prompts of rankings, each once."""
+    found = {c.prompt_id: Prompt(c.prompt_id, c.prompt, c.use_case, split=c.split) for c in comparisons}
+    return list(found.values())
+
+
+def _own_rankings(cfg: Config) -> list[Comparison]:
+    """All of the user's rankings."""
+    assert cfg.data.comparisons is not None
+    return [row for rows in user_comparisons(cfg.data.comparisons).values() for row in rows]
 
 
 def assign_prompts(prompts: Sequence[Prompt], cfg: Config) -> dict[str, list[Prompt]]:
@@ -141,7 +161,12 @@ def load_set(run: Run, name: str) -> list[Prompt]:
 
 
 def labelers_stage(run: Run, folder: Path) -> None:
-    """A pool of simulated candidates, screened by B.1's criteria; and the held-out group, who are not screened."""
+    """A pool of simulated candidates, screened by B.1's criteria; and the held-out group, who are not screened.
+
+    Without the tiny world there is nothing that they could judge, and the stage writes nothing.
+    """
+    if not run.config.world:
+        return
     cfg, seed = run.config.labelers, run.config.seed
     report = screened(cfg, seed)
     write_json(folder / "screening.json", [asdict(row) for row in report.rows])
@@ -177,10 +202,45 @@ def demonstrations_stage(run: Run, folder: Path) -> None:
         splits = _first_rows(user_demonstrations(path), run.config.data.max_rows)
         train, valid = splits["train"], splits["valid"]
         check_leaks(demonstrations=[r for rows in splits.values() for r in rows], prompts=_held_out(run))
+    elif stand_ins(run.config):
+        train, valid = _best_answers(run)
     else:
         train, valid = (write_demonstrations(run, load_set(run, s)) for s in ("sft", "valid"))
     write_rows(folder / "train.jsonl", train)
     write_rows(folder / "valid.jsonl", valid)
+
+
+def _best_answers(run: Run) -> tuple[list[Demonstration], list[Demonstration]]:
+    """The best-ranked answers to the prompts of SFT and of validation stand in for demonstrations (train, valid)."""
+    cfg = run.config
+    comparisons = _own_rankings(cfg)
+    sets = {name: {p.prompt_id for p in load_set(run, name)} for name in ("sft", "valid", "test", "rm", "ppo")}
+    train = [c for c in comparisons if c.prompt_id in sets["sft"]]
+    if not train:  # the prompts are another file's
+        others = set().union(*sets.values())
+        order = {c.prompt_id: stream_seed(cfg.seed, "set", c.prompt_id) for c in comparisons}
+        train = [c for c in comparisons if c.split == "train" and c.prompt_id not in others]
+        train = sorted(train, key=lambda c: order[c.prompt_id])[: cfg.data.n_sft]
+    valid = [c for c in comparisons if c.prompt_id in sets["valid"]]
+    if not train:
+        raise UserError(f"{cfg.data.comparisons}: no ranking is left to take a demonstration from: give --demonstrations FILE.")
+    print(
+        f"demonstrations: the best-ranked answers of {len(train)} prompts of {cfg.data.comparisons} stand in for "
+        "demonstrations, and their rankings are not used again. Preference data need not be good to imitate (the card of "
+        "hh-rlhf advises against it): give better ones with --demonstrations FILE.",
+        flush=True,
+    )
+    return demonstrations_of(train), demonstrations_of(valid)
+
+
+def demonstrations_of(comparisons: Sequence[Comparison]) -> list[Demonstration]:
+    """The best-ranked completion of each prompt, the first of equals."""
+    found: dict[str, Demonstration] = {}
+    for c in comparisons:
+        best = c.completions[c.ranks.index(min(c.ranks))]
+        row = Demonstration(c.prompt_id, c.prompt, best, c.labeler_id, c.use_case, c.split)
+        found.setdefault(c.prompt_id, row)
+    return list(found.values())
 
 
 def _held_out(run: Run) -> list[Prompt]:
@@ -282,8 +342,17 @@ def _user_comparisons(run: Run, folder: Path, path: str) -> None:
     """Write train.jsonl, valid.jsonl and test.jsonl of the user's own rankings."""
     splits = _first_rows(user_comparisons(path), run.config.data.max_rows)
     check_leaks(comparisons=[r for rows in splits.values() for r in rows], prompts=_held_out(run))
+    if stand_ins(run.config) and run.config.data.prompts is None:
+        splits = {name: _of_set(run, rows, "rm" if name == "train" else name) for name, rows in splits.items()}
+        _by_split(path, [row for rows in splits.values() for row in rows], ("train", "test"))
     for split, rows in splits.items():
         write_rows(folder / f"{split}.jsonl", rows)
+
+
+def _of_set(run: Run, comparisons: Sequence[Comparison], name: str) -> list[Comparison]:
+    """The rankings of the prompts of one set: those of SFT's and PPO's prompts are not for the reward model."""
+    chosen = {p.prompt_id for p in load_set(run, name)}
+    return [c for c in comparisons if c.prompt_id in chosen]
 
 
 def _agreement(

@@ -25,6 +25,7 @@ from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import init_dir, load_demonstration_set, load_set
 from utils.ppo import train_ppo
 from utils.pretrain import token_rows, web_texts
+from utils.replay import replay_rows
 from utils.reward import (
     cross_validate,
     evaluate_reward,
@@ -36,19 +37,40 @@ from utils.reward_metrics import Accuracy, pair_accuracy
 from utils.rollout import score as reward_of
 from utils.runtime import choose_device
 from utils.sampling import Response, Sampler
-from utils.sft import checkpoint_dir, kept_epochs, select_checkpoint, train_sft
+from utils.sft import checkpoint_dir, kept_epochs, plan, select_checkpoint, train_sft
 from utils.stages import Run
 from utils.world import GOLD_TIE, Scores, gold, score
 
 SELECTION_PROMPTS = 400
+FEWEST_ROWS = 32
 
 
 def pretraining_rows(run: Run, length: int) -> Tensor:
-    """Rows (N, length) of the user's documents or of the tiny world's web, for the pretraining mix and for PPO-ptx."""
+    """Rows (N, length) for the pretraining mix and for PPO-ptx: of the user's documents or of the tiny world's web; with
+    neither, rows that the base model writes (`utils.replay`)."""
     cfg = run.config
     own = cfg.data.pretraining
+    if own is None and not cfg.world:
+        return _replay(run, length)
     texts = web_texts(cfg.web_documents) if own is None else load_texts(own, cfg.web_documents)
     return token_rows(load_tokenizer(base_dir(run)), texts, length)
+
+
+def _replay(run: Run, length: int) -> Tensor:
+    """Rows of the base model's own text, as many as the run can use, at most `data.pretraining_samples`."""
+    cfg = run.config
+    per_step = plan(cfg.init, len(load_demonstration_set(run, "train")))
+    init_rows = cfg.init.epochs * per_step.steps_per_epoch * per_step.pretrain
+    ppo_rows = round(cfg.ppo_ptx.rounds * cfg.ppo_ptx.episodes_per_round * cfg.ppo_ptx.ptx_rows_per_episode)
+    count = min(cfg.data.pretraining_samples, max(init_rows, ppo_rows, FEWEST_ROWS))
+    print(
+        f"No pretraining text is given (--pretraining FILE): {count} rows of {length} tokens that the base model itself "
+        "writes take its place.",
+        flush=True,
+    )
+    cache = run.path("base") / "replay.safetensors"
+    device = choose_device(cfg.device)
+    return replay_rows(base_dir(run), cache, count, length, cfg.seed, device, cfg.sampling.batch_size)
 
 
 def sft_stage(run: Run, folder: Path) -> None:

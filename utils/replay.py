@@ -1,0 +1,42 @@
+"""Pretraining text for a base model whose own is not at hand: rows that the model itself writes.
+
+The pretraining term of Eq. 2 holds the policy near what it learned before. On samples x of the base model the gradient
+of E[-log pi(x)] is that of KL(base || pi), so the model's own text does this too (rehearsal on generated data; Robins
+1995, "Catastrophic forgetting, rehearsal and pseudorehearsal"). It is not the paper's choice, which is real text.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from utils.io import digest, read_tensors, write_tensors
+from utils.models import load_policy, load_tokenizer
+from utils.rollout import episode_uniforms, sample
+from utils.runtime import stream_seed
+
+
+def replay_rows(
+    model_dir: Path, cache: Path, count: int, length: int, seed: int, device: torch.device | str, batch_size: int
+) -> Tensor:
+    """(count, length) token ids sampled from the model of `model_dir` at temperature 1, each row after a separator.
+
+    A row goes on after a document ends, as rows cut from a stream of documents do. `cache`: file that keeps the rows;
+    it is used again if count, length and seed are the same.
+    """
+    key = digest([str(model_dir), count, length, seed])
+    if cache.exists():
+        tensors, found = read_tensors(cache)
+        if found.get("key") == key:
+            return tensors["rows"]
+    tokenizer, model = load_tokenizer(model_dir), load_policy(model_dir, device)
+    seeds = [stream_seed(seed, "replay", row) for row in range(count)]
+    written = sample(
+        model, [[tokenizer.bos_token_id]] * count, episode_uniforms(seeds, length - 1), max_new_tokens=length - 1,
+        stop_ids=(), pad_id=tokenizer.pad_token_id, batch_size=batch_size,
+    )  # fmt: skip
+    rows = torch.cat([written.prompt_ids, written.response_ids], 1).cpu()
+    write_tensors(cache, {"rows": rows}, {"key": key})
+    return rows
