@@ -340,11 +340,13 @@ def _rank_outputs(run: Run, folder: Path, sets: Mapping[str, Sequence[Prompt]], 
 
 def _user_comparisons(run: Run, folder: Path, path: str) -> None:
     """Write train.jsonl, valid.jsonl and test.jsonl of the user's own rankings."""
-    splits = _first_rows(user_comparisons(path), run.config.data.max_rows)
-    check_leaks(comparisons=[r for rows in splits.values() for r in rows], prompts=_held_out(run))
+    splits = user_comparisons(path)
     if stand_ins(run.config) and run.config.data.prompts is None:
         splits = {name: _of_set(run, rows, "rm" if name == "train" else name) for name, rows in splits.items()}
         _by_split(path, [row for rows in splits.values() for row in rows], ("train", "test"))
+    else:
+        splits = _first_rows(splits, run.config.data.max_rows)
+    check_leaks(comparisons=[r for rows in splits.values() for r in rows], prompts=_held_out(run))
     for split, rows in splits.items():
         write_rows(folder / f"{split}.jsonl", rows)
 
