@@ -259,6 +259,8 @@ def test_long_common_prefix_is_a_duplicate_for_customers_only() -> None:
 
 def test_length_by_function_words_and_tokenizer() -> None:
     class Tokenizer:
+        chat_template = bos_token_id = None
+
         def encode(self) -> None: ...
 
         def __call__(self, text: str, **_: object) -> dict[str, list[int]]:

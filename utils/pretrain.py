@@ -122,7 +122,7 @@ def pretrain(cfg: PretrainConfig, out_dir: Path, tokenizer: PreTrainedTokenizerB
         if step % LOG_EVERY == 0:
             loop.log(step, loss=loss.detach(), lr=lr, grad_norm=norm, seconds=time.monotonic() - clock)
     save_model(model, tokenizer, out_dir / "model")
-    made = {"seconds": round(time.monotonic() - clock, 1), "machine": machine(), "torch": versions()["torch"]}
+    made = {"seconds": round(time.monotonic() - clock, 3), "machine": machine(), "torch": versions()["torch"]}
     write_json(out_dir / SIZE_FILE, {"parameters": count_parameters(model), "seed": seed, **made, **asdict(cfg)})
     loop.finish()
 
