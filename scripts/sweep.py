@@ -12,15 +12,19 @@ import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
 from utils import plotting
 from utils.cli import main
-from utils.config import Config, load_config
+from utils.config import Config, load_config, shortened
 from utils.docs import replace_block
 from utils.io import read_text, write_text
+from utils.lessons import shipped
 from utils.pipeline import run_pipeline
-from utils.results import collect_seeds, cost_line, ladder, overoptimise, results_table, save_figure, timing
+from utils.results import collect_seeds, cost_line, ladder, overoptimise, results_table, save_figure, tax_sweep, timing
 from utils.runtime import ROOT
 from utils.stages import Run
 
 SIZES = ("mini", "small", "large")
+PARTS = ("all", "runs", "collect", "ladder", "overoptimisation", "timing", "tax")
+TAX_KNOBS = {"gamma_ptx": (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), "beta": (0.5, 2.0)}
+TAX_SEEDS, TAX_ROUNDS = (1, 2, 3), 24
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -28,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--profile", default="tiny")
     parser.add_argument("--seeds", default="1,2,3,4,5", help="by comma (default: %(default)s)")
     parser.add_argument("--work", default="runs/sweep", help="folder of the runs (default: %(default)s)")
-    parser.add_argument("--part", choices=("all", "runs", "collect", "ladder", "overoptimisation", "timing"), default="all")
+    parser.add_argument("--part", choices=PARTS, default="all")
     args = parser.parse_args(arguments)
     seeds, work, folder = [int(s) for s in args.seeds.split(",")], Path(args.work), ROOT / "results" / args.profile
     configs = {seed: load_config(args.profile, {"seed": seed, "out": str(work / f"seed_{seed}")}) for seed in seeds}
@@ -45,6 +49,8 @@ def run(arguments: Sequence[str]) -> None:
     if args.part == "timing":  # of a run that had the machine to itself, so never part of "all"
         readme = ROOT / "README.md"
         write_text(readme, replace_block(read_text(readme), "cost", cost_line(timing(Path(first.out), folder))))
+    if args.part in ("all", "tax"):  # from the shipped run, so that it needs no other
+        _tax(shipped(), work)
     if args.part in ("all", "collect"):
         _collect([Path(c.out) for c in configs.values()], folder)
 
@@ -54,6 +60,14 @@ def _overoptimise(config: Config, folder: Path, work: Path) -> None:
     ppo = replace(config.ppo, beta=0.0, learning_rate=5e-4, rounds=80, eval_every_rounds=4, ema_decay=0.0)
     rows = overoptimise(Run(config.out, config), ppo, folder, work / "overoptimisation")
     save_figure(plotting.overoptimisation(rows), folder / "overoptimisation.png")
+
+
+def _tax(run: Run, work: Path) -> None:
+    """Short PPO runs against gamma (PPO-ptx) and, without the pretraining term, against beta."""
+    folder = ROOT / "results" / "lessons"
+    cfg = shortened(replace(run.config.ppo_ptx, gamma_ptx=0.0), TAX_ROUNDS)
+    rows = tax_sweep(run, cfg, TAX_KNOBS, TAX_SEEDS, folder, work / "tax")
+    save_figure(plotting.tax_sweep(rows, "gamma_ptx"), folder / "tax_sweep.png")
 
 
 def _collect(runs: list[Path], folder: Path) -> None:

@@ -23,6 +23,7 @@ from utils.notebook import (
     picture,
     quiet,
     run_folder,
+    short_ppo,
     side_by_side,
     start,
     table,
@@ -133,6 +134,15 @@ def test_fast_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNS", "elsewhere")
     assert load_config("tiny", fast_settings()).ppo.rounds < load_config("tiny").ppo.rounds
     assert run_folder("n") == Path("elsewhere/n_fast")
+
+
+def test_short_runs_are_short_and_in_tests_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = load_config("tiny").ppo
+    monkeypatch.delenv("FAST", raising=False)
+    found = short_ppo(cfg, 20, beta=0.0)
+    assert (found.rounds, found.beta, found.clip) == (20, 0.0, cfg.clip) and found.learning_rate > cfg.learning_rate
+    monkeypatch.setenv("FAST", "1")
+    assert short_ppo(cfg, 20, beta=0.0).rounds < 20 and short_ppo(cfg, 20, beta=0.0).beta == 0.0
 
 
 def test_token_view_has_a_text_for_those_who_see_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ import pytest
 from tiny_run import arguments, make_base, own_files, run
 
 from utils.cli import main
-from utils.config import load_config
+from utils.config import load_config, shortened
 from utils.data.prompts import prompt_key
 from utils.data.schemas import Prompt
 from utils.errors import UserError
-from utils.io import read_json, read_jsonl, read_rows
+from utils.io import digest_path, read_json, read_jsonl, read_rows
 from utils.models import BOS, EOS, PAD, load_policy, load_tokenizer
 from utils.pipeline import STAGES, check_inputs
 from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import SETS, assign_prompts
+from utils.results import overoptimise, tax_sweep
 from utils.stages import Run
 
 NAMES = [stage.name for stage in STAGES]
@@ -273,3 +275,31 @@ def test_summary_json_is_plain_json(finished: Path) -> None:
         raise AssertionError(f"{name} is not JSON")
 
     json.loads((finished / "summary.json").read_text(), parse_constant=refuse)
+
+
+# --- a finished run trained again ----------------------------------------------------------------------------------
+
+
+def test_a_tax_sweep_changes_one_setting_at_a_time_and_leaves_the_run_alone(finished: Path, tmp_path: Path) -> None:
+    before = digest_path(finished)
+    config = load_config(finished / "ppo" / "config.yaml")
+    short = shortened(config.ppo_ptx, 2, gamma_ptx=0.0)
+    knobs = {"gamma_ptx": (0.0, 1.0), "beta": (0.5,)}
+    rows = tax_sweep(Run(finished, config), short, knobs, (1, 2), tmp_path / "results", tmp_path / "work")
+    told = [(r["knob"], r["value"], r["seed"]) for r in rows]
+    assert told[:3] == [("model", "base", None), ("model", "init", None), ("gamma_ptx", 0.0, 1)] and len(told) == 8
+    by = {place: row for place, row in zip(told, rows, strict=True)}
+    plain, mixed = by["gamma_ptx", 0.0, 1], by["gamma_ptx", 1.0, 1]
+    assert plain["web_loss"] != mixed["web_loss"] != by["gamma_ptx", 1.0, 2]["web_loss"]
+    assert all(math.isfinite(row[key]) for row in rows for key in ("gold", "gold_greedy", "facts", "copying.right_second"))
+    kept = read_json(tmp_path / "results" / "tax_sweep.json")
+    assert kept["rows"] == rows and kept["settings"]["rounds"] == 2 and kept["machine"]
+    assert digest_path(finished) == before
+
+
+def test_overoptimisation_keeps_the_rounds_with_gold(finished: Path, tmp_path: Path) -> None:
+    config = load_config(finished / "ppo" / "config.yaml")
+    rows = overoptimise(Run(finished, config), replace(config.ppo, beta=0.0), tmp_path / "results", tmp_path / "work")
+    assert [row["round"] for row in rows] == [2, 4] and read_json(tmp_path / "results" / "overoptimisation.json")[
+        "rows"
+    ] == rows

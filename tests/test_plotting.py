@@ -33,6 +33,12 @@ CHECKPOINTS = [
     for e, v, g in ((1, 0.7, 6.0), (2, 0.6, 7.0), (4, 0.8, 6.5))
 ]
 
+TAX = [
+    {"knob": "gamma_ptx", "value": v, "seed": s, "gold": 8 - v / 9 + s / 50, "web_loss": 1 - v / 20}
+    for v in (0.0, 1.0)
+    for s in (1, 2)
+] + [{"knob": "model", "value": name, "seed": None, "gold": 7.0, "web_loss": 0.9} for name in ("base", "init")]
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "training_curves": lambda: plotting.training_curves(METRICS, "loss", "kl", labels={"loss": "loss (nats)"}),
     "lines": lambda: plotting.lines([1, 2, 4], {"a": [0.1, 0.2, 0.3], "ppo": [1, 1, 2]}, "x", "y", "t", True, 0.5, "half", 2),
@@ -56,6 +62,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "agreement": lambda: plotting.agreement_bars(["training", "held-out"], [0.72, 0.77], [0.726, None]),
     "calibration": lambda: plotting.calibration([0.1, 0.9], [0.2, 0.8], [5, 50]),
     "histogram": lambda: plotting.histogram({"sft": [1.0, 2.0], "ppo": [2.0, 3.0]}, "gold (points)"),
+    "tax_sweep": lambda: plotting.tax_sweep(TAX, "gamma_ptx"),
     "histogram_one": lambda: plotting.histogram([1.0, 2.0, 2.0], "tokens"),
 }
 
@@ -273,3 +280,8 @@ def test_scatter_tells_the_correlation_and_survives_without_one() -> None:
     rows = [{"a": float(i), "b": -2.0 * i} for i in range(4)]
     assert "correlation -1.00" in plotting.alt_text(plotting.scatter(rows, "a", "b", "a", "b"))
     assert "no correlation" in plotting.alt_text(plotting.scatter(rows[:1], "a", "b", "a", "b"))
+
+
+def test_a_sweep_of_another_setting_cannot_be_drawn() -> None:
+    with pytest.raises(UserError, match="no rows to draw"):
+        plotting.tax_sweep(TAX, "clip")

@@ -252,6 +252,20 @@ def test_the_largest_uniform_never_reaches_an_impossible_token() -> None:
     assert int(token) == 1
 
 
+def test_top_k_draws_among_the_likeliest_alone_and_says_so_in_its_logprobs(model: PreTrainedModel) -> None:
+    cut, again = draw(model, top_k=3), draw(model, top_k=1)
+    assert again.responses() == draw(model, uniforms=None).responses()
+    with torch.no_grad():
+        scored = response_logprobs(model, *parts(cut))
+    assert (cut.logprobs[cut.response_mask] > scored[cut.response_mask]).all(), "cutting the tail makes the rest likelier"
+    for prompt, response in zip(cut.prompts(), cut.responses(), strict=True):
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + response]), use_cache=False).logits[0, len(prompt) - 1 : -1]
+        assert all(token in row.topk(3).indices for token, row in zip(response, logits, strict=True))
+    everything = draw(model, top_k=10**6)
+    assert torch.equal(everything.response_ids, draw(model).response_ids)
+
+
 def test_uniforms_of_an_episode_depend_on_its_seed_alone() -> None:
     both = episode_uniforms([7, 8], 5)
     assert torch.equal(both[1:], episode_uniforms([8], 5))

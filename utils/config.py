@@ -250,6 +250,18 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
+def shortened(cfg: PPOConfig, rounds: int, **changes: Any) -> PPOConfig:
+    """Settings for a short PPO run: few rounds need larger steps, a shorter warm-up and a shorter weight average."""
+    short: dict[str, Any] = {
+        "rounds": rounds,
+        "warmup_rounds": 3,
+        "learning_rate": 3e-4,
+        "ema_decay": 0.9,
+        "eval_every_rounds": 4,
+    }
+    return dataclasses.replace(cfg, **{**short, **changes})
+
+
 # --- loading -------------------------------------------------------------------------------------------------------
 
 Section = TypeVar("Section")

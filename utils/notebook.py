@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from matplotlib.figure import Figure
 from packaging.requirements import Requirement
 
+from utils.config import PPOConfig, shortened
 from utils.errors import UserError
 from utils.plotting import TokenRow, alt_text, in_order, policy_label, token_strips
 from utils.report import esc
@@ -47,6 +48,17 @@ def run_folder(name: str) -> Path:
     return Path(os.environ.get("RUNS", "runs")) / (f"{name}_fast" if fast() else name)
 
 
+FAST_PPO: dict[str, Any] = {
+    "rounds": 4, "episodes_per_round": 32, "minibatch_size": 16, "value_warmup_rounds": 1, "value_warmup_epochs": 1,
+    "eval_every_rounds": 2, "eval_prompts": 16,
+}  # fmt: skip
+
+
+def short_ppo(cfg: PPOConfig, rounds: int, **changes: Any) -> PPOConfig:
+    """`config.shortened` settings for a lesson's own PPO run; with FAST=1 seconds of it."""
+    return shortened(cfg, **({"rounds": rounds} | changes | (FAST_PPO if fast() else {})))
+
+
 def fast_settings() -> dict[str, Any]:
     """Settings that shrink any run of the tiny world to seconds if FAST=1, else none."""
     if not fast():
@@ -57,11 +69,7 @@ def fast_settings() -> dict[str, Any]:
         "init.checkpoints": [1], "reward.cv_groups": 1, "evaluation.best_of": [1, 2], "evaluation.best_of_prompts": 16,
         "evaluation.web_documents": 20, "largest_model": None,
     }  # fmt: skip
-    ppo = {
-        "rounds": 4, "episodes_per_round": 32, "minibatch_size": 16, "value_warmup_rounds": 1, "value_warmup_epochs": 1,
-        "eval_every_rounds": 2, "eval_prompts": 16,
-    }  # fmt: skip
-    return settings | {f"{stage}.{name}": value for stage in ("ppo", "ppo_ptx") for name, value in ppo.items()}
+    return settings | {f"{stage}.{name}": value for stage in ("ppo", "ppo_ptx") for name, value in FAST_PPO.items()}
 
 
 def start() -> None:

@@ -26,7 +26,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from utils.errors import UserError
-from utils.evaluation.statistics import normal_quantile
+from utils.evaluation.statistics import normal_quantile, spread_over_seeds
 
 Row = Mapping[str, Any]
 
@@ -694,6 +694,39 @@ def pair_loss(margins: Mapping[str, float]) -> Figure:
     axes.set_title("What one pair costs")
     axes.legend(loc="upper right")
     return _finish(figure, "The loss of a pair falls with its margin: " + ", ".join(told))
+
+
+_KNOBS = {"gamma_ptx": "gamma (weight of the pretraining term)", "beta": "beta (weight of the KL penalty), gamma 0"}
+
+
+@_styled
+def tax_sweep(rows: Sequence[Row], knob: str, confidence: float = 0.95) -> Figure:
+    """Gold and web loss against one setting of PPO, mean over seeds with its t-interval; dashed: base and PPO's start.
+
+    rows: of `results.tax_sweep`. knob: which setting.
+    """
+    mine = [row for row in rows if row["knob"] == knob]
+    _columns(mine, "value", "gold", "web_loss")
+    values = sorted({float(row["value"]) for row in mine})
+    figure = _figure(8.4, 3.1)
+    told = []
+    panels = (("gold", "gold score (points)", OKABE_ITO[4]), ("web_loss", "loss on web text (nats a token)", OKABE_ITO[2]))
+    for axes, (key, ylabel, colour) in zip(figure.subplots(1, 2), panels, strict=True):
+        spreads = [spread_over_seeds([row[key] for row in mine if row["value"] == v], confidence) for v in values]
+        means = [s.mean for s in spreads]
+        reach = _errors(means, [s.low for s in spreads], [s.high for s in spreads])
+        axes.errorbar(range(len(values)), means, yerr=reach, fmt="-o", color=colour, markersize=5, elinewidth=1.3, capsize=3)
+        for row, dash, name in zip((r for r in rows if r["knob"] == "model"), (":", "--"), ("base", "PPO start"), strict=False):
+            if name == "PPO start" or key == "web_loss":  # the base's gold is far below
+                axes.axhline(row[key], color=MUTED, linestyle=dash, linewidth=1.2, label=name)
+        axes.set_xticks(range(len(values)), [f"{v:g}" for v in values])
+        axes.set_xlabel(_KNOBS.get(knob, knob.replace("_", " ")))
+        axes.set_ylabel(ylabel)
+        axes.legend(loc="best")
+        told.append(f"{ylabel}: " + ", ".join(f"{v:g} {m:.3g}" for v, m in zip(values, means, strict=True)))
+    figure.axes[0].set_title("What it buys")
+    figure.axes[1].set_title("What it pays back")
+    return _finish(figure, f"Short PPO runs against {knob.replace('_', ' ')}; " + "; ".join(told))
 
 
 # --- calibration and histograms ------------------------------------------------------------------------------------

@@ -192,6 +192,21 @@ def collect_round(
     return build_experience(rollout, *readings, cfg)
 
 
+def run_round(
+    actors: Actors,
+    prompts: Sequence[Sequence[int]],
+    round_: int,
+    cfg: PPOConfig,
+    max_new_tokens: int,
+    seed: int,
+    accelerator: Accelerator | None = None,
+) -> Experience:
+    """`collect_round` on the round's share of all `prompts` (`round_prompts`), each episode from a stream of its own."""
+    chosen = round_prompts(len(prompts), round_, cfg.episodes_per_round, seed)
+    seeds = [stream_seed(seed, "ppo", "episode", round_, episode) for episode in range(len(chosen))]
+    return collect_round(actors, [prompts[index] for index in chosen], seeds, cfg, max_new_tokens, accelerator)
+
+
 def _gather(
     accelerator: Accelerator,
     rollout: Rollout,
@@ -431,6 +446,30 @@ def load_actors(
     return actors, tokenizer
 
 
+def start_loop(
+    out_dir: str | Path,
+    actors: Actors,
+    cfg: PPOConfig,
+    seed: int,
+    label: str = "ppo",
+    checkpoint_every: int = 5,
+    fingerprint: str = "",
+) -> tuple[TrainingLoop, dict[str, Tensor]]:
+    """The loop over `cfg.rounds` rounds that trains policy and value model, and the average of the policy's weights."""
+    betas = (cfg.adam_beta1, cfg.adam_beta2)
+    ema = {name: weight.detach().clone() for name, weight in actors.policy.named_parameters()}
+    loop = TrainingLoop(
+        out_dir, label=label, total_steps=cfg.rounds, seed=seed, checkpoint_every=checkpoint_every,
+        models={"policy": actors.policy, "value": actors.value},
+        optimizers={
+            "policy": make_optimizer(actors.policy.parameters(), cfg.learning_rate, betas, cfg.weight_decay),
+            "value": make_optimizer(actors.value.parameters(), cfg.value_learning_rate, betas, cfg.weight_decay),
+        },
+        extra={"ema": ema}, fingerprint=fingerprint,
+    )  # fmt: skip
+    return loop, ema
+
+
 def train_ppo(
     out_dir: str | Path,
     policy_dir: str | Path,
@@ -457,25 +496,11 @@ def train_ppo(
     actors, tokenizer = load_actors(policy_dir, reward_dir, process_device(device))
     _check(prompts, cfg, ptx_rows, context_length(actors.policy))
     encoded = [encode_prompt(tokenizer, prompt, data_cfg) for prompt in prompts]
-    betas = (cfg.adam_beta1, cfg.adam_beta2)
-    ema = {name: weight.detach().clone() for name, weight in actors.policy.named_parameters()}
-    loop = TrainingLoop(
-        out_dir, label=label, total_steps=cfg.rounds, seed=seed, checkpoint_every=checkpoint_every,
-        models={"policy": actors.policy, "value": actors.value},
-        optimizers={
-            "policy": make_optimizer(actors.policy.parameters(), cfg.learning_rate, betas, cfg.weight_decay),
-            "value": make_optimizer(actors.value.parameters(), cfg.value_learning_rate, betas, cfg.weight_decay),
-        },
-        extra={"ema": ema},
-        fingerprint=_fingerprint(policy_dir, reward_dir, encoded, cfg, data_cfg, ptx_rows),
-    )  # fmt: skip
+    fingerprint = _fingerprint(policy_dir, reward_dir, encoded, cfg, data_cfg, ptx_rows)
+    loop, ema = start_loop(out_dir, actors, cfg, seed, label, checkpoint_every, fingerprint)
     _check_processes(loop.accelerator.num_processes, cfg)
     for round_ in loop:
-        chosen = round_prompts(len(encoded), round_, cfg.episodes_per_round, seed)
-        seeds = [stream_seed(seed, "ppo", "episode", round_, episode) for episode in range(len(chosen))]
-        experience = collect_round(
-            actors, [encoded[index] for index in chosen], seeds, cfg, data_cfg.max_response_tokens, loop.accelerator
-        )  # fmt: skip
+        experience = run_round(actors, encoded, round_, cfg, data_cfg.max_response_tokens, seed, loop.accelerator)
         metrics = experience_metrics(experience)
         metrics |= update_round(loop, actors, ema, experience, round_, cfg, seed, ptx_rows)
         if evaluate is not None and ((round_ + 1) % cfg.eval_every_rounds == 0 or round_ + 1 == cfg.rounds):

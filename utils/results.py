@@ -16,13 +16,14 @@ from matplotlib.figure import Figure
 from utils import plotting
 from utils.config import PPOConfig, config_to_dict
 from utils.data.schemas import Demonstration
+from utils.evaluation.bases import measure_base
 from utils.evaluation.policies import Policy, gold_summary, judged
-from utils.evaluation.statistics import spread_over_seeds
-from utils.io import read_json, read_jsonl, read_rows, write_json, write_text
+from utils.evaluation.statistics import mean_se, spread_over_seeds
+from utils.io import read_json, read_rows, write_json, write_text
 from utils.models import count_parameters, load_policy
-from utils.pipeline.data_stages import load_set
-from utils.pipeline.training_stages import gold_probe, pretraining_rows
-from utils.ppo import train_ppo
+from utils.pipeline.base import base_dir
+from utils.pipeline.data_stages import init_dir, load_set
+from utils.pipeline.training_stages import train_policy
 from utils.runtime import machine, versions
 from utils.sft import checkpoint_dir, train_sft
 from utils.stages import Run
@@ -193,21 +194,58 @@ def ladder(run: Run, models: Mapping[str, Path], folder: Path, work: Path) -> li
 # --- over-optimisation ---------------------------------------------------------------------------------------------
 
 
+def over_kl(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Rows {round, kl, proxy, gold} for `plotting.overoptimisation`, of the rounds after which gold was measured."""
+    found = [r for r in metrics if "gold" in r]
+    return [{"round": r["step"] + 1, "kl": r["kl_k1"], "proxy": r["score"], "gold": r["gold"]} for r in found]
+
+
 def overoptimise(run: Run, cfg: PPOConfig, folder: Path, work: Path) -> list[dict[str, float]]:
     """PPO of a finished run again with other settings (beta 0): proxy reward, gold and KL as training goes on."""
-    init = checkpoint_dir(run.path("init"), run.config.init.epochs)
-    prompts = [p.prompt for p in load_set(run, "ppo")]
-    rows = pretraining_rows(run, cfg.ptx_length) if cfg.gamma_ptx > 0 else None
-    probe = gold_probe(run, cfg)
-    train_ppo(work, init, run.path("reward") / "model", prompts, cfg, run.config.data, run.config.seed, rows, probe)
-    found = [
-        {"round": r["step"] + 1, "kl": r["kl_k1"], "proxy": r["score"], "gold": r["gold"]}
-        for r in read_jsonl(work / "metrics.jsonl")
-        if "gold" in r
-    ]
+    rows = over_kl(train_policy(run, work, cfg))
     about = {"seed": run.config.seed, "settings": config_to_dict(replace(run.config, ppo=cfg))["ppo"]}
-    write_json(folder / "overoptimisation.json", {**about, "machine": machine(), "versions": versions(), "rows": found})
-    return found
+    write_json(folder / "overoptimisation.json", {**about, "machine": machine(), "versions": versions(), "rows": rows})
+    return rows
+
+
+# --- the alignment tax against gamma and beta ----------------------------------------------------------------------
+
+TAX_FIGURES = ("web_loss", "facts", "copying.right_second")
+
+
+def tax_sweep(
+    run: Run, cfg: PPOConfig, knobs: Mapping[str, Sequence[float]], seeds: Sequence[int], folder: Path, work: Path
+) -> list[dict[str, Any]]:
+    """PPO of a finished run with one setting changed at a time: gold on validation prompts, KL and alignment tax.
+
+    knobs: setting of PPOConfig -> its values; the others stay as in `cfg`. seeds: of PPO alone, all from the same init
+    and reward model. Rows {knob, value, seed, ...} and those of base and init (knob "model") go to tax_sweep.json.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, path in (("base", base_dir(run)), ("init", init_dir(run))):
+        rows.append({"knob": "model", "value": name, "seed": None, **_tax_row(run, path)})
+    for knob, values in knobs.items():
+        for value in values:
+            for seed in seeds:
+                again = Run(run.out_dir, replace(run.config, seed=seed))
+                place = work / f"{knob}_{value:g}_{seed}"
+                last = train_policy(again, place, _with(cfg, knob, value))[-1]
+                found = {"score": last["score"], "kl": last["kl_k1"], **_tax_row(again, place / "model")}
+                rows.append({"knob": knob, "value": value, "seed": seed, **found})
+    about = {"seeds": list(seeds), "settings": config_to_dict(cfg), "machine": machine(), "versions": versions()}
+    write_json(folder / "tax_sweep.json", {**about, "rows": rows})
+    return rows
+
+
+def _with(cfg: PPOConfig, knob: str, value: Any) -> PPOConfig:
+    return replace(cfg, **{knob: value})
+
+
+def _tax_row(run: Run, path: Path) -> dict[str, float]:
+    """Gold on validation prompts at temperature 1 and greedy, and the figures of the alignment tax, of one model."""
+    prompts, figures = load_set(run, "valid"), measure_base(path)
+    golds = {t: mean_se(judged(Policy("x", path), prompts, run.config, t).golds).mean for t in (1.0, 0.0)}
+    return {"gold": golds[1.0], "gold_greedy": golds[0.0], **{name: figures[name] for name in TAX_FIGURES}}
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -66,13 +66,15 @@ def episode_uniforms(seeds: Sequence[int], max_new_tokens: int) -> Tensor:
     return torch.stack([torch.rand(max_new_tokens, generator=generator.manual_seed(seed)) for seed in seeds])
 
 
-def choose(logits: Tensor, uniforms: Tensor | None, temperature: float) -> tuple[Tensor, Tensor]:
-    """tokens (B,) and their log-probs (B,) under softmax(logits (B, V) / temperature).
+def choose(logits: Tensor, uniforms: Tensor | None, temperature: float, top_k: int | None = None) -> tuple[Tensor, Tensor]:
+    """tokens (B,) and their log-probs (B,) under softmax(logits (B, V) / temperature), cut to the `top_k` likeliest.
 
     Inverse CDF: the token at which the running sum of probabilities passes uniforms (B,); None takes the likeliest.
     """
     if temperature != 1.0:
         logits = logits / temperature
+    if top_k is not None:
+        logits = logits.masked_fill(logits < logits.topk(min(top_k, logits.shape[-1])).values[:, -1:], -torch.inf)
     top = logits.amax(-1, keepdim=True)
     cdf = (logits - top).exp_().cumsum(-1)
     total = cdf[:, -1:]
@@ -120,6 +122,7 @@ def _sample_batch(
     uniforms: Tensor | None,
     temperature: float,
     stops: Tensor,
+    top_k: int | None,
 ) -> None:
     """Fill the response fields of a rollout that holds the prompts."""
     n_new = rollout.response_ids.shape[1]
@@ -129,7 +132,7 @@ def _sample_batch(
     alive = torch.ones_like(rows, dtype=torch.bool)
     logits = decoder.prefill()
     for t in range(n_new):
-        tokens, logprobs = choose(logits, None if uniforms is None else uniforms[rows, t], temperature)
+        tokens, logprobs = choose(logits, None if uniforms is None else uniforms[rows, t], temperature, top_k)
         written = rows[alive]
         rollout.response_ids[written, t] = tokens[alive]
         rollout.logprobs[written, t] = logprobs[alive]
@@ -181,9 +184,13 @@ def sample(
     stop_ids: Sequence[int],
     pad_id: int,
     batch_size: int = 512,
+    top_k: int | None = None,
 ) -> Rollout:
-    """One response for each prompt; no top-k, no top-p, so that the sampled policy is the scored policy.
+    """One response for each prompt.
 
+    top_k: draw among the k likeliest tokens only. PPO must not: its sampled policy has to be the scored policy, and
+    `response_logprobs` scores with all tokens (a lesson shows the KL that comes out below 0). The log-probs returned
+    are those of the cut distribution.
     prompts: B lists of token ids. uniforms (B, max_new_tokens) in [0, 1), row i decides response i; None is greedy.
     Prompts of similar length share a batch of at most `batch_size`; the result is in the order given, on the model's
     device. A response ends at the first of `stop_ids`, which it includes. Runs in eval mode without gradients.
@@ -209,7 +216,7 @@ def sample(
             width = int(lengths[rows].max())
             part = result[rows]
             part = replace(part, prompt_ids=part.prompt_ids[:, -width:], prompt_mask=part.prompt_mask[:, -width:])
-            _sample_batch(model, part, None if uniforms is None else uniforms[rows], temperature, stops)
+            _sample_batch(model, part, None if uniforms is None else uniforms[rows], temperature, stops, top_k)
             for name in ("response_ids", "response_mask", "logprobs", "ended"):
                 getattr(result, name)[rows] = getattr(part, name)
     return result

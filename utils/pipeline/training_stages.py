@@ -19,7 +19,7 @@ from utils.data.formats import load_texts
 from utils.data.prompts import token_length
 from utils.data.schemas import Comparison, Prompt
 from utils.evaluation.statistics import mean_se
-from utils.io import read_json, read_rows, stored, write_json
+from utils.io import read_json, read_jsonl, read_rows, stored, write_json
 from utils.models import load_reward, load_tokenizer
 from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import init_dir, load_demonstration_set, load_set
@@ -39,6 +39,7 @@ from utils.runtime import choose_device
 from utils.sampling import Response, Sampler
 from utils.sft import checkpoint_dir, kept_epochs, plan, select_checkpoint, train_sft
 from utils.stages import Run
+from utils.training import METRICS
 from utils.world import GOLD_TIE, Scores, gold, score
 
 SELECTION_PROMPTS = 400
@@ -249,15 +250,19 @@ def golds_of(prompts: list[Prompt], responses: list[Response]) -> list[float]:
 
 def ppo_stage(run: Run, folder: Path) -> None:
     """PPO without the pretraining term (gamma = 0)."""
-    _ppo(run, folder, run.config.ppo, "ppo")
+    train_policy(run, folder, run.config.ppo, "ppo")
 
 
 def ppo_ptx_stage(run: Run, folder: Path) -> None:
     """PPO-ptx: the same with gamma > 0."""
-    _ppo(run, folder, run.config.ppo_ptx, "ppo_ptx")
+    train_policy(run, folder, run.config.ppo_ptx, "ppo_ptx")
 
 
-def _ppo(run: Run, folder: Path, cfg: PPOConfig, label: str) -> None:
+def train_policy(run: Run, folder: Path, cfg: PPOConfig, label: str = "ppo") -> list[dict[str, Any]]:
+    """PPO (or PPO-ptx) with settings `cfg` from a run's init, reward model and prompts into `folder`; its metrics.
+
+    `folder` need not be the run's own: a finished run can be trained again with other settings elsewhere.
+    """
     data = run.config.data
     length = token_length(load_tokenizer(init_dir(run)), data)
     prompts = [p.prompt for p in load_set(run, "ppo") if length(p.prompt) <= data.max_prompt_tokens]
@@ -266,6 +271,7 @@ def _ppo(run: Run, folder: Path, cfg: PPOConfig, label: str) -> None:
         folder, init_dir(run), run.path("reward") / "model", prompts, cfg, data, run.config.seed, rows,
         gold_probe(run, cfg), label=label, device=choose_device(run.config.device),
     )  # fmt: skip
+    return read_jsonl(folder / METRICS)
 
 
 def gold_probe(run: Run, cfg: PPOConfig) -> Callable[[PreTrainedModel], float] | None:
