@@ -512,6 +512,30 @@ def _readable_count(value: float, _: object = None) -> str:
 
 
 @_styled
+def cost_growth(panels: Sequence[Any]) -> Figure:
+    """Four panels of `utils.planner.growth`: petaflop/s-days (log scale) against one setting each."""
+    figure = _figure(8.6, 6.2)
+    told = []
+    for axes, panel in zip(figure.subplots(2, 2).flat, panels, strict=True):
+        for index, (name, values) in enumerate(panel.lines.items()):
+            policy = {label: key for key, label in LABELS.items()}.get(name, "")
+            style = {"color": COLOURS.get(policy, OKABE_ITO[3 + index]), "marker": MARKERS.get(policy, "o")}
+            axes.plot(panel.x, values, markersize=4.5, label=name, **style)
+            told.append(f"{name} from {values[0]:.2g} to {values[-1]:.2g}")
+        axes.set_yscale("log")
+        if panel.log_x:
+            axes.set_xscale("log")
+            axes.set_xticks(panel.x, [_readable_count(x) for x in panel.x])
+            axes.minorticks_off()
+        axes.set_xlabel(panel.label)
+        axes.set_ylabel("petaflop/s-days")
+        axes.legend()
+        told[-1] += f" ({panel.label} {_readable_count(panel.x[0])} to {_readable_count(panel.x[-1])})"
+    figure.suptitle("How the paper's run would grow, all else as in the paper", x=0.02, ha="left", weight="bold")
+    return _finish(figure, "Cost in petaflop/s-days, four panels: " + "; ".join(told) + ".")
+
+
+@_styled
 def ladder(rows: Sequence[Row], confidence: float = 0.95) -> Figure:
     """Gold score against model size, one line a policy; rows: policy, params (count), gold (points), se."""
     _columns(rows, "params", "gold")

@@ -1,0 +1,213 @@
+"""What a run costs before it is run: operations by stage, petaflop/s-days, GPU hours, and seconds on this machine.
+
+scripts/plan.py --profile gpt2 --model gpt2 --gpu T4         a plan (from names of known models or a model's folder)
+scripts/plan.py --paper [--json]                             the paper's 175B run beside its own numbers
+scripts/plan.py --profile tiny --here                        a few timed passes, and what the run takes here
+scripts/plan.py --check runs/tiny runs/other                 predicted beside measured: results/plan/measured.json
+scripts/plan.py --plot results/plan                          how cost grows with size, K, episodes, pretraining ratio
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import _bootstrap  # noqa: F401  (first: makes `utils` ours)
+
+from utils import planner, plotting
+from utils.cli import add_settings, given_settings, main
+from utils.config import Config, load_config
+from utils.errors import UserError
+from utils.io import write_json
+from utils.planner import GPUS, PF_DAY, UTILISATION, Data, Shape, Work
+from utils.results import save_figure
+from utils.runtime import choose_device, locate, machine
+from utils.speed import compare, data_of_run, predict, speeds_of
+from utils.stages import CONFIG_FILE, Run
+
+
+def run(arguments: Sequence[str]) -> None:
+    args = parse(arguments)
+    if args.paper:
+        show_paper(args.json)
+    elif args.check:
+        check([Path(folder) for folder in args.check], args.results)
+    elif args.plot:
+        save_figure(plotting.cost_growth(planner.growth()), args.plot / "growth.png")
+        print(f"{args.plot / 'growth.png'}: written")
+    else:
+        show_plan(args)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_settings(parser)
+    parser.add_argument("--paper", action="store_true", help="the paper's run at 175B, from its settings and data")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--gpu", choices=GPUS, help="hours on this GPU (default: all of them)")
+    parser.add_argument("--format", default="fp32", choices=("fp32", "fp16", "bf16"), help="number format on the GPU")
+    parser.add_argument("--reward-model", metavar="MODEL", help="reward and value model, if of another size than --model")
+    parser.add_argument("--prompt-tokens", type=float, help="mean tokens of a prompt (default: the limit)")
+    parser.add_argument("--answer-tokens", type=float, help="mean tokens of an answer (default: the limit)")
+    parser.add_argument("--lengths-of", metavar="RUN", help="rows and lengths of a finished run instead of the limits")
+    parser.add_argument("--here", action="store_true", help="time a few passes and predict seconds on this machine")
+    parser.add_argument("--check", nargs="+", metavar="RUN", help="predicted beside measured seconds of finished runs")
+    parser.add_argument("--results", type=Path, default=Path("results/plan"), help="where --check writes measured.json")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write growth.png there")
+    return parser.parse_args(arguments)
+
+
+# --- a plan --------------------------------------------------------------------------------------------------------
+
+
+def show_plan(args: argparse.Namespace) -> None:
+    config = load_config(args.profile, given_settings(args))
+    policy = planner.shape_of(config.model)
+    judge = args.reward_model or config.reward_init or config.model
+    reward = planner.shape_of(judge)
+    data, where = lengths(config, args)
+    work = planner.stage_work(config, policy, reward, data)
+    record = plan_record(config, policy, reward, data, where, work, args)
+    if args.here:
+        paths = [locate(path) for path in dict.fromkeys((config.model, judge))]
+        record["seconds_here"] = predict(work, speeds_of(paths, data, choose_device(config.device)))
+        record["machine"] = machine()
+    if args.json:
+        print(json.dumps(record, indent=1))
+        return
+    print_plan(record)
+
+
+def lengths(config: Config, args: argparse.Namespace) -> tuple[Data, str]:
+    """Rows and lengths to plan with, and one sentence on where they come from."""
+    data, where = planner.data_at_limits(config), "every prompt and answer as long as its limit: the dearest case"
+    if args.lengths_of:
+        folder = Path(args.lengths_of)
+        data, where = data_of_run(finished(folder)), f"rows and mean lengths of {folder}"
+    for given, names in (
+        (args.prompt_tokens, ("sft_prompt", "rm_prompt", "ppo_prompt")),
+        (args.answer_tokens, ("demonstration", "completion", "response")),
+    ):
+        if given is not None:
+            data, where = replace(data, **{name: given for name in names}), "mean lengths as given"
+    return data, where
+
+
+def finished(folder: Path) -> Run:
+    """A run that exists. Raises UserError if it has no settings."""
+    files = sorted(folder.glob(f"*/{CONFIG_FILE}"))
+    if not files:
+        raise UserError(f"{folder}: holds no run; make one with scripts/pipeline.py --out {folder}.")
+    newest = max(files, key=lambda file: file.stat().st_mtime_ns)
+    return Run(folder, load_config(newest))
+
+
+def plan_record(
+    config: Config, policy: Shape, reward: Shape, data: Data, where: str, work: Sequence[Work], args: argparse.Namespace
+) -> dict[str, Any]:
+    """The plan as one JSON object."""
+    names = [args.gpu] if args.gpu else [name for name, gpu in GPUS.items() if args.format in gpu.peak]
+    stages = planner.by_stage(work)
+    hours = {n: {s: planner.gpu_hours([w for w in work if w.stage == s], GPUS[n], args.format) for s in stages} for n in names}
+    return {
+        "profile": config.profile,
+        "policy": asdict(policy),
+        "reward_model": asdict(reward),
+        "data": asdict(data),
+        "flops": stages,
+        "parts": {f"{w.stage}: {w.part}": w.flops for w in work},
+        "pf_days": {name: flops / PF_DAY for name, flops in stages.items()},
+        "gpu_hours": hours,
+        "assumptions": [
+            f"lengths: {where}",
+            f"GPU: peak {args.format} of the maker, "
+            + ", ".join(f"{GPUS[n].peak[args.format] / 1e12:g} TFLOP/s ({n})" for n in names),
+            "share of the peak that a pass gets (assumed, not measured): "
+            + ", ".join(f"{kind} {share:g}" for kind, share in UTILISATION.items()),
+        ],
+    }
+
+
+def print_plan(record: dict[str, Any]) -> None:
+    policy, hours = record["policy"], record["gpu_hours"]
+    judge = record["reward_model"]["parameters"]
+    print(f"{policy['name']}: {policy['parameters']:,} parameters; reward and value model {judge:,}")
+    here = record.get("seconds_here", {})
+    head = ["stage", "FLOPs", "PF-days", *(f"{name} hours" for name in hours), *(["seconds here"] if here else [])]
+    rows = [
+        [
+            stage, f"{flops:.2e}", f"{flops / PF_DAY:.2e}", *(f"{hours[n][stage]:.2g}" for n in hours),
+            *([f"{here[stage]:.1f}"] if here else []),
+        ]
+        for stage, flops in record["flops"].items()
+    ]  # fmt: skip
+    total = [
+        "total", f"{sum(record['flops'].values()):.2e}", f"{sum(record['pf_days'].values()):.2e}",
+        *(f"{sum(h.values()):.2g}" for h in hours.values()), *([f"{sum(here.values()):.1f}"] if here else []),
+    ]  # fmt: skip
+    print_table([head, *rows, total])
+    for line in record["assumptions"]:
+        print(f"- {line}")
+    if here:
+        print(f"- seconds here: what the models take ({record['machine']}); not the work on data, which small models wait for")
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]))
+
+
+# --- the paper -----------------------------------------------------------------------------------------------------
+
+
+def show_paper(as_json: bool) -> None:
+    record = planner.paper_record(planner.paper_plan())
+    if as_json:
+        print(json.dumps(record, indent=1))
+        return
+    names = {"sft": "SFT 175B", "ppo_ptx": "PPO-ptx 175B", "pretraining": "GPT-3 pretraining"}
+    rows = [["petaflop/s-days", "computed", "paper", "ratio"]]
+    for key, name in names.items():
+        mine, paper = record[f"{key}_175b_pf_days"], record[f"paper_{key}_175b_pf_days"]
+        rows.append([name, f"{mine:,.2f}", f"{paper:,.1f}", f"{mine / paper:.2f}"])
+    print_table(rows)
+    print("\nPPO-ptx by part:")
+    print_table([["", "PF-days"], *([part, f"{value:.2f}"] for part, value in record["ppo_ptx_parts_pf_days"].items())])
+    print("\nAssumptions:")
+    for line in record["assumptions"]:
+        print(f"- {line}")
+    print("\nOther assumptions:")
+    others = [
+        [a["assumption"], f"{a['sft_175b_pf_days']:.2f}", f"{a['ppo_ptx_175b_pf_days']:.1f}"]
+        for a in record["other_assumptions"]
+    ]
+    print_table([["", "SFT", "PPO-ptx"], *others])
+
+
+# --- against runs --------------------------------------------------------------------------------------------------
+
+
+def check(folders: Sequence[Path], results: Path) -> None:
+    """Compare every run, print a table, write measured.json."""
+    records = [compare(finished(folder)) for folder in folders]
+    for folder, record in zip(folders, records, strict=True):
+        rows = [["stage", "measured s", "predicted s", "ratio"]]
+        for row in (*record["stages"], record["total"]):
+            rows.append(
+                [row["stage"], f"{row['measured_seconds']:.1f}", f"{row['predicted_seconds']:.1f}", f"{row['ratio']:.2f}"]
+            )
+        print(f"{folder}: {record['model']}, {record['parameters']:,} parameters, {record['machine']}")
+        print_table(rows)
+        print(f"calibrated on the stage {record['calibrated_on']}: pace {record['pace']:.2f} of the probe")
+    write_json(results / "measured.json", {"runs": records})
+    print(f"{results / 'measured.json'}: written")
+
+
+if __name__ == "__main__":
+    sys.exit(main(run))

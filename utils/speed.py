@@ -1,0 +1,268 @@
+"""Seconds of a run on this machine, predicted from its operations and a few timed passes, and compared with a run.
+
+A pass costs a fixed time (Python, kernel launches) and its operations at some rate; small models pay mostly the first.
+`probe` times passes of a model of the very shape at two batch sizes each and solves for both. `predict` adds up.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from utils.data.encoding import encode_completion, encode_prompt
+from utils.data.schemas import Comparison, Demonstration, Prompt
+from utils.errors import UserError
+from utils.io import read_jsonl, read_rows
+from utils.models import load_policy, load_tokenizer, reward_from_policy
+from utils.pipeline.base import base_dir
+from utils.planner import (
+    Counting,
+    Data,
+    Shape,
+    Work,
+    by_stage,
+    data_at_limits,
+    kwise,
+    read,
+    sampling,
+    shape_of,
+    shape_of_model,
+    stage_work,
+)
+from utils.prompt_sharing import can_share
+from utils.reward import Group, kwise_step
+from utils.rollout import response_logprobs, sample
+from utils.runtime import choose_device, machine, torch_generator, versions
+from utils.sft import token_loss
+from utils.stages import Run
+from utils.training import make_optimizer
+
+REPEATS = 9
+PROBE_FLOPS = 4e9  # of the larger forward pass of a probe; larger models take smaller batches
+ROWS = (2, 64)
+RANKED_PROMPTS = (2, 8)
+COUNTED = Counting()
+CALIBRATION = "sft"  # the stage whose measured seconds set the pace for the others
+PREDICTED = ("init", "reward", "ppo", "ppo_ptx")  # what training costs; the other stages mostly handle data
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Seconds of a pass = call + FLOPs / flops_per_second."""
+
+    call: float
+    flops_per_second: float
+
+
+@dataclass(frozen=True)
+class Speed:
+    """This machine at one model shape: rates by kind of pass, and seconds of an optimizer step (clipping included)."""
+
+    rates: dict[str, Rate]
+    step: float
+
+
+def solve(small: tuple[float, float], large: tuple[float, float]) -> Rate:
+    """The line through two (FLOPs, seconds); if it would begin below zero, the line through zero and the larger."""
+    (f1, t1), (f2, t2) = small, large
+    call = max(0.0, (t1 * f2 - t2 * f1) / (f2 - f1))
+    call = min(call, t1)
+    return Rate(call, f2 / max(t2 - call, 1e-9))
+
+
+def predict(work: Sequence[Work], speeds: dict[str, Speed]) -> dict[str, float]:
+    """Seconds of each stage. speeds: by the shape's name."""
+    found: dict[str, float] = {}
+    for item in work:
+        speed = speeds[item.shape.name]
+        rate = speed.rates[item.kind]
+        seconds = item.calls * rate.call + item.flops / rate.flops_per_second + item.steps * speed.step
+        found[item.stage] = found.get(item.stage, 0.0) + seconds
+    return found
+
+
+# --- timing --------------------------------------------------------------------------------------------------------
+
+
+def _median(action: Callable[[], Any], device: torch.device) -> float:
+    """Median seconds of `action`, after one run that does not count."""
+    times = []
+    for _ in range(REPEATS + 1):
+        began = time.perf_counter()
+        action()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:])
+
+
+def probe(model: PreTrainedModel, reward: PreTrainedModel, shape: Shape, data: Data, seed: int = 0) -> Speed:
+    """Time passes of a policy and a reward model of one shape (any weights) on texts of the mean lengths of `data`."""
+    device = next(model.parameters()).device
+    prompt, answer = max(1, round(data.ppo_prompt)), max(2, round(data.response))
+    one = read("", "", "forward", shape, 1, prompt, answer, 1, COUNTED).flops
+    rows = (ROWS[0], max(ROWS[0] + 2, min(ROWS[1], int(PROBE_FLOPS / one))))
+    vocabulary = int(model.config.vocab_size)
+    ids = torch.randint(vocabulary, (rows[1], prompt + answer), generator=torch_generator(seed, "probe")).to(device)
+    mask = torch.ones_like(ids).bool()
+    labels = torch.cat([torch.full_like(ids[:, :prompt], -100), ids[:, prompt:]], 1)
+
+    def train(n: int) -> None:
+        token_loss(model, ids[:n], mask[:n], labels[:n]).total.backward()
+
+    @torch.no_grad()
+    def forward(n: int) -> None:
+        response_logprobs(model, ids[:n, :prompt], mask[:n, :prompt], ids[:n, prompt:], mask[:n, prompt:])
+
+    rates = {}
+    for kind, action in (("train", train), ("forward", forward)):
+        points = [
+            (read("", "", kind, shape, n, prompt, answer, 1, COUNTED).flops, _median(partial(action, n), device)) for n in rows
+        ]
+        rates[kind] = solve(*points)
+    rates["decode"] = _decode(model, shape, ids, prompt, answer, rows)
+    rates["ranked"] = _ranked(reward, shape, data, vocabulary)
+    return Speed(rates, _step(model, train, rows[0], device))
+
+
+def _decode(model: PreTrainedModel, shape: Shape, ids: Tensor, prompt: int, answer: int, rows: tuple[int, int]) -> Rate:
+    """Per call of the decoder: what `answer` tokens cost beyond one token."""
+    device = ids.device
+    points = []
+    for n in rows:
+        prompts = ids[:n, :prompt].tolist()
+
+        def run(tokens: int, prompts: list[list[int]] = prompts) -> float:
+            uniforms = torch.rand(len(prompts), tokens, generator=torch_generator(0, "probe"))
+            return _median(lambda: sample(model, prompts, uniforms, max_new_tokens=tokens, stop_ids=(), pad_id=0), device)
+
+        seconds = (run(answer) - run(1)) / (answer - 1)
+        flops = sampling("", "", shape, n, prompt, answer, answer, n, COUNTED)[1].flops / answer
+        points.append((flops, max(seconds, 1e-9)))
+    return solve(*points)
+
+
+def _ranked(reward: PreTrainedModel, shape: Shape, data: Data, vocabulary: int) -> Rate:
+    """The K-wise pass of the reward model (Eq. 1), forward and backward, on rankings of the mean size."""
+    device = next(reward.parameters()).device
+    k, prompt, answer = max(2, round(data.distinct)), max(1, round(data.rm_prompt)), max(1, round(data.completion))
+    points = []
+
+    def ranked(groups: list[Group]) -> None:
+        kwise_step(reward, groups, 0, device).loss.backward()
+
+    for n in RANKED_PROMPTS:
+        ids = torch.randint(vocabulary, (n, prompt + k * answer), generator=torch_generator(0, "ranked")).tolist()
+        answers = [[row[prompt + i * answer : prompt + (i + 1) * answer] for i in range(k)] for row in ids]
+        groups = [Group(row[:prompt], a, list(range(k)), list(range(1, k + 1))) for row, a in zip(ids, answers, strict=True)]
+        seconds = _median(partial(ranked, groups), device)
+        sizes = replace(data, distinct=float(k), rm_prompt=float(prompt), completion=float(answer))
+        points.append((kwise("", "ranked", shape, n, 1, sizes, Counting(shared_prompts=can_share(reward))).flops, seconds))
+    return solve(*points)
+
+
+def _step(model: PreTrainedModel, train: Callable[[int], None], rows: int, device: torch.device) -> float:
+    """Clip, step, zero the gradient: what it costs beyond the pass before it. The learning rate is 0."""
+    optimizer = make_optimizer(model.parameters(), 0.0)
+    pass_alone = _median(lambda: train(rows), device)
+
+    def whole() -> None:
+        train(rows)
+        torch.nn.utils.clip_grad_norm_(list(model.parameters()), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return max(0.0, _median(whole, device) - pass_alone)
+
+
+# --- a run that exists ---------------------------------------------------------------------------------------------
+
+
+def data_of_run(run: Run) -> Data:
+    """What a finished run read: rows and mean tokens of its files, the length of PPO's answers from its log."""
+    tokenizer, data = load_tokenizer(base_dir(run)), run.config.data
+    prompts = {name: read_rows(run.path("prompts") / f"{name}.jsonl", Prompt) for name in ("rm", "ppo", "valid", "test")}
+    demonstrations = read_rows(run.path("demonstrations") / "train.jsonl", Demonstration)
+    ranked = read_rows(run.path("comparisons") / "train.jsonl", Comparison)
+    rounds = [row for stage in ("ppo", "ppo_ptx") for row in read_jsonl(run.path(stage) / "metrics.jsonl")]
+
+    def prompt_tokens(texts: Sequence[str]) -> float:
+        return _mean([len(encode_prompt(tokenizer, text, data)) for text in texts])
+
+    answers = [set(zip(row.completions, row.ended or [True] * len(row.completions), strict=True)) for row in ranked]
+    lengths = [len(encode_completion(tokenizer, text, end or not text, data)) for group in answers for text, end in group]
+    return Data(
+        n_sft=len(demonstrations),
+        n_rm=len(ranked),
+        n_valid=len(prompts["valid"]),
+        n_test=len(prompts["test"]),
+        sft_prompt=prompt_tokens([row.prompt for row in demonstrations]),
+        demonstration=_mean([len(encode_completion(tokenizer, row.completion, True, data)) for row in demonstrations]),
+        rm_prompt=prompt_tokens([row.prompt for row in ranked]),
+        completion=_mean(lengths),
+        ppo_prompt=prompt_tokens([row.prompt for row in prompts["ppo"]]),
+        response=_mean([row["length"] for row in rounds]),
+        drawn=data_at_limits(run.config).drawn,
+        distinct=_mean([len(group) for group in answers]),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def speeds_of(models: Sequence[str | Path], data: Data, device: torch.device) -> dict[str, Speed]:
+    """Probe each model directory once; keys are the shapes' names."""
+    found: dict[str, Speed] = {}
+    for path in models:
+        model = load_policy(path, device)
+        shape = shape_of_model(model, Path(path).name)
+        if shape.name not in found:
+            found[shape.name] = probe(model, reward_from_policy(path, device), shape, data)
+    return found
+
+
+def compare(run: Run) -> dict[str, Any]:
+    """Predicted and measured seconds of a finished run's training stages on this machine, as one record.
+
+    Two constants of the machine enter: the rates of a probe of the model's shape, and `pace`, measured over probed
+    seconds of the SFT stage (a long stage meets colder caches than a repeated pass, loads its data, writes checkpoints).
+    The other stages' own seconds are never read for their prediction. Raises UserError if a stage is missing.
+    """
+    seconds = run.seconds()
+    missing = [name for name in (CALIBRATION, *PREDICTED) if name not in seconds]
+    if missing:
+        raise UserError(f'{run.out_dir}: the stage "{missing[0]}" has not finished; finish the run with scripts/pipeline.py.')
+    data, path = data_of_run(run), base_dir(run)
+    paths = [path] if run.config.reward_init is None else [path, Path(run.config.reward_init)]
+    speeds = speeds_of(paths, data, choose_device(run.config.device))
+    shapes = [shape_of(p) for p in paths]
+    work = stage_work(run.config, shapes[0], shapes[-1], data)
+    probed, flops = predict(work, speeds), by_stage(work)
+    pace = seconds[CALIBRATION] / probed[CALIBRATION]
+    rows = [comparison(name, seconds[name], pace * probed[name], flops[name]) for name in PREDICTED]
+    measured, predicted = (sum(row[f"{kind}_seconds"] for row in rows) for kind in ("measured", "predicted"))
+    return {
+        "machine": machine(), "versions": versions(), "seed": run.config.seed, "profile": run.config.profile,
+        "model": run.config.model, "parameters": shapes[0].parameters, "calibrated_on": CALIBRATION, "pace": pace,
+        "stages": rows, "total": comparison("total", measured, predicted, sum(flops[name] for name in PREDICTED)),
+        "largest_error": max(abs(row["ratio"] - 1) for row in rows),
+        "speeds": {name: asdict(speed) for name, speed in speeds.items()}, "data": asdict(data),
+    }  # fmt: skip
+
+
+def comparison(stage: str, measured: float, predicted: float, flops: float) -> dict[str, Any]:
+    """One row: seconds and their ratio, predicted over measured."""
+    return {
+        "stage": stage, "measured_seconds": measured, "predicted_seconds": predicted, "ratio": predicted / measured,
+        "flops": flops,
+    }  # fmt: skip
