@@ -1,6 +1,6 @@
 # make tutorial [SEED=7] [OUT=runs/x]   install into .venv, run the tiny pipeline, say where the report is
 # make test                             install what the tests need, run them all
-# make notebooks | lab | lint | coverage | clean
+# make notebooks | lab | colab | lint | coverage | clean
 #
 # Every target installs what it needs once (the stamp files .venv/.installed-*). Plain lines: README.
 #   PYTHON=python3.12                another interpreter (3.11 or newer)
@@ -12,13 +12,14 @@ WORKERS ?= 2
 TORCH ?= torch==2.13.0
 
 VENV := .venv
+COLAB := .venv-colab
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --disable-pip-version-check -c constraints.txt
 NEW_ENOUGH := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	"$$p" -c "$(NEW_ENOUGH)" >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
 
-.PHONY: help tutorial test coverage lint notebooks lab clean
+.PHONY: help tutorial test coverage lint notebooks lab colab clean
 
 help:
 	@sed -n '1,8s/^# \{0,1\}//p' Makefile
@@ -46,6 +47,16 @@ notebooks: $(VENV)/.installed-dev
 lab: $(VENV)/.installed-dev
 	$(PIP) "jupyterlab>=4"
 	$(PY) -m jupyterlab notebooks/00_start_here.ipynb
+
+# Every lesson on little data, with the versions that Colab has; writes nothing into notebooks/. Python 3.11 or 3.12.
+colab: $(COLAB)/.installed
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(COLAB)/bin/python scripts/build_notebooks.py --fast
+
+$(COLAB)/.installed: pyproject.toml constraints-colab.txt
+	"$(PYTHON)" -m venv --clear $(COLAB)
+	$(COLAB)/bin/python -m pip install --disable-pip-version-check $(TORCH)
+	$(COLAB)/bin/python -m pip install --disable-pip-version-check -c constraints-colab.txt -e ".[notebooks]" ipython
+	@touch $@
 
 # Torch alone and first, so that nothing else can pull in another build of it.
 $(VENV)/.installed-run: pyproject.toml constraints.txt

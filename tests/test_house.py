@@ -49,23 +49,39 @@ def test_environment_yml_installs_extras_that_exist(project: dict, conda: list) 
     assert extras and set(extras[1].split(",")) <= set(project["optional-dependencies"])
 
 
+def _pins(name: str) -> dict[str, tuple[int, ...]]:
+    """Package -> version of every line of a file of constraints."""
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
+    return {name: tuple(map(int, version.split("."))) for name, version in (line.split("==") for line in lines)}
+
+
+def _outside(version: tuple[int, ...], bounds: frozenset[str]) -> list[str]:
+    """The bounds that a version breaks."""
+    wrong = []
+    for bound in bounds:
+        relation, text = re.fullmatch(r"(>=|<|==)(.+)", bound).groups()
+        limit = tuple(map(int, text.split(".")))
+        if not {">=": version >= limit, "<": version < limit, "==": version == limit}[relation]:
+            wrong.append(bound)
+    return wrong
+
+
 def test_constraints_pin_every_direct_dependency_inside_its_range(project: dict) -> None:
-    pinned = {}
-    for line in (ROOT / "constraints.txt").read_text().splitlines():
-        if line and not line.startswith("#"):
-            name, version = line.split("==")
-            pinned[name] = tuple(int(part) for part in version.split("."))
-    extras = project["optional-dependencies"]
-    lines = project["dependencies"] + [line for extra in extras for line in extras[extra]]
-    for line in lines:
-        name, bounds = _requirement(line)
+    pinned, extras = _pins("constraints.txt"), project["optional-dependencies"]
+    asked = [_requirement(line) for line in project["dependencies"] + [line for extra in extras for line in extras[extra]]]
+    for name, bounds in asked:
         assert name in pinned, f"{name} is not in constraints.txt"
-        for bound in bounds:
-            relation, limit = re.fullmatch(r"(>=|<|==)(.+)", bound).groups()
-            limit = tuple(int(part) for part in limit.split("."))
-            ok = {">=": pinned[name] >= limit, "<": pinned[name] < limit, "==": pinned[name] == limit}[relation]
-            assert ok, f"{name}: {pinned[name]} is not {bound}"
-    assert set(pinned) == {_requirement(line)[0] for line in lines}, "constraints.txt pins something not asked for"
+        assert _outside(pinned[name], bounds) == [], name
+    assert set(pinned) == {name for name, _ in asked}, "constraints.txt pins something not asked for"
+
+
+def test_the_ranges_hold_what_colab_has(project: dict) -> None:
+    asked = dict(map(_requirement, project["dependencies"] + project["optional-dependencies"]["notebooks"]))
+    pinned = _pins("constraints-colab.txt")
+    assert {"transformers", "datasets", "ipywidgets", "ipykernel", "ipython"} <= set(pinned)
+    assert {name: wrong for name, version in pinned.items() if (wrong := _outside(version, asked.get(name, frozenset())))} == {}
+    installs = " ".join(line for line in _dry_run("colab", "COLAB=x").splitlines() if " pip install " in line)
+    assert "-c constraints-colab.txt" in installs and "trl" not in installs
 
 
 def test_versions_agree(project: dict) -> None:
