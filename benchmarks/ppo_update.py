@@ -215,9 +215,7 @@ def time_trl(args: argparse.Namespace) -> dict[str, Any]:
     return _summary("trl", args, seconds, [])
 
 
-def _summary(
-    kind: str, args: argparse.Namespace, seconds: list[float], parts: list[dict[str, float]]
-) -> dict[str, Any]:
+def _summary(kind: str, args: argparse.Namespace, seconds: list[float], parts: list[dict[str, float]]) -> dict[str, Any]:
     median = statistics.median(seconds)
     names = {name for part in parts for name in part if name}
     result: dict[str, Any] = {
