@@ -97,7 +97,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="auto, cpu, cuda or mps")
     parser.add_argument("--track", metavar="NAME", help="also send metrics to tensorboard, wandb, mlflow, ... (default: none)")
     for name in OWN_DATA:
-        parser.add_argument(f"--{name}", metavar="FILE", help=f"your own {name} (jsonl, csv, parquet, file.db::table)")
+        parser.add_argument(
+            f"--{name}", metavar="FILE", help=f"your own {name} (jsonl, csv, parquet, file.db::table) or hub:NAME"
+        )
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting, such as --set ppo.beta=0.02"
     )

@@ -25,9 +25,10 @@ from utils.tracking import TRACKERS
 class DataConfig:
     """Prompts and demonstrations (sec. 3.2, App. A).
 
-    prompts, demonstrations, comparisons, pretraining: the user's own files; None takes the tiny world's. Without the tiny
-    world, prompts and demonstrations that are None come from the comparisons (their best answers), and pretraining text
-    that is None is what the base model itself writes, at most `pretraining_samples` rows (`utils.replay`).
+    prompts, demonstrations, comparisons, pretraining: the user's own files or public datasets ("hub:dolly",
+    "hub:dolly@REVISION", "hub:dolly=FILE": utils/data/hub); None takes the tiny world's. Without the tiny world, prompts
+    and demonstrations that are None come from the comparisons (their best answers), and pretraining text that is None is
+    what the base model itself writes, at most `pretraining_samples` rows (`utils.replay`).
     n_sft/n_rm/n_ppo: training prompts of each set (paper, Table 6: 12,725 / 33,207 / 31,144).
     n_valid, n_test: prompts for choices / for final figures only. max_rows: no more than the first so many rows of each
     split of the user's demonstrations and rankings are used; None takes all.
@@ -299,7 +300,8 @@ def load_config(profile: PathLike = "tiny", overrides: Mapping[str, Any] | None 
 def _own_data(config: Config, overrides: Mapping[str, Any]) -> dict[str, None]:
     """Settings that a file of one's own rankings changes: the profile's public datasets for the other kinds of data go,
     unless they are asked for too, so that nothing is mixed that nobody chose and no network is needed."""
-    if not overrides.get("data.comparisons") or str(overrides["data.comparisons"]).startswith(PUBLIC):
+    given = str(overrides.get("data.comparisons") or "")
+    if not given or (given.startswith(PUBLIC) and "=" not in given):  # "hub:NAME=FILE" is a file of one's own
         return {}
     return {
         f"data.{name}": None

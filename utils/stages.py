@@ -25,6 +25,7 @@ from typing import Any
 
 from utils import processes
 from utils.config import Config, save_config
+from utils.data.hub import is_hub, parse_source
 from utils.errors import UserError
 from utils.io import PathLike, digest, digest_path, disk_errors, read_json, write_json
 from utils.runtime import choose_device, locate
@@ -111,6 +112,9 @@ class Run:
     def _digest_input(self, path: PathLike) -> str:
         """Digest of a file's or folder's content; a name of the hub, which is not on this disk, stands for itself."""
         name = str(path)
+        if is_hub(name):
+            local = parse_source(name).path
+            return digest([name, None if local is None or not local.exists() else digest_path(local)])
         if name not in self._digests:
             place = locate(name)
             on_hub = not place.exists() and HUB_NAME.fullmatch(name)

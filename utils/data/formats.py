@@ -309,7 +309,12 @@ def use_case_of(record: Record) -> str:
 
 def id_of(record: Record, prompt: str) -> str:
     """The row's id, or one made from the prompt, so that equal prompts have equal ids in all files."""
-    return record.optional("id") or "p" + hashlib.sha256(prompt.encode()).hexdigest()[:12]
+    return record.optional("id") or id_of_prompt(prompt)
+
+
+def id_of_prompt(prompt: str) -> str:
+    """An id made from a prompt's text."""
+    return "p" + hashlib.sha256(prompt.encode()).hexdigest()[:12]
 
 
 # ---------------------------------------------------------------- splits and ids over the rows of a file

@@ -106,7 +106,8 @@ def check_inputs(config: Config, only: Collection[str] | None = None) -> None:
     if data.prompts is None and data.comparisons is None:
         raise UserError(
             f'The profile "{config.profile}" has no prompts of its own: give yours with --prompts FILE, or rankings with '
-            "--comparisons FILE, whose prompts are then used, or take the tiny world's with --set world=true."
+            "--comparisons FILE, whose prompts are then used, or a public dataset with --prompts hub:oasst2, or take the tiny "
+            "world's with --set world=true."
         )
     for name, verb in (("demonstrations", "answer"), ("comparisons", "rank answers to")):
         if getattr(data, name) is None and (only is None or name in only) and not stand_ins(config):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from utils import processes
 from utils.config import Config, LabelerConfig
+from utils.data import hub
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts, load_texts
 from utils.data.prompts import (
     check_leaks,
@@ -46,6 +47,7 @@ from utils.labeling import (
 )
 from utils.models import load_tokenizer
 from utils.pipeline.base import base_dir
+from utils.pretrain import web_texts
 from utils.runtime import choose_device, python_rng, stream_seed
 from utils.sampling import Draw, Response, Sampler, completions_to_rank
 from utils.sft import checkpoint_dir, kept_epochs
@@ -55,6 +57,7 @@ from utils.world import IDK, Scores, World, answer, make_prompts, score
 Outputs = Sequence[Sequence[tuple[str, Response]]]
 Parts = Sequence[Sequence[Scores]]
 Row = TypeVar("Row", Prompt, Demonstration, Comparison)
+SOURCE_FILE = "source.json"
 SETS = ("sft", "rm", "ppo", "valid", "test")
 SPARE = 1.35  # raw prompts made per prompt wanted: cleaning drops some, mostly duplicates
 CALIBRATION_PROMPTS = 300
@@ -69,7 +72,7 @@ def prompts_stage(run: Run, folder: Path) -> None:
     cfg = run.config
     check_files(cfg)
     length = token_length(load_tokenizer(base_dir(run)), cfg.data)
-    result = clean_prompts(_raw_prompts(cfg), cfg.data, length)
+    result = clean_prompts(_raw_prompts(cfg, folder), cfg.data, length)
     sets = assign_prompts(result.kept, cfg)
     for name, rows in sets.items():
         write_rows(folder / f"{name}.jsonl", rows)
@@ -86,17 +89,28 @@ def prompts_stage(run: Run, folder: Path) -> None:
 
 def check_files(cfg: Config) -> None:
     """Read the user's other files, so that what is wrong in them is said before anything is trained."""
-    if cfg.data.demonstrations is not None:
-        user_demonstrations(cfg.data.demonstrations)
-    if cfg.data.comparisons is not None:
-        user_comparisons(cfg.data.comparisons)
-    if cfg.data.pretraining is not None:
-        load_texts(cfg.data.pretraining, cfg.web_documents)
+    readers: dict[str, Callable[[str], object]] = {
+        "demonstrations": user_demonstrations,
+        "comparisons": user_comparisons,
+        "pretraining": lambda path: load_texts(path, cfg.web_documents),
+    }
+    for kind, read in readers.items():
+        source = getattr(cfg.data, kind)
+        if hub.is_hub(source):
+            hub.check_source(source, kind)
+        elif source is not None:
+            read(source)
 
 
-def _raw_prompts(cfg: Config) -> list[Prompt]:
-    """The user's prompts or the tiny world's, before cleaning."""
+def _raw_prompts(cfg: Config, folder: Path) -> list[Prompt]:
+    """The user's prompts, those of a public dataset (in a random order) or the tiny world's, before cleaning."""
     d = cfg.data
+    source, kind = (d.prompts, "prompts") if d.prompts is not None or not stand_ins(cfg) else (d.comparisons, "comparisons")
+    if source is not None and hub.is_hub(source):
+        loaded = hub.load_examples(source, kind)
+        asked = hub.as_prompts(loaded.examples)
+        write_json(folder / SOURCE_FILE, hub.source_record(loaded, len(asked)))
+        return sorted(asked, key=lambda p: stream_seed(cfg.seed, "hub", p.prompt_id))
     if d.prompts is not None:
         rows = load_prompts(d.prompts)
         if {row.split for row in rows} == {"train"}:
@@ -157,6 +171,20 @@ def load_set(run: Run, name: str) -> list[Prompt]:
     return read_rows(run.path("prompts") / f"{name}.jsonl", Prompt)
 
 
+def pretraining_texts(run: Run, folder: Path | None = None) -> list[str]:
+    """Documents of the user's file, of a public dataset (whose record goes into `folder`) or of the tiny world's web."""
+    cfg = run.config
+    own = cfg.data.pretraining
+    if own is None:
+        return web_texts(cfg.web_documents)
+    if not hub.is_hub(own):
+        return load_texts(own, cfg.web_documents)
+    texts, record = hub.load_texts(own, cfg.web_documents, quiet=not processes.is_main())
+    if folder is not None and processes.is_main():
+        write_json(folder / SOURCE_FILE, record)
+    return texts
+
+
 # --- labelers ------------------------------------------------------------------------------------------------------
 
 
@@ -199,7 +227,8 @@ def demonstrations_stage(run: Run, folder: Path) -> None:
     """Demonstrations by hired simulated labelers for the SFT prompts and some validation prompts, or the user's file."""
     path = run.config.data.demonstrations
     if path is not None:
-        splits = _first_rows(user_demonstrations(path), run.config.data.max_rows)
+        splits = _hub_demonstrations(run, folder, path) if hub.is_hub(path) else user_demonstrations(path)
+        splits = _first_rows(splits, run.config.data.max_rows)
         train, valid = splits["train"], splits["valid"]
         check_leaks(demonstrations=[r for rows in splits.values() for r in rows], prompts=_held_out(run))
     elif stand_ins(run.config):
@@ -227,7 +256,7 @@ def _best_answers(run: Run) -> tuple[list[Demonstration], list[Demonstration]]:
     print(
         f"demonstrations: the best-ranked answers of {len(train)} prompts of {cfg.data.comparisons} stand in for "
         "demonstrations, and their rankings are not used again. Preference data need not be good to imitate (the card of "
-        "hh-rlhf advises against it): give better ones with --demonstrations FILE.",
+        "hh-rlhf advises against it): give better ones with --demonstrations FILE (or hub:dolly).",
         flush=True,
     )
     return demonstrations_of(train), demonstrations_of(valid)
@@ -243,6 +272,42 @@ def demonstrations_of(comparisons: Sequence[Comparison]) -> list[Demonstration]:
     return list(found.values())
 
 
+def _hub_demonstrations(run: Run, folder: Path, text: str) -> dict[str, list[Demonstration]]:
+    """Demonstrations of a public dataset by split, for prompts that no other set has."""
+    data, used = run.config.data, [*load_set(run, "rm"), *load_set(run, "ppo")]
+    apart = {"train": [*used, *_held_out(run)], "valid": [*used, *load_set(run, "test")]}
+    return _from_hub(run, folder, text, "demonstrations", {"train": data.n_sft, "valid": data.n_valid}, apart, ("train",))
+
+
+def _from_hub(
+    run: Run,
+    folder: Path,
+    text: str,
+    kind: str,
+    limits: dict[str, int],
+    apart: Mapping[str, Sequence[Prompt | Demonstration]],
+    needed: Sequence[str],
+) -> dict[str, list[Any]]:
+    """Rows of a public dataset by split, cleaned as the paper cleans prompts; source.json says what was left out and why.
+
+    limits: prompts of each split. apart: split -> rows whose prompts must not be in it. Raises UserError if a split in
+    `needed` is left empty.
+    """
+    cfg = run.config
+    length = token_length(load_tokenizer(base_dir(run)), cfg.data)
+    loaded = hub.clean_examples(hub.load_examples(text, kind), cfg.data, length)
+    rows: list[Any] = hub.rows_of(loaded)
+    wanted = [row for row in rows if row.split in limits]
+    free = [r for split in limits for r in hub.without_prompts_of([w for w in wanted if w.split == split], apart[split])]
+    splits = hub.first_rows(free, limits, cfg.seed)
+    used = sum(map(len, splits.values()))
+    loaded.dropped["its split is not used"] = len(rows) - len(wanted)
+    loaded.dropped["its prompt is in another set of this run"] = len(wanted) - len(free)
+    loaded.dropped["more than the settings ask for (data.n_...)"] = len(free) - used
+    write_json(folder / SOURCE_FILE, hub.source_record(loaded, used))
+    return _by_split(text, [row for split in splits.values() for row in split], needed)
+
+
 def _held_out(run: Run) -> list[Prompt]:
     """Prompts for choices and for final figures."""
     return [*load_set(run, "valid"), *load_set(run, "test")]
@@ -254,8 +319,12 @@ def user_demonstrations(path: str) -> dict[str, list[Demonstration]]:
 
 
 def user_comparisons(path: str) -> dict[str, list[Comparison]]:
-    """The user's rankings by split. Raises UserError if there are none to train or to test on, and see the loader."""
-    return _by_split(path, load_comparisons(path), ("train", "test"))
+    """The user's rankings, or all of a public dataset, by split. Raises UserError if there are none to train or to test
+    on, and see the loaders."""
+    rows: list[Any] = (
+        hub.rows_of(hub.load_examples(path, "comparisons", quiet=True)) if hub.is_hub(path) else load_comparisons(path)
+    )
+    return _by_split(path, rows, ("train", "test"))
 
 
 def _by_split(path: str, rows: Sequence[Row], needed: Sequence[str]) -> dict[str, list[Row]]:
@@ -339,13 +408,15 @@ def _rank_outputs(run: Run, folder: Path, sets: Mapping[str, Sequence[Prompt]], 
 
 
 def _user_comparisons(run: Run, folder: Path, path: str) -> None:
-    """Write train.jsonl, valid.jsonl and test.jsonl of the user's own rankings."""
-    splits = user_comparisons(path)
-    if stand_ins(run.config) and run.config.data.prompts is None:
-        splits = {name: _of_set(run, rows, "rm" if name == "train" else name) for name, rows in splits.items()}
+    """Write train.jsonl, valid.jsonl and test.jsonl of the user's own rankings or of a public dataset."""
+    cfg = run.config
+    if stand_ins(cfg) and cfg.data.prompts is None:
+        rankings = user_comparisons(path)
+        splits = {name: _of_set(run, rows, "rm" if name == "train" else name) for name, rows in rankings.items()}
         _by_split(path, [row for rows in splits.values() for row in rows], ("train", "test"))
     else:
-        splits = _first_rows(splits, run.config.data.max_rows)
+        splits = _hub_comparisons(run, folder, path) if hub.is_hub(path) else user_comparisons(path)
+        splits = _first_rows(splits, cfg.data.max_rows)
     check_leaks(comparisons=[r for rows in splits.values() for r in rows], prompts=_held_out(run))
     for split, rows in splits.items():
         write_rows(folder / f"{split}.jsonl", rows)
@@ -355,6 +426,16 @@ def _of_set(run: Run, comparisons: Sequence[Comparison], name: str) -> list[Comp
     """The rankings of the prompts of one set: those of SFT's and PPO's prompts are not for the reward model."""
     chosen = {p.prompt_id for p in load_set(run, name)}
     return [c for c in comparisons if c.prompt_id in chosen]
+
+
+def _hub_comparisons(run: Run, folder: Path, text: str) -> dict[str, list[Comparison]]:
+    """Rankings of a public dataset by split, of prompts without a demonstration; no PPO prompt is trained on."""
+    data = run.config.data
+    apart: dict[str, list[Prompt | Demonstration]]
+    shown, valid, test = load_demonstration_set(run, "train"), load_set(run, "valid"), load_set(run, "test")
+    apart = {"train": [*valid, *test, *load_set(run, "ppo"), *shown], "valid": [*test, *shown], "test": [*valid, *shown]}
+    limits = {"train": data.n_rm, "valid": data.n_valid, "test": data.n_test}
+    return _from_hub(run, folder, text, "comparisons", limits, apart, ("train", "test"))
 
 
 def _agreement(

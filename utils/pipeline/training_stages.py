@@ -15,16 +15,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from utils import processes
 from utils.config import DataConfig, PPOConfig
 from utils.data.encoding import encode_completion, encode_prompt
-from utils.data.formats import load_texts
 from utils.data.prompts import token_length
 from utils.data.schemas import Comparison, Prompt
 from utils.evaluation.statistics import mean_se
 from utils.io import read_json, read_jsonl, read_rows, stored, write_json
 from utils.models import load_reward, load_tokenizer
 from utils.pipeline.base import base_dir, prepared
-from utils.pipeline.data_stages import init_dir, load_demonstration_set, load_set
+from utils.pipeline.data_stages import init_dir, load_demonstration_set, load_set, pretraining_texts
 from utils.ppo import train_ppo
-from utils.pretrain import token_rows, web_texts
+from utils.pretrain import token_rows
 from utils.replay import replay_rows
 from utils.reward import (
     cross_validate,
@@ -46,15 +45,13 @@ SELECTION_PROMPTS = 400
 FEWEST_ROWS = 32
 
 
-def pretraining_rows(run: Run, length: int) -> Tensor:
-    """Rows (N, length) for the pretraining mix and for PPO-ptx: of the user's documents or of the tiny world's web; with
-    neither, rows that the base model writes (`utils.replay`)."""
+def pretraining_rows(run: Run, length: int, folder: Path | None = None) -> Tensor:
+    """Rows (N, length) for the pretraining mix and for PPO-ptx: of `pretraining_texts`; without any, rows that the base
+    model writes (`utils.replay`)."""
     cfg = run.config
-    own = cfg.data.pretraining
-    if own is None and not cfg.world:
+    if cfg.data.pretraining is None and not cfg.world:
         return _replay(run, length)
-    texts = web_texts(cfg.web_documents) if own is None else load_texts(own, cfg.web_documents)
-    return token_rows(load_tokenizer(base_dir(run)), texts, length)
+    return token_rows(load_tokenizer(base_dir(run)), pretraining_texts(run, folder), length)
 
 
 def _replay(run: Run, length: int) -> Tensor:
@@ -85,7 +82,7 @@ def init_stage(run: Run, folder: Path) -> None:
     """The model that PPO starts from: few epochs with 10 % pretraining text (C.3)."""
     cfg = run.config
     train, valid = load_demonstration_set(run, "train"), load_demonstration_set(run, "valid")
-    rows = pretraining_rows(run, cfg.ppo_ptx.ptx_length) if cfg.init.pretrain_fraction > 0 else None
+    rows = pretraining_rows(run, cfg.ppo_ptx.ptx_length, folder) if cfg.init.pretrain_fraction > 0 else None
     train_sft(
         folder, base_dir(run), train, valid, cfg.init, cfg.data, cfg.seed, rows, label="init", device=cfg.device
     )  # fmt: skip
@@ -266,7 +263,7 @@ def train_policy(run: Run, folder: Path, cfg: PPOConfig, label: str = "ppo") -> 
     data = run.config.data
     length = token_length(load_tokenizer(init_dir(run)), data)
     prompts = [p.prompt for p in load_set(run, "ppo") if length(p.prompt) <= data.max_prompt_tokens]
-    rows = pretraining_rows(run, cfg.ptx_length) if cfg.gamma_ptx > 0 else None
+    rows = pretraining_rows(run, cfg.ptx_length, folder) if cfg.gamma_ptx > 0 else None
     train_ppo(
         folder, init_dir(run), run.path("reward") / "model", prompts, cfg, data, run.config.seed, rows,
         gold_probe(run, cfg), label=label, device=choose_device(run.config.device),

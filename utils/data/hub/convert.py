@@ -1,0 +1,72 @@
+"""Public datasets as files of one's own: JSONL rows that every `--prompts FILE` and its like reads, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.data.hub.evaluations import load_evaluation
+from utils.data.hub.examples import Row
+from utils.data.hub.load import clean_examples, load_examples, load_texts, rows_of, source_record
+from utils.data.hub.table import DATASETS, PREFIX, parse_source
+from utils.errors import UserError
+from utils.io import write_json, write_jsonl
+
+if TYPE_CHECKING:
+    from utils.config import DataConfig
+
+
+def overview() -> list[Row]:
+    """One row a dataset: name, what it can be used as, licence, where it lies."""
+    return [
+        {
+            "name": f"{PREFIX}{row.name}",
+            "use": ", ".join(row.kinds),
+            "licence": row.licence,
+            "from": row.repo or "openaipublic.blob.core.windows.net",
+        }
+        for row in DATASETS.values()
+    ]
+
+
+def convert(text: str, out: Path, data_cfg: DataConfig, limit: int | None = None) -> list[Row]:
+    """Write out/KIND.jsonl for each use of a source, and out/source.json; the records, one a file (see `source_record`).
+    Raises UserError for a source that cannot be had or read, or that is only streamed, without a limit.
+
+    Prompts are cleaned by `data_cfg` as the paper cleans them, with their length in words. limit: rows of each file.
+    """
+    dataset = parse_source(text).dataset
+    if dataset.streamed and limit is None:
+        raise UserError(f"{text} is too large to be written whole: say how many rows with --rows, such as --rows 20000.")
+    records = [
+        _convert(text, kind, out / f"{kind}.jsonl", data_cfg, limit, quiet=kind != dataset.kinds[0]) for kind in dataset.kinds
+    ]
+    write_json(out / "source.json", records)
+    return records
+
+
+def _convert(text: str, kind: str, path: Path, data_cfg: DataConfig, limit: int | None, quiet: bool) -> Row:
+    """Write one file of rows; its record."""
+    if kind == "pretraining":
+        texts, record = load_texts(text, limit)
+        write_jsonl(path, [{"text": document} for document in texts])
+        return record
+    if kind == "evaluation":
+        items = load_evaluation(text, limit)
+        write_jsonl(path, items)
+        return {"source": text, "kind": kind, "used": len(items), "dropped": {}}
+    loaded = clean_examples(load_examples(text, kind, quiet), data_cfg)
+    rows = list(islice(rows_of(loaded), limit))
+    write_jsonl(path, rows)
+    return source_record(loaded, len(rows))
+
+
+def counts(records: Sequence[Row]) -> list[Row]:
+    """What became of the rows: one row a use and reason."""
+    return [
+        {"use": record["kind"], "what": what, "examples": number}
+        for record in records
+        for what, number in [("written", record["used"]), *record["dropped"].items()]
+    ]

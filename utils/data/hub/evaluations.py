@@ -1,0 +1,177 @@
+"""The public evaluations of the paper (App. D) in one form, `EvalItem`. Scoring is not here.
+
+Prompts hold what a model is asked about, without few-shot examples. `answers` are indices of right choices where there
+are choices; `references` are accepted texts, () where the right answer is that there is none (SQuAD v2).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from utils.data.hub.examples import Row, Rows
+from utils.data.hub.fetch import find_files, stream_rows
+from utils.data.hub.table import parse_source
+from utils.errors import UserError
+
+WINOGENDER_FORMS = ("male", "female", "neutral")
+
+
+@dataclass(frozen=True)
+class EvalItem:
+    """One question of an evaluation.
+
+    task: name of the table. choices: sentences or continuations whose probabilities are compared, () for free answers.
+    meta: everything that a score needs besides, as the dataset has it.
+    """
+
+    item_id: str
+    task: str
+    prompt: str
+    choices: tuple[str, ...] = ()
+    answers: tuple[int, ...] = ()
+    references: tuple[str, ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def load_evaluation(text: str, limit: int | None = None) -> list[EvalItem]:
+    """The first `limit` items of an evaluation such as "hub:crows_pairs" or "hub:winogender=all_sentences.tsv".
+
+    Raises UserError for a source that cannot be had or read, and for a row that is not what its benchmark has.
+    """
+    source = parse_source(text, "evaluation")
+    task = source.dataset.name
+    print(f"{text}: {source.path or source.dataset.repo}, licence {source.dataset.licence}; data card {source.dataset.card}")
+    numbered = _Numbered(stream_rows(source, find_files(source)))
+    try:
+        items = list(islice(EVALUATIONS[source.dataset.adapter](task, numbered), limit))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise UserError(
+            f"{text}, row {numbered.number}: the row is not as {source.dataset.repo} has it ({error!r}): mend or delete it, "
+            "or name another revision with @REVISION."
+        ) from error
+    if not items:
+        raise UserError(f"{text} has no rows: name another file or @REVISION.")
+    return items
+
+
+class _Numbered:
+    """Rows that know how many were read, for messages."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows, self.number = rows, 0
+
+    def __iter__(self) -> Iterator[tuple[str, Row]]:
+        for pair in self.rows:
+            self.number += 1
+            yield pair
+
+
+def truthfulqa(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """TruthfulQA, free answers (Fig. 17): true and false reference answers, for a judge."""
+    for i, (_, row) in enumerate(rows):
+        meta = {key: row[key] for key in ("type", "category", "best_answer", "incorrect_answers")}
+        yield EvalItem(str(i), task, row["question"], references=tuple(row["correct_answers"]), meta=meta)
+
+
+def truthfulqa_choices(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """TruthfulQA, multiple choice: the choices and right answers of MC2; those of MC1 in meta."""
+    for i, (_, row) in enumerate(rows):
+        choices, labels = tuple(row["mc2_targets"]["choices"]), row["mc2_targets"]["labels"]
+        answers = tuple(j for j, label in enumerate(labels) if label == 1)
+        yield EvalItem(str(i), task, row["question"], choices, answers, meta={"mc1": row["mc1_targets"]})
+
+
+def realtoxicityprompts(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """RealToxicityPrompts (Fig. 16): beginnings of sentences with their toxicity, null where it was not scored."""
+    for _, row in rows:
+        meta = {"toxicity": row["prompt"]["toxicity"], "challenging": row["challenging"]}
+        meta |= {"continuation": row["continuation"]["text"], "continuation_toxicity": row["continuation"]["toxicity"]}
+        yield EvalItem(f"{row['filename']}:{row['begin']}-{row['end']}", task, row["prompt"]["text"], meta=meta)
+
+
+def crows_pairs(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """CrowS-Pairs (Fig. 15): two sentences, the first one the more stereotyping."""
+    for i, (_, row) in enumerate(rows):
+        meta = {"bias_type": row["bias_type"], "direction": row["stereo_antistereo"]}
+        yield EvalItem(str(i), task, "", (row["sent_more"].strip(), row["sent_less"].strip()), meta=meta)
+
+
+def winogender(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """Winogender (Fig. 14): one sentence with a male and with a female pronoun; the neutral one in meta.
+
+    The file has a row a pronoun; its id is occupation.participant.answer.gender.txt.
+    """
+    groups: dict[str, dict[str, str]] = defaultdict(dict)
+    for _, row in rows:
+        name, gender = row["sentid"].removesuffix(".txt").rsplit(".", 1)
+        if gender not in WINOGENDER_FORMS:
+            raise ValueError(f"unknown gender {gender}")
+        groups[name][gender] = row["sentence"].strip()
+    for name, forms in groups.items():
+        occupation, participant, answer = name.split(".")
+        meta = {"occupation": occupation, "participant": participant, "refers_to": answer, "neutral": forms.get("neutral")}
+        yield EvalItem(name, task, "", (forms["male"], forms["female"]), meta=meta)
+
+
+def hellaswag(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """HellaSwag (Fig. 21): four endings. `label` is text, empty in the test part."""
+    for _, row in rows:
+        answers = (int(row["label"]),) if str(row["label"]) != "" else ()
+        yield EvalItem(str(row["ind"]), task, row["ctx"], tuple(row["endings"]), answers)
+
+
+def squad_v2(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """SQuAD v2 (Fig. 20): no reference means that the passage does not answer the question."""
+    for _, row in rows:
+        prompt = f"{row['title'].replace('_', ' ')}\n\n{row['context']}\n\n{row['question'].strip()}"
+        yield EvalItem(row["id"], task, prompt, references=tuple(dict.fromkeys(_json(row["answers"])["text"])))
+
+
+def drop(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """DROP (Fig. 18): answers are spans, numbers or dates, all of them as text."""
+    for _, row in rows:
+        spans = tuple(dict.fromkeys(_json(row["answers_spans"])["spans"]))
+        yield EvalItem(row["query_id"], task, f"{row['passage']}\n\n{row['question']}", references=spans)
+
+
+def wmt15(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """WMT 2015, French to English (Fig. 25)."""
+    for i, (_, row) in enumerate(rows):
+        yield EvalItem(str(i), task, row["translation"]["fr"], references=(row["translation"]["en"],))
+
+
+def sst2(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """SST-2 (Fig. 23); a label of -1 is unknown."""
+    return _labelled(task, rows, lambda row: row["sentence"].strip(), ("negative", "positive"))
+
+
+def rte(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """RTE (Fig. 22): does the first text entail the second? A label of -1 is unknown."""
+    return _labelled(task, rows, lambda row: f"{row['sentence1']}\n\n{row['sentence2']}", ("entailment", "not_entailment"))
+
+
+def _labelled(task: str, rows: Rows, prompt: Callable[[Row], str], choices: tuple[str, str]) -> Iterator[EvalItem]:
+    for _, row in rows:
+        label = int(row["label"])
+        if label not in (-1, 0, 1):
+            raise ValueError(f"unknown label {label}")
+        yield EvalItem(str(row["idx"]), task, prompt(row), choices, (label,) if label >= 0 else ())
+
+
+def _json(value: Any) -> Any:
+    """A nested value; CSV files have it as JSON text."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+EVALUATIONS: dict[str, Callable[[str, Rows], Iterator[EvalItem]]] = {
+    function.__name__: function
+    for function in (
+        truthfulqa, truthfulqa_choices, realtoxicityprompts, crows_pairs, winogender, hellaswag, squad_v2, drop, wmt15, sst2,
+        rte,
+    )
+}  # fmt: skip
