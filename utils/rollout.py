@@ -127,10 +127,9 @@ def _sample_batch(
     """Fill the response fields of a rollout that holds the prompts."""
     n_new = rollout.response_ids.shape[1]
     make = gpt2.Decoder if gpt2.supported(model) else CachedDecoder
-    decoder = make(model, rollout.prompt_ids, rollout.prompt_mask, n_new)
     rows = torch.arange(len(rollout), device=rollout.prompt_ids.device)
     alive = torch.ones_like(rows, dtype=torch.bool)
-    logits = decoder.prefill()
+    decoder, logits = _prefilled(make, model, rollout, n_new)
     for t in range(n_new):
         tokens, logprobs = choose(logits, None if uniforms is None else uniforms[rows, t], temperature, top_k)
         written = rows[alive]
@@ -148,6 +147,22 @@ def _sample_batch(
             decoder.select(kept)
             rows, tokens, alive = rows[kept], tokens[kept], alive[kept]
         logits = decoder.step(tokens)
+
+
+def _prefilled(
+    make: type[gpt2.Decoder] | type[CachedDecoder], model: PreTrainedModel, rollout: Rollout, n_new: int
+) -> tuple[gpt2.Decoder | CachedDecoder, Tensor]:
+    """A decoder that has read the prompts, and its next-token logits (B, V); a prompt that comes again is read once."""
+    width = rollout.prompt_ids.shape[1]
+    both = torch.cat([rollout.prompt_ids, rollout.prompt_mask.long()], 1)
+    distinct, place = both.unique(dim=0, return_inverse=True)
+    if len(distinct) == len(both):
+        decoder = make(model, rollout.prompt_ids, rollout.prompt_mask, n_new)
+        return decoder, decoder.prefill()
+    decoder = make(model, distinct[:, :width], distinct[:, width:].bool(), n_new)
+    logits = decoder.prefill()
+    decoder.select(place)
+    return decoder, logits[place]
 
 
 def _check_context(model: PreTrainedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:

@@ -80,9 +80,10 @@ class Sampler:
         prompts, names = zip(*rows, strict=True)
         length = self.data.max_response_tokens
         uniforms = episode_uniforms([stream_seed(seed, n) for n in names], length) if temperature > 0 else None
+        ids = {p: self.encode(p) for p in set(prompts)}
         rollout = sample(
             self.model,
-            [self.encode(p) for p in prompts],
+            [ids[p] for p in prompts],
             uniforms,
             max_new_tokens=length,
             temperature=temperature or 1.0,

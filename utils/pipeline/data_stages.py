@@ -471,8 +471,12 @@ def init_dir(run: Run) -> Path:
 
 
 def judge(prompts: Sequence[Prompt], outputs: Outputs) -> list[list[Scores]]:
-    """Part scores of every output by the gold rubric."""
-    return [[score(p.meta, r.text, r.ended) for _, r in row] for p, row in zip(prompts, outputs, strict=True)]
+    """Part scores of every output by the gold rubric; equal outputs of a prompt are judged once."""
+    parts = []
+    for p, row in zip(prompts, outputs, strict=True):
+        found = {r: score(p.meta, r.text, r.ended) for r in {r for _, r in row}}
+        parts.append([found[r] for _, r in row])
+    return parts
 
 
 def _label(
