@@ -22,13 +22,12 @@ import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 from utils import planner, plotting
 from utils.cli import add_settings, given_settings, main
 from utils.config import Config, load_config
-from utils.errors import UserError
 from utils.io import write_json
 from utils.planner import GPUS, PF_DAY, UTILISATION, Data, Shape, Work
 from utils.results import save_figure
 from utils.runtime import choose_device, locate, machine
 from utils.speed import compare, data_of_run, predict, speeds_of
-from utils.stages import CONFIG_FILE, Run
+from utils.stages import open_run
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -88,7 +87,7 @@ def lengths(config: Config, args: argparse.Namespace) -> tuple[Data, str]:
     data, where = planner.data_at_limits(config), "every prompt and answer as long as its limit: the dearest case"
     if args.lengths_of:
         folder = Path(args.lengths_of)
-        data, where = data_of_run(finished(folder)), f"rows and mean lengths of {folder}"
+        data, where = data_of_run(open_run(folder)), f"rows and mean lengths of {folder}"
     for given, names in (
         (args.prompt_tokens, ("sft_prompt", "rm_prompt", "ppo_prompt")),
         (args.answer_tokens, ("demonstration", "completion", "response")),
@@ -96,15 +95,6 @@ def lengths(config: Config, args: argparse.Namespace) -> tuple[Data, str]:
         if given is not None:
             data, where = replace(data, **{name: given for name in names}), "mean lengths as given"
     return data, where
-
-
-def finished(folder: Path) -> Run:
-    """A run that exists. Raises UserError if it has no settings."""
-    files = sorted(folder.glob(f"*/{CONFIG_FILE}"))
-    if not files:
-        raise UserError(f"{folder}: holds no run; make one with scripts/pipeline.py --out {folder}.")
-    newest = max(files, key=lambda file: file.stat().st_mtime_ns)
-    return Run(folder, load_config(newest))
 
 
 def plan_record(
@@ -195,7 +185,7 @@ def show_paper(as_json: bool) -> None:
 
 def check(folders: Sequence[Path], results: Path) -> None:
     """Compare every run, print a table, write measured.json."""
-    records = [compare(finished(folder)) for folder in folders]
+    records = [compare(open_run(folder)) for folder in folders]
     for folder, record in zip(folders, records, strict=True):
         rows = [["stage", "measured s", "predicted s", "ratio"]]
         for row in (*record["stages"], record["total"]):

@@ -36,7 +36,7 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
 
 def test_a_hub_name_without_a_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models, "_hub_is_reachable", lambda: False)
+    monkeypatch.setattr(models, "hub_is_reachable", lambda: False)
     for function in (models.load_policy, models.load_base, models.load_tokenizer):
         fails(function, "nobody/nothing", "no copy from the Hugging Face hub .there is no network.; check the path")
     (tmp_path / "runs").mkdir()
@@ -52,12 +52,12 @@ def test_the_hub_counts_as_reachable_if_its_name_resolves(addresses: object, mon
 
     monkeypatch.setattr(models.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(models.socket, "getaddrinfo", look_up)
-    models._hub_is_reachable.cache_clear()
-    assert models._hub_is_reachable() == isinstance(addresses, list)
-    models._hub_is_reachable.cache_clear()
+    models.hub_is_reachable.cache_clear()
+    assert models.hub_is_reachable() == isinstance(addresses, list)
+    models.hub_is_reachable.cache_clear()
     monkeypatch.setattr(models.constants, "HF_HUB_OFFLINE", True)
-    assert not models._hub_is_reachable()
-    models._hub_is_reachable.cache_clear()
+    assert not models.hub_is_reachable()
+    models.hub_is_reachable.cache_clear()
 
 
 def test_a_hub_name_is_loaded_from_the_hubs_copy(policy_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

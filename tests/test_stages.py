@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from utils import stages as stages_module
-from utils.config import Config, load_config
+from utils.config import Config, load_config, save_config
 from utils.errors import UserError
 from utils.io import read_json, write_json, write_text
-from utils.stages import Run, Stage
+from utils.stages import Run, Stage, open_run, settings_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -347,3 +347,28 @@ def test_dataclasses_count_in_a_fingerprint_by_value(tmp_path: Path) -> None:
     sft = Config().sft
     assert fingerprint([sft]) == fingerprint([dataclasses.replace(sft)])
     assert fingerprint([sft]) != fingerprint([dataclasses.replace(sft, epochs=3)])
+
+
+# --- opening what is there ------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_opened_with_the_settings_of_its_last_stage(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no run; make one with"):
+        open_run(tmp_path)
+    for i, (name, seed) in enumerate((("sft", 5), ("base", 4))):
+        save_config(load_config("tiny", {"seed": seed}), tmp_path / name / "config.yaml")
+        os.utime(tmp_path / name / "config.yaml", (i, i))
+    assert open_run(tmp_path).config.seed == 4
+    save_config(load_config("tiny", {"seed": 9}), tmp_path / "config.yaml")
+    assert open_run(tmp_path).config.seed == 9
+
+
+def test_settings_of_a_model_are_the_nearest_above_it(tmp_path: Path) -> None:
+    model = tmp_path / "a" / "b" / "c" / "run" / "ppo" / "model"
+    model.mkdir(parents=True)
+    save_config(load_config("tiny", {"seed": 1}), tmp_path / "a" / "config.yaml")
+    with pytest.raises(UserError, match="no config.yaml in it or above it .* name a --profile"):
+        settings_of(model)
+    for folder, seed in ((model.parents[1], 2), (model.parent, 3), (model, 4)):
+        save_config(load_config("tiny", {"seed": seed}), folder / "config.yaml")
+        assert settings_of(model).seed == seed

@@ -84,7 +84,7 @@ def _is_hub_name(path: str) -> bool:
 
 
 @cache
-def _hub_is_reachable() -> bool:
+def hub_is_reachable() -> bool:
     """False without a network, known in seconds; the hub's client would try again for half a minute."""
     if constants.HF_HUB_OFFLINE:
         return False
@@ -114,10 +114,10 @@ def model_directory(path: str | Path) -> Path:
         with quiet_transformers():
             copy = snapshot_download(
                 str(path), allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"], ignore_patterns=["*/*"],
-                local_files_only=not _hub_is_reachable(),
+                local_files_only=not hub_is_reachable(),
             )  # fmt: skip
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:150] if _hub_is_reachable() else "there is no network"
+        reason = " ".join(str(error).split())[:150] if hub_is_reachable() else "there is no network"
         raise UserError(
             f"{path}: no such model directory, and no copy from the Hugging Face hub ({reason}); check the path, "
             "or load the model once with a network."

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from utils import processes
-from utils.config import Config, save_config
+from utils.config import Config, load_config, save_config
 from utils.data.hub import is_hub, parse_source
 from utils.errors import UserError
 from utils.io import PathLike, digest, digest_path, disk_errors, read_json, write_json
@@ -171,6 +171,29 @@ class Run:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return float(state["seconds"]) if state and resume else 0.0
+
+
+def open_run(folder: PathLike) -> Run:
+    """A run that exists, with its settings: those of its last stage, or the folder's own if it was shipped as a whole.
+
+    Raises UserError if it has no settings.
+    """
+    place = Path(folder)
+    files = [place / CONFIG_FILE] if (place / CONFIG_FILE).exists() else sorted(place.glob(f"*/{CONFIG_FILE}"))
+    if not files:
+        raise UserError(f"{folder}: holds no run; make one with scripts/pipeline.py --out {folder}.")
+    return Run(place, load_config(max(files, key=lambda file: file.stat().st_mtime_ns)))
+
+
+def settings_of(directory: PathLike) -> Config:
+    """The settings that the model in `directory` was made with: the nearest config.yaml, in it or up to three folders
+    above (a stage's, a shipped run's, an export's). Raises UserError if there is none.
+    """
+    place = Path(directory).resolve()
+    for folder in (place, *place.parents[:3]):
+        if (folder / CONFIG_FILE).is_file():
+            return load_config(folder / CONFIG_FILE)
+    raise UserError(f"{directory}: no {CONFIG_FILE} in it or above it tells how prompts are written; name a --profile.")
 
 
 def _say(line: str) -> None:

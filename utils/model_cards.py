@@ -1,0 +1,417 @@
+"""Models of a finished run as folders to give away: plain transformers directories with model card, settings and licence.
+
+An exported policy is read by `AutoModelForCausalLM`, a reward model by `AutoModelForSequenceClassification`, without
+anything of this project. Two things that only this project would know are written where others find them: how a prompt
+and an answer are encoded stands in the card as code that runs, and what a reward is measured from as `reward_shift` in
+config.json. Nothing leaves this machine but by `push`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from utils.config import Config, save_config
+from utils.data.chat import uses_template
+from utils.data.encoding import beginning, stop_ids
+from utils.data.hub import is_hub, parse_source
+from utils.data.hub.table import TRAINING_KINDS
+from utils.errors import UserError
+from utils.io import disk_errors, read_json, read_text, write_text
+from utils.models import count_parameters, hub_is_reachable, load_policy, load_reward, load_tokenizer, save_model
+from utils.pipeline.data_stages import init_dir, stand_ins
+from utils.plotting import comparisons_of, number
+from utils.runtime import ROOT, locate
+from utils.stages import CONFIG_FILE, Run
+
+CARD_FILE = "README.md"
+LICENCE_FILE = "LICENSE"
+OWN_LICENCE = "apache-2.0"  # of this repository's weights, and so of what is trained from them on generated data alone
+UNSTATED = "other"
+REWARD = "reward"
+WHAT = {
+    "sft": "supervised fine-tuning on demonstrations, the checkpoint that the reward model likes best (sec. 3.5)",
+    "init": "the model that PPO starts from, fine-tuned with some pretraining text mixed in (C.3)",
+    "ppo": "PPO against the reward model with a KL penalty (Eq. 2, gamma = 0)",
+    "ppo_ptx": "PPO against the reward model with a KL penalty and pretraining gradients (Eq. 2)",
+    REWARD: "the reward model: a scalar for a prompt and its answer, trained on K-wise rankings (Eq. 1)",
+}
+POLICY_FIGURES = {
+    "gold.{}.mean": ("gold score of simulated rubric, temperature 1, points of 10", "gold.{}.se"),
+    "gold.{}.greedy_mean": ("the same, greedy", "gold.{}.greedy_se"),
+    "reward.{}.mean": ("score by the run's own reward model", "reward.{}.se"),
+    "ended.{}": ("share of answers that end themselves", ""),
+    "kl.{}": ("KL to the model PPO starts from, nats per answer", ""),
+    "web_loss.{}": ("loss on held-out pretraining text, nats per token", ""),
+    "facts.{}": ("closed-book facts, multiple choice", ""),
+}
+REWARD_FIGURES = {
+    "reward_model.accuracy_labels": ("pairs of held-out rankings in the right order", "reward_model.accuracy_labels_se"),
+    "reward_model.pairs": ("number of these pairs", ""),
+    "reward_model.accuracy_heldout_labelers": (
+        "the same, ranked by labelers it never saw", "reward_model.accuracy_heldout_labelers_se"
+    ),
+    "reward_model.accuracy_gold": ("the same, ordered by the simulated rubric", "reward_model.accuracy_gold_se"),
+    "reward_model.calibration_error": ("calibration error of the probability that one answer is preferred", ""),
+    "reward_model.demo_mean": ("mean reward of training demonstrations", ""),
+    "reward_model.demo_mean_valid": ("mean reward of held-out demonstrations", ""),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Licence:
+    """name: as the Hugging Face hub writes it, such as "cc-by-sa-3.0"; text: what the file LICENSE says."""
+
+    name: str
+    text: str
+
+
+# --- export --------------------------------------------------------------------------------------------------------
+
+
+def model_dir(run: Run, name: str) -> Path:
+    """Directory of one of WHAT's models in a run. Raises UserError if the run has not made it."""
+    path = init_dir(run) if name == "init" else run.path({"sft": "sft_select"}.get(name, name)) / "model"
+    if name not in WHAT or not path.is_dir():
+        made = [known for known in WHAT if known != name and _is_made(run, known)]
+        raise UserError(f'{run.out_dir}: has no model "{name}"; it has {", ".join(made) or "none yet"}.')
+    return path
+
+
+def _is_made(run: Run, name: str) -> bool:
+    return (init_dir(run) if name == "init" else run.path({"sft": "sft_select"}.get(name, name)) / "model").is_dir()
+
+
+def export(run: Run, names: Sequence[str], out: Path, licence: Licence | None = None) -> list[Path]:
+    """Write the models `names` of a finished run to `out`/NAME and return these folders.
+
+    licence: None is the project's own for a run on generated data, else a file that says that none is stated. Raises
+    UserError, before anything is written, if the run lacks a model or its figures, or if a folder holds other files.
+    """
+    summary_file = run.out_dir / "summary.json"
+    if not summary_file.exists():
+        raise UserError(f"{run.out_dir}: has no summary.json, so a card would have no figures; run scripts/evaluate.py first.")
+    summary = read_json(summary_file)
+    sources = {name: model_dir(run, name) for name in names}
+    folders = {name: out / name for name in names}
+    for folder in folders.values():
+        if folder.is_file() or (folder.exists() and any(folder.iterdir())) and not (folder / CARD_FILE).exists():
+            raise UserError(f"{folder}: holds files that no export has written; choose another --out or move them away.")
+    licence = licence or default_licence(run.config)
+    for name, folder in folders.items():
+        _export_one(run, name, sources[name], folder, summary, licence)
+    return list(folders.values())
+
+
+def _export_one(run: Run, name: str, source: Path, folder: Path, summary: dict[str, Any], licence: Licence) -> None:
+    """One model with its tokenizer, card, licence, settings and (a policy) how to sample."""
+    tokenizer = load_tokenizer(source)
+    model = load_reward(source) if name == REWARD else load_policy(source)
+    save_model(model, tokenizer, folder)
+    save_config(without_places(run.config), folder / CONFIG_FILE)
+    if name != REWARD:
+        with disk_errors(folder):
+            generation(run.config, tokenizer).save_pretrained(folder)
+    write_text(folder / LICENCE_FILE, licence.text)
+    write_text(folder / CARD_FILE, model_card(run.config, name, model, tokenizer, summary, licence))
+
+
+def generation(config: Config, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+    """How `generate` samples as this project does: all tokens (no top-k), temperature of the evaluation, both stop tokens."""
+    return GenerationConfig(
+        do_sample=True, temperature=config.evaluation.temperature, top_k=0, max_new_tokens=config.data.max_response_tokens,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=list(stop_ids(tokenizer)), pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+
+
+def without_places(config: Config) -> Config:
+    """The settings with the names of local files and folders, but not where they lie on somebody's disk."""
+    data = {kind: _shown(getattr(config.data, kind)) for kind in TRAINING_KINDS}
+    return replace(
+        config, out=Path(config.out).name, model=_shown(config.model), reward_init=_shown(config.reward_init),
+        largest_model=_shown(config.largest_model), data=replace(config.data, **data),
+    )  # fmt: skip
+
+
+def _shown(place: Any) -> Any:
+    """A path of the repository, a name of the hub, or the last part of another path."""
+    if place is None or str(place) == "":
+        return place
+    if is_hub(place):
+        head, equals, path = place.partition("=")
+        return f"{head}{equals}{Path(path).name}" if equals else place
+    found = locate(place)
+    if found.exists():
+        inside = found.resolve().is_relative_to(ROOT)
+        return found.resolve().relative_to(ROOT).as_posix() if inside else found.name
+    return place if not Path(place).is_absolute() else Path(place).name
+
+
+# --- licence -------------------------------------------------------------------------------------------------------
+
+
+def is_simulated(config: Config) -> bool:
+    """Whether all text and all judgements of a run are generated: the tiny world, its labelers, a base of data/models."""
+    own = any(getattr(config.data, kind) is not None for kind in TRAINING_KINDS)
+    return config.world and not own and _own_base(config)
+
+
+def _own_base(config: Config) -> bool:
+    return locate(config.model).resolve().is_relative_to(ROOT / "data" / "models")
+
+
+def default_licence(config: Config) -> Licence:
+    """The project's licence if all a run read is the project's own; else a text that says what has to be settled."""
+    if is_simulated(config):
+        return Licence(OWN_LICENCE, read_text(ROOT / "LICENSE"))
+    lines = "\n".join(f"- {line}" for line in (base_line(config), *data_lines(config)))
+    return Licence(
+        UNSTATED,
+        "No licence of these weights has been stated yet. It follows from the licences of what they were made from:\n\n"
+        f"{lines}\n\nWhoever passes the weights on has to settle it and to put the licence in place of this text.\n",
+    )
+
+
+def given_licence(name: str, file: Path | None) -> Licence:
+    """The licence that the user states. Raises UserError if its text is neither given nor the project's own."""
+    if file is not None:
+        return Licence(name, read_text(file))
+    if name != OWN_LICENCE:
+        raise UserError(f"--license {name}: give its text too, with --license-file FILE; only {OWN_LICENCE} is here already.")
+    return Licence(name, read_text(ROOT / "LICENSE"))
+
+
+# --- card ----------------------------------------------------------------------------------------------------------
+
+
+def base_line(config: Config) -> str:
+    """The base model and, if its own card says so, its licence."""
+    if _own_base(config):
+        return f"base model: {_shown(config.model)} of instruct-gpt2, pretrained on generated text; licence {OWN_LICENCE}"
+    card = locate(config.model) / CARD_FILE
+    head = re.match(r"---\n(.*?)\n---", read_text(card), re.S) if card.is_file() else None
+    found = re.search(r"(?m)^license:\s*(\S+)", head[1]) if head else None
+    return f"base model: {_shown(config.model)}; licence " + (
+        f"{found[1]} (its card)" if found else "not known here: see its card"
+    )
+
+
+def data_lines(config: Config) -> list[str]:
+    """One line a kind of training data: where it is from and under which licence."""
+    instead = {
+        "prompts": "those of the comparisons" if stand_ins(config) else "generated by the tiny world",
+        "demonstrations": "the best-ranked answers of the comparisons"
+        if stand_ins(config)
+        else "written by simulated labelers",
+        "comparisons": "ranked by simulated labelers",
+        "pretraining": "generated by the tiny world" if config.world else "text that the base model wrote itself",
+    }
+    lines = []
+    for kind in TRAINING_KINDS:
+        place = getattr(config.data, kind)
+        if place is None:
+            lines.append(f"{kind}: {instead[kind]}")
+        elif is_hub(place):
+            source = parse_source(place)
+            copy = ", read from a local copy" if source.path else ""
+            lines.append(f"{kind}: public dataset {source.dataset.name}{copy}; licence {source.dataset.licence}")
+        else:
+            lines.append(f"{kind}: the user's own file {_shown(place)}; licence not known here")
+    return lines
+
+
+def model_card(
+    config: Config,
+    name: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    summary: dict[str, Any],
+    licence: Licence,
+) -> str:
+    """The card as Markdown: what it is, how to use it (code that runs), data, figures, settings, limits, licence."""
+    is_reward = name == REWARD
+    simulated = is_simulated(config)
+    versions = ", ".join(f"{k} {v}" for k, v in summary.get("versions", {}).items() if v)
+    return CARD.format(
+        front="\n".join(_front(config, name, licence)),
+        title=f"{Path(_shown(config.model)).name}: {name}",
+        what=WHAT[name],
+        warning=SIMULATED if simulated else OWN_DATA,
+        architecture=type(model).__name__,
+        parameters=count_parameters(model),
+        profile=config.profile,
+        seed=config.seed,
+        machine=summary.get("machine", "not recorded"),
+        versions=versions or "not recorded",
+        use=(_use_reward if is_reward else _use_policy)(config, tokenizer),
+        data="\n".join(f"- {line}" for line in (base_line(config), *data_lines(config))),
+        figures="\n".join(f"| {text} | {value} |" for text, value in figures(summary, name)) or "| none in summary.json | |",
+        judges="Gold scores and preferences are of simulated judges."
+        if config.world
+        else "No person has judged these answers.",
+        licence=f"{licence.name}; see LICENSE." if licence.name != UNSTATED else "Not stated yet: see LICENSE.",
+    )
+
+
+def _front(config: Config, name: str, licence: Licence) -> list[str]:
+    """The fields that the Hugging Face hub reads."""
+    lines = [f"license: {licence.name}"]
+    if licence.name == UNSTATED:
+        lines += ["license_name: not-stated", f"license_link: {LICENCE_FILE}"]
+    lines += ["library_name: transformers", f"pipeline_tag: {'text-classification' if name == REWARD else 'text-generation'}"]
+    if not locate(config.model).exists():
+        lines.append(f"base_model: {config.model}")
+    places = [getattr(config.data, kind) for kind in TRAINING_KINDS]
+    repos = [parse_source(place).dataset.repo for place in places if is_hub(place)]
+    if any(repos):
+        lines += ["datasets:", *(f"- {repo}" for repo in dict.fromkeys(repos) if repo)]
+    tags = ["rlhf", "instructgpt", *(["simulated"] if is_simulated(config) else [])]
+    return [*lines, "tags:", *(f"- {tag}" for tag in tags)]
+
+
+def figures(summary: dict[str, Any], name: str) -> list[tuple[str, str]]:
+    """(text, value) of every figure of summary.json that is about the model."""
+    rows = []
+    for key, (text, error) in (REWARD_FIGURES if name == REWARD else POLICY_FIGURES).items():
+        value, spread = number(summary, key.format(name)), number(summary, error.format(name)) if error else None
+        if value is not None:
+            shown = f"{value:,.0f}" if key.endswith(".pairs") else f"{round(value, 3) + 0.0:.3f}"
+            rows.append((text, shown + (f" ± {spread:.3f} (standard error)" if spread is not None else "")))
+    for pair in comparisons_of(summary):
+        if pair.a == name and math.isfinite(pair.low + pair.high):
+            text = f"held-out simulated labelers prefer it over {pair.b}, ties half"
+            rows.append((text, f"{pair.mean:.3f} (95 % interval {pair.low:.3f} to {pair.high:.3f})"))
+    return rows
+
+
+def _encoding(config: Config, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """Python that makes `ids` of `prompt`, and the literal text that stands before an answer."""
+    if uses_template(tokenizer, config.data):
+        return (
+            'text = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, '
+            'add_generation_prompt=True)\nids = tokenizer(text, add_special_tokens=False)["input_ids"]',
+            "",
+        )
+    special = bool(beginning(tokenizer))
+    code = f'ids = tokenizer(prompt + {config.data.prompt_suffix!r}, add_special_tokens={special})["input_ids"]'
+    return code, config.data.completion_prefix
+
+
+def _use_policy(config: Config, tokenizer: PreTrainedTokenizerBase) -> str:
+    encode, _ = _encoding(config, tokenizer)
+    return USE_POLICY.format(encode=encode)
+
+
+def _use_reward(config: Config, tokenizer: PreTrainedTokenizerBase) -> str:
+    encode, prefix = _encoding(config, tokenizer)
+    return USE_REWARD.format(encode=encode, prefix=repr(prefix))
+
+
+SIMULATED = """**Everything behind this model is simulated.** Prompts, labelers, demonstrations, rankings and the gold score are
+generated; nothing was written or judged by people. It knows the tiny world alone and is for learning and testing."""
+OWN_DATA = """A prototype, made with instruct-gpt2 from the data below. It can be wrong, biased or rude; it has not been tested
+for any use."""
+USE_POLICY = """```python
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "."  # where this file lies
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder)
+prompt = "Name three birds."
+{encode}
+made = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long))
+answer = tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True).strip()
+```
+
+`generate` samples as generation_config.json says: from all tokens (`top_k` 0), until one of two stop tokens. Batches are
+padded on the left."""
+USE_REWARD = """```python
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+folder = "."  # where this file lies
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForSequenceClassification.from_pretrained(folder)
+prompt, answer = "Name three birds.", "Owl, hen, goose."
+{encode}
+ids += tokenizer({prefix} + answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+with torch.no_grad():
+    reward = model(torch.tensor([ids])).logits.item() - model.config.reward_shift
+```
+
+The reward is the logit minus `reward_shift` of config.json, which makes the training demonstrations average 0 (the paper's
+bias, C.2). A constant changes no comparison of two answers; where rewards are used as such, subtract it. The end token
+belongs to an answer that ended itself; an answer that was cut off is read without it. Batches are padded on the right."""
+CARD = """---
+{front}
+---
+# {title}
+
+{what}
+
+{warning}
+
+| | |
+|---|---|
+| architecture | {architecture}, {parameters:,} parameters, float32, safetensors |
+| made by | instruct-gpt2, profile `{profile}`, seed {seed} (all settings: config.yaml) |
+| method | InstructGPT, Ouyang et al. 2022, [arXiv 2203.02155](https://arxiv.org/abs/2203.02155) |
+| machine | {machine} |
+| versions | {versions} |
+
+## Use
+{use}
+
+## Data
+{data}
+
+## Figures
+Of the run's summary.json. {judges}
+
+| figure | value |
+|---|---|
+{figures}
+
+## Licence
+{licence} This card: CC BY 4.0.
+"""
+
+
+# --- hub -----------------------------------------------------------------------------------------------------------
+
+
+def push(folder: Path, repo: str, private: bool = True) -> str:
+    """Upload an exported folder to the Hugging Face hub as OWNER/NAME, private unless asked otherwise; its address.
+
+    Raises UserError if the card states no licence, if the hub cannot be reached or refuses.
+    """
+    if re.search(r"(?m)^license_name: not-stated$", read_text(folder / CARD_FILE)):
+        raise UserError(f"{folder}: states no licence, so it is not pushed; settle it and export again with --license.")
+    if not hub_is_reachable():
+        raise UserError(
+            f"{repo}: not pushed, as the Hugging Face hub cannot be reached (no network, or HF_HUB_OFFLINE is set); the "
+            f"export is whole: push it later with `hf upload {repo} {folder}`."
+        )
+    try:
+        api = HfApi()
+        address = api.create_repo(repo, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Upload the model with its card")
+    except LocalTokenNotFoundError:
+        raise UserError(
+            f"{repo}: pushing needs an account; run `hf auth login` with a token that may write, then export again."
+        ) from None
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{repo}: the Hugging Face hub did not take the export ({reason}); check the name and the token."
+        ) from None
+    return str(address)
