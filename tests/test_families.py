@@ -30,6 +30,8 @@ from utils.errors import UserError
 from utils.io import read_json, read_jsonl
 from utils.pipeline.base import prepared
 from utils.pipeline.command import pipeline_command
+from utils.ppo import ptx_loss
+from utils.replay import replay_rows
 from utils.rollout import episode_uniforms, response_logprobs, response_values, sample, score
 
 DATA = DataConfig(max_response_tokens=12)
@@ -262,6 +264,17 @@ def test_every_stage_runs_on_pairs_alone(name: str, published: dict[str, Path], 
     assert {row["prompt"] for row in read_jsonl(out / "comparisons" / "train.jsonl")} == sets_of["rm"]
     shown = read_jsonl(out / "demonstrations" / "train.jsonl")
     assert {row["prompt"] for row in shown} == sets_of["sft"] and {r["completion"] for r in shown} == {"An owl."}
+
+
+def test_rows_of_the_models_own_text_hold_no_padding(ready: dict[str, Path], tmp_path: Path) -> None:
+    """A random model draws its padding token as often as any other; where it did, a new document begins."""
+    rows = replay_rows(ready["gpt2"], tmp_path / "rows.safetensors", 64, 48, 1, "cpu", 32)
+    tokenizer = AutoTokenizer.from_pretrained(ready["gpt2"])
+    assert rows.shape == (64, 48) and not (rows == tokenizer.pad_token_id).any()
+    assert (rows[:, 1:] == tokenizer.bos_token_id).sum() > 0
+    assert torch.equal(rows, replay_rows(ready["gpt2"], tmp_path / "rows.safetensors", 64, 48, 1, "cpu", 32))
+    loss = ptx_loss(models.load_policy(ready["gpt2"], "cpu"), rows[:8], tokenizer.pad_token_id)
+    assert math.isfinite(float(loss.detach()))
 
 
 # --- what cannot be used -------------------------------------------------------------------------------------------

@@ -391,6 +391,10 @@ def test_local_files_of_every_shape(tmp_path: Path) -> None:
     assert set(one.by_split) == {""}, "a file alone serves for all splits"
     pattern = fetch.find_files(hub.parse_source(f"hub:hh-rlhf/harmless-base={folder / 'harmless-base' / 't*.gz'}"))
     assert set(pattern.by_split) == {"train", "test"}
+    (folder / "harmless-base" / "train.jsonl.gz").unlink()
+    for place in (folder, folder / "harmless-base"):
+        alone = fetch.find_files(hub.parse_source(f"hub:hh-rlhf/harmless-base={place}"))
+        assert set(alone.by_split) == {""}, "so do files of one split"
     assert "there is no file at" in sentence(fetch.find_files, hub.parse_source(f"hub:dolly={tmp_path / 'no.jsonl'}"))
     (tmp_path / "x.pdf").write_text("x")
     said = sentence(lambda: check_source(f"hub:dolly={tmp_path / 'x.pdf'}", "prompts"))
@@ -419,6 +423,17 @@ def test_a_download_is_read_by_the_same_loader_and_its_commit_noted(monkeypatch:
     assert record["commit"] == commit and record["revision"] == "v1" and record["dataset"] == "OpenAssistant/oasst2"
     assert json.loads(json.dumps(record)) == record
     assert hub.source_record(local, 2)["commit"] is None and hub.source_record(local, 2)["revision"] is None
+
+
+def test_what_is_in_the_cache_needs_no_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    commit, folder = "89abcdef" * 5, tmp_path / "datasets--OpenAssistant--oasst2"
+    FIXTURES["oasst2"](folder / "snapshots" / commit)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert hub.load_examples("hub:oasst2", "comparisons").files.commit == commit
+    assert "which is not on this disk" in sentence(check_source, "hub:dolly", "prompts")
 
 
 def test_a_repository_without_the_files_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -319,6 +319,9 @@ def test_terminal_table_is_aligned_narrow_and_complete() -> None:
 
 def test_terminal_table_of_parts_of_a_run() -> None:
     assert terminal_table({}) == SIMULATED
+    assert "The gold score is simulated." in terminal_table({"data.comparisons": "ranks.csv", "gold.ppo.mean": 5.0})
+    own = terminal_table({"data.comparisons": "hub:oasst2"})
+    assert own.startswith("Rankings: hub:oasst2. ") and "simulated" not in own and max(map(len, own.splitlines())) <= 88
     text = terminal_table({"kl.ppo": 0.5, "facts.ppo": None, "seconds.ppo": 12.0, "winrate.a_vs_b.mean": 0.5})
     assert "facts" not in text and "0.50" in text and "ppo 12" in text and "? to ?" in text
 

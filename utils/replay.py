@@ -23,8 +23,8 @@ def replay_rows(
 ) -> Tensor:
     """(count, length) token ids sampled from the model of `model_dir` at temperature 1, each row after a separator.
 
-    A row goes on after a document ends, as rows cut from a stream of documents do. `cache`: file that keeps the rows;
-    it is used again if count, length and seed are the same.
+    A row goes on after a document ends, as rows cut from a stream of documents do, and holds no padding.
+    `cache`: file that keeps the rows; it is used again if count, length and seed are the same.
     """
     key = digest([str(model_dir), count, length, seed])
     if cache.exists():
@@ -38,5 +38,6 @@ def replay_rows(
         stop_ids=(), pad_id=tokenizer.pad_token_id, batch_size=batch_size,
     )  # fmt: skip
     rows = torch.cat([written.prompt_ids, written.response_ids], 1).cpu()
+    rows[rows == tokenizer.pad_token_id] = tokenizer.bos_token_id  # a padding token that was drawn is no padding
     write_tensors(cache, {"rows": rows}, {"key": key})
     return rows

@@ -10,7 +10,7 @@ import html
 import math
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from utils.world.rubric import GOLD_MAX, PARTS
 
 Summary = Mapping[str, Any]
 SIMULATED = "Labelers and gold score are simulated; no number here comes from people."
+OWN_RANKINGS = "Rankings: {}. Rewards are a reward model's that learned from them; nobody judged the outputs of this run."
 JUDGES = "held-out simulated labelers"
 WIDTH = 88  # columns of the terminal table
 PAPER_AGREEMENT = {"train": 0.726, "heldout": 0.773}
@@ -143,13 +144,23 @@ def _win_lines(summary: Summary) -> list[str]:
     return _aligned(rows)
 
 
+def origin(summary: Summary) -> str:
+    """One sentence on who judged: simulated labelers, or whoever wrote the rankings that a run was given."""
+    given = summary.get("data.comparisons")
+    if not given:
+        return SIMULATED
+    gold = any(key.startswith("gold.") for key in summary)
+    return OWN_RANKINGS.format(given) + (" The gold score is simulated." if gold else "")
+
+
 def terminal_table(summary: Summary) -> str:
     """The run on one screen: policies, win rates, labelers, reward model, seconds. At most 88 columns."""
     total = number(summary, "seconds.total")
     seconds = [f"{name} {value:.0f}" for name, value in stage_seconds(summary).items()]
     seconds += [f"total {total:.0f}"] if total is not None else []
+    closing = textwrap.wrap(origin(summary), WIDTH)
     facts = _told("labelers", _facts(summary, _LABELER_FACTS)) + _told("reward model", _facts(summary, _REWARD_FACTS))
-    blocks = (_aligned(_policy_rows(summary)), _win_lines(summary), facts, _told("seconds", seconds), [SIMULATED])
+    blocks = (_aligned(_policy_rows(summary)), _win_lines(summary), facts, _told("seconds", seconds), closing)
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -313,8 +324,20 @@ def _win_table(summary: Summary) -> str:
 def _inputs(run_dir: Path) -> tuple[str, str, str]:
     cleaning = _html_table(_rows(run_dir / "prompts" / "cleaning.json"), "Prompts: what was dropped and why")
     others = _details("Prompts by use case, source, user and length", _tables(run_dir / "prompts" / "tables.json"))
+    public = _html_table(list(_public_sources(run_dir)), "Public datasets: where they are from and what was left out")
     lead = "Prompts after deduplication, the cap per user, the filter for personal data and the split by user (A.1-A.2)."
-    return _section("inputs", "What went in", lead, cleaning, others)
+    return _section("inputs", "What went in", lead, cleaning, others, public)
+
+
+def _public_sources(run_dir: Path) -> Iterator[Row]:
+    """One row for each source.json of a stage: the dataset, its licence and commit, rows used, what was dropped."""
+    for path in sorted(run_dir.glob("*/source.json")):
+        found = read_json(path)
+        dropped = ", ".join(f"{reason} {count:,}" for reason, count in found["dropped"].items() if count)
+        yield {
+            "stage": path.parent.name, "used as": found["kind"], "source": found["source"], "licence": found["licence"],
+            "commit": (found["commit"] or "")[:12], "rows": found["rows"], "used": found["used"], "left out": dropped,
+        }  # fmt: skip
 
 
 def _labelers(run_dir: Path, summary: Summary) -> tuple[str, str, str]:
@@ -742,11 +765,11 @@ def _page(name: str, summary: Summary, sections: Sequence[tuple[str, str, str]])
 <h1>From a text completer to an assistant</h1>
 <p class="lead">Labelers, demonstrations, SFT, rankings, reward model, PPO and PPO-ptx: InstructGPT, start to end.</p>
 {_tiles(summary)}
-<p class="simulated">{SIMULATED}</p>
+<p class="simulated">{esc(origin(summary))}</p>
 </div></header>
 <nav><div class="page">{links}</div></nav>
 <main class="page">{body}<details class="map"><summary>Map of the pipeline</summary>{where}</details></main>
-<footer class="page">{SIMULATED} Recipe: Ouyang et al. 2022, arXiv 2203.02155.</footer>
+<footer class="page">{esc(origin(summary))} Recipe: Ouyang et al. 2022, arXiv 2203.02155.</footer>
 </body>
 </html>
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from utils import processes
+from utils.data.hub import short_name
 from utils.data.schemas import Prompt
 from utils.evaluation.policies import (
     Judged,
@@ -160,6 +161,8 @@ def summarise(run: Run) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "profile": run.config.profile, "seed": run.config.seed, "machine": machine(), "versions": versions(),
     }  # fmt: skip
+    if given := run.config.data.comparisons:
+        summary["data.comparisons"] = short_name(given)
     seconds = run.seconds()
     summary |= {f"seconds.{name}": value for name, value in seconds.items()}
     summary["seconds.total"] = sum(seconds.values())

@@ -13,7 +13,7 @@ from utils.data.hub.load import (
     source_record,
     without_prompts_of,
 )
-from utils.data.hub.table import DATASETS, KINDS, PREFIX, HubDataset, Source, is_hub, parse_source
+from utils.data.hub.table import DATASETS, KINDS, PREFIX, HubDataset, Source, is_hub, parse_source, short_name
 
 __all__ = [
     "DATASETS",
@@ -33,6 +33,7 @@ __all__ = [
     "load_texts",
     "parse_source",
     "rows_of",
+    "short_name",
     "source_record",
     "without_prompts_of",
 ]

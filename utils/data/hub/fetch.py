@@ -89,7 +89,7 @@ def _local_files(source: Source, path: Path) -> Files:
         return Files({"": (str(path),)})
     if path.is_dir():
         if found := _matching(path, source.dataset.files if source.dataset.repo else {}):
-            return Files(found)
+            return _files(found)
         files = [file for file in sorted(path.iterdir()) if file.is_file() and _suffix(str(file)) in BUILDERS]
     else:
         files = sorted(file for file in path.parent.glob(path.name) if file.is_file())
@@ -103,7 +103,13 @@ def _local_files(source: Source, path: Path) -> Files:
         named = _SPLIT.search(file.name.lower())
         split = named[1] if named else ""
         by_split[split] = (*by_split.get(split, ()), str(file))
-    return Files(by_split)
+    return _files(by_split)
+
+
+def _files(by_split: Mapping[str, tuple[str, ...]]) -> Files:
+    """Local files by split; those of one split alone serve for all, such as a test file without its training file."""
+    (first, *others) = by_split.values()
+    return Files(by_split if others else {"": first})
 
 
 def _suffix(name: str) -> str:

@@ -220,6 +220,15 @@ def is_hub(text: str | None) -> bool:
     return text is not None and text.startswith(PREFIX)
 
 
+def short_name(text: str) -> str:
+    """What to call a file or source in a report: without the folders of its path."""
+    if not is_hub(text):
+        return Path(text).name
+    source = parse_source(text)
+    revision = "" if source.revision == source.dataset.revision else f"@{source.revision}"
+    return f"{PREFIX}{source.dataset.name}{revision}" + (f" ({source.path.name})" if source.path is not None else "")
+
+
 def parse_source(text: str, kind: str | None = None) -> Source:
     """The dataset that "hub:NAME[@REVISION][=PATH]" names, to be used as `kind`.
 
