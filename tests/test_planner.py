@@ -196,6 +196,18 @@ def test_plan_of_a_profile(script: ModuleType, capsys: pytest.CaptureFixture[str
     assert "holds no run" in capsys.readouterr().err
 
 
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_memory_of_ppo_by_hand() -> None:
+    policy, reward = KNOWN["gpt3-175b"], KNOWN["gpt3-6b"]
+    p, r = policy.parameters / 1e9, reward.parameters / 1e9
+    found = planner.residents(policy, reward)
+    assert [x.gigabytes for x in found] == pytest.approx([16 * p, 16 * r, 2 * p, 2 * r, 4 * p])
+    # 96 layers of 12,288: a key and a value of 2 bytes a unit
+    assert planner.cache_gigabytes(policy, 1000) == pytest.approx(2 * 96 * 12_288 * 2 * 1000 / 1e9)
+
+
 # --- seconds ---------------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""The parts of docs/ that are written by code: examples of the tiny world, its rubric, the glossary of PPO's log.
+"""The parts of docs/ that are written by code: examples of the tiny world, its rubric, PPO's log, what the paper's run costs.
 
 A block stands between `<!-- NAME:start -->` and `<!-- NAME:end -->`; scripts/docs.py fills it anew.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from utils import planner
 from utils.errors import UserError
 from utils.ppo import GLOSSARY
 from utils.runtime import python_rng
@@ -122,9 +123,60 @@ def ppo_log() -> str:
     return table(("name", "meaning"), [(f"`{name}`", meaning) for name, meaning in GLOSSARY.items()])
 
 
+def paper_cost() -> str:
+    """What the planner computes for the 175B run beside what the paper prints (sec. 5.1)."""
+    record = planner.paper_record(planner.paper_plan())
+    names = {"sft": "SFT, 175B", "ppo_ptx": "PPO-ptx, 175B", "pretraining": "pretraining of GPT-3"}
+    pairs = [(name, record[f"{key}_175b_pf_days"], record[f"paper_{key}_175b_pf_days"]) for key, name in names.items()]
+    rows = [(name, f"{mine:,.1f}", f"{paper:,.1f}", f"{mine / paper:.2f}") for name, mine, paper in pairs]
+    return table(("petaflop/s-days", "computed", "paper", "ratio"), rows)
+
+
+def paper_assumptions() -> str:
+    """What has to be assumed for that, one line each."""
+    return "\n".join(f"- {line}." for line in planner.PAPER_ASSUMPTIONS)
+
+
+def paper_alternatives() -> str:
+    """What other assumptions would give."""
+    found = planner.paper_plan().alternatives
+    return table(("assumption changed", "SFT", "PPO-ptx"), [(a.name, f"{a.sft:.2f}", f"{a.ppo_ptx:.1f}") for a in found])
+
+
+def paper_sizes() -> str:
+    """Petaflop/s-days by stage for the three sizes of policy of the paper; reward and value model are the 6B always."""
+    names = {"gpt3-1.3b": "1.3B", "gpt3-6b": "6B", "gpt3-175b": "175B"}
+    stages = {"sft": "SFT", "init": "init", "comparisons": "answers to rank", "reward": "reward model", "ppo": "PPO",
+              "ppo_ptx": "PPO-ptx"}  # fmt: skip
+    rows = []
+    for key, name in names.items():
+        found = planner.paper_plan(key).stages
+        rows.append((name, *(f"{found[stage]:.2g}" for stage in stages)))
+    return table(("policy", *stages.values()), rows)
+
+
+def paper_memory() -> str:
+    """Gigabytes of each model of PPO at 175B, and the fewest 80 GB GPUs that hold them."""
+    policy, reward = planner.KNOWN["gpt3-175b"], planner.KNOWN["gpt3-6b"]
+    found = planner.residents(policy, reward)
+    gpu = planner.GPUS["A100"]
+    lines = [(r.role, r.shape.name, str(r.bytes_per_weight), r.gigabytes) for r in found]
+    lines.append(("cache of 64 sampled answers of 2,048 tokens", policy.name, "", planner.cache_gigabytes(policy, 64 * 2048)))
+    lines.append(("all", "", "", sum(line[3] for line in lines)))
+    rows = [(*line[:3], f"{line[3]:,.0f}", f"{line[3] / gpu.memory:.1f}") for line in lines]
+    return table(("what", "shape", "bytes a weight", "GB", f"full GPUs of {gpu.memory:g} GB"), rows)
+
+
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/tiny-world.md": {"rubric": rubric, "tasks": tasks, "web": web, "misconceptions": misconceptions},
     "docs/glossary.md": {"ppo_log": ppo_log},
+    "docs/compute.md": {
+        "paper_cost": paper_cost,
+        "paper_assumptions": paper_assumptions,
+        "paper_alternatives": paper_alternatives,
+        "paper_sizes": paper_sizes,
+        "paper_memory": paper_memory,
+    },  # fmt: skip
     "data/README.md": {"tables": tables},
 }
 

@@ -460,6 +460,44 @@ def paper_record(plan: PaperPlan) -> dict[str, Any]:
     }  # fmt: skip
 
 
+# --- memory --------------------------------------------------------------------------------------------------------
+
+# Bytes a weight: bf16 weight and gradient, and in fp32 the weight itself and Adam's two moments (ZeRO, arXiv 1910.02054,
+# sec. 3.1); a model that is only read has the bf16 weight alone; the averaged policy is kept in fp32.
+TRAINED_BYTES, READ_BYTES, AVERAGE_BYTES = 16, 2, 4
+CACHE_BYTES = 2
+
+
+@dataclass(frozen=True)
+class Resident:
+    """One model of PPO in memory: gigabytes of all that is kept of it, over all GPUs."""
+
+    role: str
+    shape: Shape
+    bytes_per_weight: int
+
+    @property
+    def gigabytes(self) -> float:
+        """10^9 bytes."""
+        return self.shape.parameters * self.bytes_per_weight / 1e9
+
+
+def residents(policy: Shape, reward: Shape) -> list[Resident]:
+    """The four models of PPO (C.4: policy, value, reward, and the initial policy as reference) and the averaged policy."""
+    return [
+        Resident("policy, trained", policy, TRAINED_BYTES),
+        Resident("value, trained", reward, TRAINED_BYTES),
+        Resident("reference, read", policy, READ_BYTES),
+        Resident("reward, read", reward, READ_BYTES),
+        Resident("averaged policy, fp32 (may lie in CPU memory)", policy, AVERAGE_BYTES),
+    ]
+
+
+def cache_gigabytes(shape: Shape, tokens: float) -> float:
+    """Keys and values of `tokens` tokens in bf16 while sampling, with as many key heads as query heads."""
+    return 2 * shape.layers * shape.width * CACHE_BYTES * tokens / 1e9
+
+
 # --- growth --------------------------------------------------------------------------------------------------------
 
 
