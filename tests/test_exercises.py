@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import utils.exercises
-from utils.exercises import reward, sft, start
+from utils.exercises import ppo, ppo_ptx, reward, sft, start
 from utils.exercises.common import UNWRITTEN, AnswerCheck, FunctionCheck, same, shown
 
 MODULES = [importlib.import_module(f"utils.exercises.{info.name}") for info in pkgutil.iter_modules(utils.exercises.__path__)]
@@ -107,3 +107,48 @@ def test_reward_says_what_eq_1_and_its_evaluation_do() -> None:
     assert reward.ranking_loss(scores, ranks) == pytest.approx(by_loss, rel=1e-5)
     gold, off = [8.0, 5.0, 3.0, 6.0], [False, False, True, True]
     assert reward.off_topic_accuracy(scores, gold, off) == pair_accuracy([scores], [gold], marked=[off]).mean
+
+
+def test_ppo_says_what_the_losses_do() -> None:
+    from utils.losses import gae, kl_k1, kl_k3, ppo_policy_loss
+
+    own, ref, mask = torch.tensor([[-0.2, -1.0]]), torch.tensor([[-0.5, -0.4]]), torch.ones(1, 2, dtype=torch.bool)
+    found = [float(estimate(own, ref, mask)) for estimate in (kl_k1, kl_k3)]
+    assert ppo.kl_estimates(own[0].tolist(), ref[0].tolist()) == pytest.approx(found)
+    rewards, values = torch.tensor([[0.1, -0.3]]), torch.tensor([[0.5, 0.2]])
+    by_loss = gae(rewards, values, mask, 1.0, 0.9)[0][0].tolist()
+    assert ppo.advantages(rewards[0].tolist(), values[0].tolist(), 0.9) == pytest.approx(by_loss)
+    one = torch.ones(1, 1, dtype=torch.bool)
+    for ratio in (0.5, 1.0, 1.5):
+        for advantage in (-2.0, 2.0):
+            loss, _ = ppo_policy_loss(torch.tensor([[ratio]]).log(), torch.zeros(1, 1), torch.tensor([[advantage]]), one, 0.2)
+            assert ppo.token_loss(ratio, advantage, 0.2) == pytest.approx(float(loss))
+
+
+def test_the_best_policy_is_where_the_objective_is_highest() -> None:
+    reference, scores, beta = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.0, 1.0, 2.0]), 0.7
+
+    def objective(policy: torch.Tensor) -> torch.Tensor:
+        return (policy * (scores - beta * (policy / reference).log())).sum()
+
+    theta = torch.zeros(3, requires_grad=True)
+    for _ in range(2000):
+        (gradient,) = torch.autograd.grad(objective(theta.softmax(0)), theta)
+        theta = (theta + 0.5 * gradient).detach().requires_grad_()
+    assert ppo.best_policy(reference.tolist(), scores.tolist(), beta) == pytest.approx(theta.softmax(0).tolist(), abs=1e-4)
+
+
+def test_ppo_ptx_says_what_the_evaluation_does() -> None:
+    from utils.evaluation.statistics import gold_wins, paired_difference
+
+    a, b = [8.0, 5.0, 9.0], [7.0, 5.2, 9.5]
+    difference = paired_difference(a, b)
+    assert ppo_ptx.paired(a, b) == pytest.approx([difference.mean, difference.se])
+    assert ppo_ptx.win_rate(a, b, 0.5) == pytest.approx(float(gold_wins(a, b, 0.5).mean()))
+
+
+def test_the_converted_gamma_keeps_the_direction_of_the_gradient() -> None:
+    answer, row, gamma = torch.randn(5, 3), torch.randn(12, 3), 0.7  # gradients of single tokens
+    sums = answer.sum(0) + gamma * row.sum(0)
+    means = answer.mean(0) + ppo_ptx.same_gamma(gamma, 5, 12) * row.mean(0)
+    torch.testing.assert_close(torch.nn.functional.normalize(sums, dim=0), torch.nn.functional.normalize(means, dim=0))
