@@ -329,8 +329,9 @@ agreement = read_json(run.path("comparisons") / "agreement.json")
 picture(agreement_bars(["training", "held-out"], [agreement["train_mean"], agreement["heldout_mean"]], [0.726, 0.773]))
 
 # %% [markdown]
-# About as often as the paper's people: their noise was set so. So even a perfect judge of the *true* preference can
-# agree with single labels only about three times in four. Keep that ceiling in mind for the next section.
+# About as often as the paper's people: their noise was set so. If two labelers agree about three times in four, each is right
+# about five times in six (lesson 01 shows why). So even a perfect judge of the *true* preference is told by one label in six
+# that it is wrong. Keep that ceiling in mind for the next section.
 
 # %% [markdown]
 # ## 5 · The reward model
@@ -385,7 +386,7 @@ table(
 )
 
 # %% [markdown]
-# Against single labels it is near the ceiling of human-like agreement. Against **gold**, the true preference that no
+# Against single labels it is right about as often as two labelers agree with each other. Against **gold**, the true preference that no
 # labeler knows exactly and no training sees, it is clearly better: the noise of forty labelers averages out. (Only a
 # simulated world can show this second number. It is the reason to have one.)
 
