@@ -23,7 +23,7 @@ from utils import ppo
 from utils.config import DataConfig, PPOConfig
 from utils.errors import UserError
 from utils.losses import lm_loss
-from utils.models import load_policy, load_reward, load_tokenizer
+from utils.models import load_policy, load_reward, load_tokenizer, save_model
 from utils.rollout import Rollout, response_logprobs
 from utils.training import TrainingLoop, make_optimizer
 
@@ -565,6 +565,6 @@ def test_a_reward_that_is_no_number_stops_the_run_with_a_sentence(
     model = load_reward(reward_dir)
     with torch.no_grad():
         model.score.weight.fill_(math.nan)
-    ppo.save_model(model, tokenizer, tmp_path / "reward")
+    save_model(model, tokenizer, tmp_path / "reward")
     with pytest.raises(UserError, match="ppo: the loss is nan at step 0"):
         run(tmp_path / "out", policy_dir, tmp_path / "reward")

@@ -53,7 +53,6 @@ def run(
     """Train, call `each(step)` in the middle of every step, and return everything that was learnt."""
     model = build(dropout)
     optimizer = make_optimizer(model.parameters(), lr=LR, weight_decay=0.1)
-    ema = {name: param.detach().clone() for name, param in model.named_parameters()}
     loop = TrainingLoop(
         folder,
         label="test",
@@ -63,8 +62,9 @@ def run(
         seed=SEED,
         fingerprint=fingerprint,
         checkpoint_every=every,
-        extra={"ema": ema},
+        extra=lambda: {"ema": {name: param.detach().clone() for name, param in model.named_parameters()}},
     )
+    ema = loop.extra["ema"]
     rank, size = loop.accelerator.process_index, loop.accelerator.num_processes
     for step in loop:
         ids, labels = batch(step)

@@ -14,10 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
 
+from utils.sharding import plain_type
+
 
 def supported(model: nn.Module) -> bool:
     """True if the functions here compute what `model` itself computes; others take the general path."""
-    if type(model) not in (GPT2LMHeadModel, GPT2ForSequenceClassification):
+    if plain_type(model) not in (GPT2LMHeadModel, GPT2ForSequenceClassification):
         return False
     config = model.config
     return (

@@ -392,8 +392,33 @@ def reward_from_policy(path: str | Path, device: torch.device | str = "cpu", see
     return _ready(model, device)
 
 
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
-    """Write model and tokenizer as one Hugging Face directory; an old one is replaced only when the new is whole."""
+def key_biases(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
+    """Biases of attention keys with what may move of them: (bias (n,), 0 where it belongs to a key and else 1 (n,)).
+
+    One number added to all keys of a query changes no attention weight, so these biases have no gradient but rounding
+    noise, which Adam would turn into steps of full size. (Not so with rotary positions, which turn each key differently.)
+    """
+    found = []
+    for name, weight in model.named_parameters():
+        kind = getattr(getattr(model, "config", None), "model_type", None)
+        if kind == "gpt2" and name.endswith("attn.c_attn.bias"):
+            third = len(weight) // 3
+            found.append((weight, torch.cat([torch.ones(third), torch.zeros(third), torch.ones(third)])))
+        elif kind == "opt" and name.endswith("k_proj.bias"):
+            found.append((weight, torch.zeros(len(weight))))
+    return [(weight, moving.to(weight.device)) for weight, moving in found]
+
+
+def save_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    path: str | Path,
+    weights: dict[str, Tensor] | None = None,
+) -> None:
+    """Write model and tokenizer as one Hugging Face directory; an old one is replaced only when the new is whole.
+
+    weights: by name, if they are not to be taken from the model itself (a sharded one).
+    """
     check_vocabulary(model, tokenizer, path)
     set_special_ids(model, tokenizer)
     final = Path(path)
@@ -402,7 +427,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path:
         with disk_errors(final), quiet_transformers():
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
-            model.save_pretrained(temporary)
+            model.save_pretrained(temporary, state_dict=weights)
             tokenizer.save_pretrained(temporary)
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)

@@ -52,7 +52,6 @@ from utils.models import (
     load_reward,
     load_tokenizer,
     model_directory,
-    save_model,
 )
 from utils.rollout import (
     Rollout,
@@ -64,7 +63,8 @@ from utils.rollout import (
     sequence_logprobs,
 )
 from utils.runtime import stream_seed, torch_generator
-from utils.training import TrainingLoop, make_optimizer
+from utils.sharding import whole
+from utils.training import TrainingLoop, make_optimizer, save_trained
 
 GLOSSARY: dict[str, str] = {
     "step": "number of the round, from 0; what is measured on samples describes the policy before this round's update",
@@ -162,10 +162,11 @@ def read_responses(actors: Actors, rollout: Rollout, cfg: PPOConfig) -> tuple[Te
     """scores (B,), ref_logprobs (B, R) and values (B, R) of sampled responses."""
     scores = reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)
     ref_logprobs, values = [], []
-    for rows in torch.arange(len(rollout), device=scores.device).split(cfg.minibatch_size):
-        inputs = _inputs(rollout[rows])
-        ref_logprobs.append(response_logprobs(actors.reference, *inputs, temperature=cfg.temperature))
-        values.append(response_values(actors.value, *inputs))
+    with whole(actors.value):
+        for rows in torch.arange(len(rollout), device=scores.device).split(cfg.minibatch_size):
+            inputs = _inputs(rollout[rows])
+            ref_logprobs.append(response_logprobs(actors.reference, *inputs, temperature=cfg.temperature))
+            values.append(response_values(actors.value, *inputs))
     return scores, torch.cat(ref_logprobs), torch.cat(values)
 
 
@@ -182,10 +183,11 @@ def collect_round(
     With an accelerator of several processes each does every n-th row, and all get the whole experience.
     """
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    rollout = sample(
-        actors.policy, prompts[rank::world], episode_uniforms(seeds[rank::world], max_new_tokens),
-        max_new_tokens=max_new_tokens, temperature=cfg.temperature, stop_ids=actors.stops, pad_id=actors.pad_id,
-    )  # fmt: skip
+    with whole(actors.policy):
+        rollout = sample(
+            actors.policy, prompts[rank::world], episode_uniforms(seeds[rank::world], max_new_tokens),
+            max_new_tokens=max_new_tokens, temperature=cfg.temperature, stop_ids=actors.stops, pad_id=actors.pad_id,
+        )  # fmt: skip
     readings = read_responses(actors, rollout, cfg)
     if accelerator is not None and world > 1:
         rollout, readings = _gather(accelerator, rollout, readings, prompts, actors.pad_id)
@@ -270,14 +272,6 @@ def draw_ptx_rows(ptx_rows: Tensor, episodes: int, cfg: PPOConfig, generator: to
     return ptx_rows[torch.randint(len(ptx_rows), (count,), generator=generator)]
 
 
-def _step(loop: TrainingLoop, name: str, model: PreTrainedModel, lr: float, cfg: PPOConfig) -> float:
-    """Average the gradient over the processes, clip it and step; returns its norm before clipping."""
-    if loop.accelerator.num_processes > 1:
-        for weight in model.parameters():
-            weight.grad = loop.accelerator.reduce(weight.grad, reduction="mean")
-    return loop.optimizer_step(name, lr=lr, max_grad_norm=cfg.max_grad_norm)
-
-
 def update_policy(
     loop: TrainingLoop, policy: PreTrainedModel, batch: Experience, ptx: Tensor | None, pad_id: int, lr: float,
     cfg: PPOConfig, share: float = 1.0,
@@ -293,7 +287,7 @@ def update_policy(
         loss = ptx_loss(policy, ptx, pad_id)
         loop.backward(cfg.gamma_ptx * loss)
         metrics["ptx_loss"] = float(loss.detach())
-    metrics["policy_grad_norm"] = _step(loop, "policy", policy, lr, cfg)
+    metrics["policy_grad_norm"] = loop.optimizer_step("policy", lr=lr, max_grad_norm=cfg.max_grad_norm)
     return metrics
 
 
@@ -302,7 +296,8 @@ def update_value(
 ) -> dict[str, float]:
     """One value step; `share` as in `update_policy`."""
     loss = loop.backward(share * value_loss(value, batch, clip))
-    return {"value_loss": loss, "value_grad_norm": _step(loop, "value", value, cfg.value_learning_rate, cfg)}
+    norm = loop.optimizer_step("value", lr=cfg.value_learning_rate, max_grad_norm=cfg.max_grad_norm)
+    return {"value_loss": loss, "value_grad_norm": norm}
 
 
 def minibatches(n_episodes: int, size: int, epochs: int, seed: int, round_: int) -> Iterator[Tensor]:
@@ -457,7 +452,6 @@ def start_loop(
 ) -> tuple[TrainingLoop, dict[str, Tensor]]:
     """The loop over `cfg.rounds` rounds that trains policy and value model, and the average of the policy's weights."""
     betas = (cfg.adam_beta1, cfg.adam_beta2)
-    ema = {name: weight.detach().clone() for name, weight in actors.policy.named_parameters()}
     loop = TrainingLoop(
         out_dir, label=label, total_steps=cfg.rounds, seed=seed, checkpoint_every=checkpoint_every,
         models={"policy": actors.policy, "value": actors.value},
@@ -465,9 +459,10 @@ def start_loop(
             "policy": make_optimizer(actors.policy.parameters(), cfg.learning_rate, betas, cfg.weight_decay),
             "value": make_optimizer(actors.value.parameters(), cfg.value_learning_rate, betas, cfg.weight_decay),
         },
-        extra={"ema": ema}, fingerprint=fingerprint,
+        extra=lambda: {"ema": {name: weight.detach().clone() for name, weight in actors.policy.named_parameters()}},
+        fingerprint=fingerprint,
     )  # fmt: skip
-    return loop, ema
+    return loop, loop.extra["ema"]
 
 
 def train_ppo(
@@ -508,8 +503,7 @@ def train_ppo(
                 metrics["gold"] = float(evaluate(averaged))
         loop.log(round_, **metrics)
     _copy_weights(actors.policy, ema)
-    if loop.accelerator.is_main_process:
-        save_model(actors.policy, tokenizer, Path(out_dir) / "model")
+    save_trained(actors.policy, tokenizer, Path(out_dir) / "model")
     loop.finish()
 
 

@@ -25,12 +25,13 @@ from utils.data.schemas import Comparison, Demonstration
 from utils.errors import UserError
 from utils.io import digest, digest_path, read_json, write_json
 from utils.losses import kwise_accuracy, kwise_loss, learning_rate
-from utils.models import context_length, load_tokenizer, reward_from_policy, save_model
+from utils.models import context_length, load_tokenizer, reward_from_policy
 from utils.prompt_sharing import can_share, pack, shared_prompt_scores
 from utils.reward_metrics import Accuracy, calibration, calibration_error, clustered_mean, pair_accuracy, rank_values
 from utils.rollout import eval_mode, score
 from utils.runtime import choose_device, stream_seed, torch_generator
-from utils.training import TrainingLoop, make_optimizer
+from utils.sharding import whole
+from utils.training import TrainingLoop, make_optimizer, save_trained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -259,8 +260,7 @@ def train_reward(
     fingerprint = digest([digest_path(init_dir), cfg, data_cfg, encoded.groups])
     loop = fit(out_dir, model, encoded.groups, cfg, seed, tokenizer.pad_token_id, fingerprint)
     set_reward_shift(model, tokenizer, demonstrations, data_cfg)
-    if loop.accelerator.is_main_process:
-        save_model(model, tokenizer, Path(out_dir) / "model")
+    save_trained(model, tokenizer, Path(out_dir) / "model")
     loop.finish()
 
 
@@ -310,14 +310,12 @@ def fit(
         batch = [elements[i] for i in order[index * per_step : (index + 1) * per_step]]
         share, weight = shard(batch, rank, world)
         done = kwise_step(loop.models["reward"], share, pad_id, device)
-        loss = done.loss * weight
-        loop.backward(loss)
+        loss = loop.backward(done.loss * weight)
         rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
         norm = loop.optimizer_step("reward", lr=rate, max_grad_norm=cfg.max_grad_norm)
-        mean = loop.accelerator.reduce(loss.detach(), reduction="mean")
         now = valid and ((index + 1) % every == 0 or index + 1 == per_epoch)
         held_out = {"passes": (step + 1) / per_epoch, **_held_out(model, valid, pad_id)} if now else {}
-        loop.log(step, loss=mean, accuracy=done.accuracy, lr=rate, grad_norm=norm, **held_out)
+        loop.log(step, loss=loss, accuracy=done.accuracy, lr=rate, grad_norm=norm, **held_out)
     model.eval()
     return loop
 
@@ -344,7 +342,8 @@ def score_comparisons(
 
 def _score_encoded(model: PreTrainedModel, groups: Sequence[Group], pad_id: int) -> list[list[float]]:
     """Shifted rewards of encoded comparisons, shared by the processes."""
-    return processes.shared(groups, lambda part: _score_part(model, part, pad_id))
+    with whole(model):
+        return processes.shared(groups, lambda part: _score_part(model, part, pad_id))
 
 
 def _score_part(model: PreTrainedModel, groups: Sequence[Group], pad_id: int) -> list[list[float]]:
@@ -388,7 +387,7 @@ def score_demonstrations(
         encode_prompt(tokenizer, row.prompt, data_cfg)[-limit:] + encode_completion(tokenizer, row.completion, True, data_cfg)
         for row in demonstrations
     ]
-    with eval_mode(model):
+    with eval_mode(model), whole(model):
         return processes.shared(sequences, lambda part: score(model, part).tolist())
 
 

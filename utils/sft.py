@@ -26,13 +26,15 @@ from utils import processes
 from utils.config import DataConfig, SFTConfig
 from utils.data.encoding import encode_completion, encode_prompt, pad_right
 from utils.data.schemas import Demonstration
+from utils.dropout import Rows, by_row
 from utils.errors import UserError
 from utils.io import digest, digest_path, write_json
 from utils.losses import learning_rate, token_logprobs
-from utils.models import context_length, load_policy, load_tokenizer, save_model, set_residual_dropout
+from utils.models import context_length, load_policy, load_tokenizer, set_residual_dropout
 from utils.rollout import eval_mode, selected_logits
-from utils.runtime import choose_device, torch_generator
-from utils.training import TrainingLoop, make_optimizer
+from utils.runtime import choose_device, stream_seed, torch_generator
+from utils.sharding import whole
+from utils.training import TrainingLoop, make_optimizer, save_trained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -97,10 +99,22 @@ def make_batch(rows: Sequence[Row], pad_id: int) -> tuple[Tensor, Tensor, Tensor
     return ids, mask, ids.masked_fill(~has_loss, IGNORED)
 
 
-def token_loss(model: PreTrainedModel, ids: Tensor, mask: Tensor, labels: Tensor) -> TokenLoss:
-    """Summed negative log-likelihood of the labelled tokens; ids, mask, labels (B, T), right-padded."""
+def token_loss(
+    model: PreTrainedModel,
+    ids: Tensor,
+    mask: Tensor,
+    labels: Tensor,
+    rows: Rows | None = None,
+    seeds: Sequence[int] = (),
+) -> TokenLoss:
+    """Summed negative log-likelihood of the labelled tokens; ids, mask, labels (B, T), right-padded.
+
+    rows: the model's dropout (`dropout.by_row`), which draws the masks of row i from the stream seeds[i].
+    """
     keep = torch.zeros_like(mask)
     keep[:, :-1] = labels[:, 1:] != IGNORED
+    if rows is not None:
+        rows.read(seeds, mask, keep)
     targets = labels[:, 1:][keep[:, :-1]]
     logits = selected_logits(model, ids, mask, keep)
     return TokenLoss(-token_logprobs(logits, targets).sum(), len(targets))
@@ -120,7 +134,7 @@ def evaluate_loss(model: PreTrainedModel, rows: Sequence[Row], pad_id: int) -> f
         found = (token_loss(model, *(tensor.to(device) for tensor in make_batch(batch, pad_id))) for batch in part)
         return [(float(loss.total), loss.tokens) for loss in found]
 
-    with eval_mode(model):
+    with eval_mode(model), whole(model):
         sums = processes.shared(batches, losses)
     total, tokens = sum(loss for loss, _ in sums), sum(count for _, count in sums)
     return total / tokens if tokens else float("nan")
@@ -205,13 +219,13 @@ class SFTRun:
         held_out = min(PRETRAIN_VALID_ROWS, len(rows) // 10)
         return rows[: len(rows) - held_out], rows[len(rows) - held_out :]
 
-    def end_of_epoch(self, epoch: int, main: bool = True) -> dict[str, float]:
-        """Validation losses after `epoch` (from 1); the main process keeps the checkpoint if it is asked for."""
+    def end_of_epoch(self, epoch: int) -> dict[str, float]:
+        """Validation losses after `epoch` (from 1); the checkpoint is kept if it is asked for. All processes call it."""
         losses = {"valid_loss": evaluate_loss(self.model, self.valid, self.tokenizer.pad_token_id)}
         if held_out := self.pretrain_split[1]:
             losses["pretrain_loss"] = evaluate_loss(self.model, held_out, self.tokenizer.pad_token_id)
-        if main and epoch in kept_epochs(self.cfg):
-            save_model(self.model, self.tokenizer, checkpoint_dir(self.out_dir, epoch))
+        if epoch in kept_epochs(self.cfg):
+            save_trained(self.model, self.tokenizer, checkpoint_dir(self.out_dir, epoch))
         return {"epoch": epoch, **losses}
 
 
@@ -289,19 +303,31 @@ class Batches:
         return parts
 
 
-def batch_loss(model: Any, parts: Sequence[Sequence[Row]], pad_id: int, rank: int, world: int) -> Tensor:
+def batch_loss(
+    model: Any,
+    parts: Sequence[Sequence[Row]],
+    pad_id: int,
+    rank: int,
+    world: int,
+    rows: Rows | None = None,
+    seeds: Sequence[Sequence[int]] = (),
+) -> Tensor:
     """Loss of a batch on process `rank` of `world`: with one process the mean over all loss tokens of all parts.
 
     With several, each takes every `world`-th row, and the losses average to that same mean, because each divides its
-    sum by the tokens of the whole batch. All parts have at least one row.
+    sum by the tokens of the whole batch. All parts have at least one row. rows: the model's dropout, if it has any;
+    seeds: of each row of each part.
     """
     device = next(model.parameters()).device
     tokens = sum(len(row.ids) - row.loss_from for part in parts for row in part)
-    shares = [part[rank::world] for part in parts]
-    if not any(shares):  # more processes than rows: run along with weight 0, so that none waits for this one
-        shares, world = [parts[0][:1]], 0
-    losses = [token_loss(model, *(x.to(device) for x in make_batch(rows, pad_id))).total for rows in shares if rows]
-    return torch.stack(losses).sum() * (world / tokens)
+    losses = []
+    for part, streams in zip(parts, seeds or [()] * len(parts), strict=True):
+        own, weight = slice(rank, None, world), world / tokens
+        if rank >= len(part):  # more processes than rows: run along with weight 0, so that none waits for this one
+            own, weight = slice(1), 0.0
+        batch = (x.to(device) for x in make_batch(part[own], pad_id))
+        losses.append(weight * token_loss(model, *batch, rows=rows, seeds=streams[own]).total)
+    return torch.stack(losses).sum()
 
 
 def train_own(run: SFTRun, fingerprint: str) -> None:
@@ -325,14 +351,15 @@ def train_own(run: SFTRun, fingerprint: str) -> None:
     batches, model = Batches(run, schedule), loop.models["policy"]
     rank, world = loop.accelerator.process_index, loop.accelerator.num_processes
     set_residual_dropout(run.model, cfg.dropout)
+    rows = by_row(run.model) if cfg.dropout > 0 else None
     model.train()
     for step in loop:
-        loss = batch_loss(model, batches(step), pad_id, rank, world)
-        loop.backward(loss)
+        parts = batches(step)
+        seeds = [[stream_seed(run.seed, run.label, "dropout", step, i, j) for j in range(len(p))] for i, p in enumerate(parts)]
+        loss = loop.backward(batch_loss(model, parts, pad_id, rank, world, rows, seeds))
         rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
         norm = loop.optimizer_step("policy", lr=rate, max_grad_norm=cfg.max_grad_norm)
         epoch, left = divmod(step + 1, schedule.steps_per_epoch)
-        metrics = run.end_of_epoch(epoch, loop.accelerator.is_main_process) if left == 0 else {}
-        mean = loop.accelerator.reduce(loss.detach(), reduction="mean")
-        loop.log(step, loss=mean, lr=rate, grad_norm=norm, **metrics)
+        metrics = run.end_of_epoch(epoch) if left == 0 else {}
+        loop.log(step, loss=loss, lr=rate, grad_norm=norm, **metrics)
     loop.finish()

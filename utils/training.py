@@ -15,15 +15,17 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlugin
+from accelerate.optimizer import AcceleratedOptimizer
 
-from utils import tracking
+from utils import processes, sharding, tracking
 from utils.errors import UserError
 from utils.io import (
     PathLike,
@@ -36,12 +38,17 @@ from utils.io import (
     write_jsonl,
     write_tensors,
 )
+from utils.models import key_biases, save_model
 from utils.runtime import progress, stream_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 CHECKPOINT = "checkpoint"
 METRICS = "metrics.jsonl"
 TENSORS = "tensors.safetensors"
 STATE = "state.json"
+MESSAGE = 16 * 2**20  # numbers in one message of averaged gradients
 
 
 def make_optimizer(
@@ -62,6 +69,31 @@ def make_optimizer(
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, betas=betas, fused=fused)
 
 
+def make_accelerator(device: torch.device) -> Accelerator:
+    """The engine that `accelerate launch` set up in the environment: one process, several, FSDP.
+
+    accelerate leaves FSDP out on CPU; here it works there too, so that it can be tried without a GPU. Raises UserError
+    for an engine that is missing or that this loop does not know.
+    """
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true" and find_spec("deepspeed") is None:
+        raise UserError("The launch settings ask for DeepSpeed, which is not installed: run pip install deepspeed.")
+    accelerator = Accelerator(cpu=device.type == "cpu", step_scheduler_with_optimizer=False)
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+    if asked and accelerator.distributed_type == DistributedType.MULTI_CPU:
+        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
+        accelerator.state.distributed_type = DistributedType.FSDP
+    if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
+        raise UserError("The launch settings ask for FSDP 1: set fsdp_version: 2 in them, see configs/accelerate/fsdp.yaml.")
+    return accelerator
+
+
+def save_trained(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: PathLike) -> None:
+    """`models.save_model` by the main process, after gathering the weights if they are sharded; all must call it."""
+    gathered = sharding.gathered_weights(model)
+    if processes.is_main():
+        save_model(model, tokenizer, path, gathered)
+
+
 class TrainingLoop:
     """Steps of one training run that survive a kill. One loop writes one folder.
 
@@ -75,12 +107,15 @@ class TrainingLoop:
         save_model(...)
         loop.finish()
 
-    `models`, `optimizers`: by name; their tensors are restored in place when `out_dir/checkpoint` holds an unfinished
-    run with the same `fingerprint`, label, seed and number of steps. Any other checkpoint is removed.
-    `extra`: further tensors of the run by name (a weight average), restored in place as well.
+    `models`, `optimizers`: by name, the optimizer of a model under the model's name; their tensors are restored in place
+    when `out_dir/checkpoint` holds an unfinished run with the same `fingerprint`, label, seed and number of steps. Any
+    other checkpoint is removed. `extra`: makes further tensors of the run (a weight average) by group and name, once the
+    models are where they train; they are restored as well and are `loop.extra`.
     `checkpoint_every`: steps between checkpoints; one more is written after the last step.
-    Under `accelerate launch`, `loop.models` holds the prepared (DDP) models, gradients are averaged over processes,
-    and only the main process writes. Use `loop.accelerator` for the rank.
+
+    Under `accelerate launch` every process takes its share of a batch, gradients are averaged before each optimizer
+    step, and only the main process writes. Weights are whole in every process, or sharded (FSDP); a checkpoint does not
+    depend on either, nor on the number of processes. Use `loop.accelerator` for the rank.
     """
 
     def __init__(
@@ -94,7 +129,7 @@ class TrainingLoop:
         seed: int,
         fingerprint: str = "",
         checkpoint_every: int = 100,
-        extra: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
+        extra: Callable[[], Mapping[str, Mapping[str, torch.Tensor]]] = dict,
     ) -> None:
         self.out_dir = Path(out_dir)
         self.label = label
@@ -102,19 +137,27 @@ class TrainingLoop:
         self.seed = seed
         self.checkpoint_every = checkpoint_every
         self.fingerprint = digest([fingerprint, label, total_steps, seed])
-        self._modules = dict(models)
         self._optimizers = dict(optimizers)
-        self._extra = {name: dict(tensors) for name, tensors in (extra or {}).items()}
         self._interrupted = False
-        device = next(next(iter(models.values())).parameters()).device
-        self.accelerator = Accelerator(cpu=device.type == "cpu", step_scheduler_with_optimizer=False)
+        self.accelerator = make_accelerator(next(next(iter(models.values())).parameters()).device)
+        self.models: dict[str, torch.nn.Module] = dict(models)
+        self.optimizers = {name: self._prepare(name) for name in optimizers}
+        self.extra = {name: dict(tensors) for name, tensors in extra().items()}
         self.start = self._restore()
-        names, optimizer_names = list(self._modules), list(self._optimizers)
-        prepared = self.accelerator.prepare(*self._modules.values(), *self._optimizers.values())
-        prepared = prepared if isinstance(prepared, tuple) else (prepared,)
-        self.models: dict[str, torch.nn.Module] = dict(zip(names, prepared, strict=False))
-        self.optimizers = dict(zip(optimizer_names, prepared[len(names) :], strict=True))
         self.step = self.start
+
+    def _prepare(self, name: str) -> AcceleratedOptimizer:
+        """Put a model and its optimizer under accelerate: sharded under FSDP, else as they are."""
+        model, optimizer = self.models[name], self._optimizers[name]
+        if self.accelerator.distributed_type == DistributedType.FSDP:
+            plugin = self.accelerator.state.fsdp_plugin
+            self.models[name], prepared = self.accelerator.prepare(model, optimizer)
+            setattr(self.models[name], sharding.RESHARD, bool(plugin.reshard_after_forward))
+            return prepared
+        # As for evaluation: not in DistributedDataParallel, because forwards here go past the model's own forward, and
+        # PPO-ptx adds two gradients that are averaged once (`_average_gradients`).
+        self.models[name] = self.accelerator.prepare_model(model, evaluation_mode=True)
+        return self.accelerator.prepare_optimizer(optimizer)
 
     # --- the steps ---------------------------------------------------------------------------------------------
 
@@ -159,31 +202,62 @@ class TrainingLoop:
         return before
 
     def backward(self, loss: torch.Tensor) -> float:
-        """Add the gradient of `loss` (a scalar) and return its value.
+        """Add the gradient of `loss` (a scalar) and return its value, the mean over processes.
 
-        Raises UserError if the loss is not a finite number; the checkpoint from before stays valid.
+        Raises UserError in every process if it is not a finite number; the checkpoint from before stays valid.
         """
-        value = float(loss.detach())
+        value = self._agree(loss.detach())
         self._require_finite("loss", value)
         self.accelerator.backward(loss)
         return value
 
+    def _agree(self, loss: torch.Tensor) -> float:
+        """Mean of a loss over processes. Ctrl-C in one of them is known to all afterwards, so that all stop together."""
+        if self.accelerator.num_processes == 1:
+            return float(loss)
+        both = torch.stack([loss.float(), loss.new_tensor(float(self._interrupted)).float()])
+        value, interrupted = self.accelerator.reduce(both, reduction="mean").tolist()
+        self._interrupted = self._interrupted or interrupted > 0
+        return value
+
     def optimizer_step(self, name: str, *, lr: float, max_grad_norm: float | None = None) -> float:
-        """Clip the gradient of optimizer `name` to `max_grad_norm`, step with learning rate `lr`, zero the gradient.
+        """Average the gradient of optimizer `name` over processes, clip it to `max_grad_norm`, step with learning rate
+        `lr`, zero the gradient.
 
         Returns the 2-norm of the gradient before clipping. Raises UserError if it is not finite, before any weight
         has changed.
         """
         optimizer = self.optimizers[name]
         params = [param for group in optimizer.param_groups for param in group["params"]]
+        if not sharding.is_sharded(self.models[name]):
+            self._average_gradients(params)
+        for bias, moving in key_biases(self.models[name]):
+            if bias.grad is not None:
+                bias.grad.mul_(sharding.placed_like(bias.grad, moving))
+        self.accelerator.unscale_gradients(optimizer)
         limit = math.inf if max_grad_norm is None else max_grad_norm
-        norm = float(self.accelerator.clip_grad_norm_(params, limit))
+        norm = float(sharding.gathered(torch.nn.utils.clip_grad_norm_(params, limit)))
         self._require_finite("gradient norm", norm)
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return norm
+
+    @torch.no_grad()
+    def _average_gradients(self, params: Sequence[torch.nn.Parameter]) -> None:
+        """Replace gradients by their mean over processes, a few large messages at a time."""
+        if self.accelerator.num_processes == 1:
+            return
+        grads = [param.grad for param in params if param.grad is not None]
+        while grads:
+            size, count = grads[0].numel(), 1
+            while count < len(grads) and size + grads[count].numel() <= MESSAGE:
+                size, count = size + grads[count].numel(), count + 1
+            part, grads = grads[:count], grads[count:]
+            mean = self.accelerator.reduce(torch.cat([grad.flatten() for grad in part]), reduction="mean")
+            for grad, flat in zip(part, mean.split([grad.numel() for grad in part]), strict=True):
+                grad.copy_(flat.view_as(grad))
 
     def _require_finite(self, what: str, value: float) -> None:
         """Raise the UserError for a NaN or infinite `value`."""
@@ -210,28 +284,40 @@ class TrainingLoop:
     def save(self, done: int) -> None:
         """Write the state after `done` steps to checkpoint/step-N: into a temporary folder first, then one rename.
 
-        Older checkpoints go only when the new one is there. Raises UserError if the disk is full.
+        Older checkpoints go only when the new one is there. Raises UserError if the disk is full. All processes must
+        call it.
         """
+        tensors = self._tensors()
         if not self.accelerator.is_main_process:
             return
         root = self.out_dir / CHECKPOINT
         target, temporary = root / f"step-{done:09d}", root / f".tmp-{os.getpid()}"
         _remove(temporary, target)
-        write_tensors(temporary / TENSORS, self._tensors())
+        write_tensors(temporary / TENSORS, tensors)
         write_json(temporary / STATE, {"label": self.label, "step": done, "fingerprint": self.fingerprint})
         with disk_errors(target):
             temporary.rename(target)
         _remove(*(path for path in root.iterdir() if path != target))
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """Everything a step changes, by a name that says where it belongs."""
-        tensors: dict[str, torch.Tensor] = {}
-        for name, module in self._modules.items():
-            tensors |= {f"model/{name}/{key}": value for key, value in _weights(module).items()}
+        """Everything a step changes, by a name that says where it belongs; empty but in the main process."""
+        tensors = self._weights()
         for name, optimizer in self._optimizers.items():
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer/{name}/{index}/{key}": value for key, value in state.items()}
-        for name, group in self._extra.items():
+        found = {}
+        for name, tensor in tensors.items():
+            value = sharding.gathered(tensor)
+            if self.accelerator.is_main_process:
+                found[name] = value if value is tensor else value.cpu()
+        return found
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """The tensors of models and extra groups, as they are in this process."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name, model in self.models.items():
+            tensors |= {f"model/{name}/{key}": value for key, value in sharding.weights(model).items()}
+        for name, group in self.extra.items():
             tensors |= {f"extra/{name}/{key}": value for key, value in group.items()}
         return tensors
 
@@ -266,33 +352,26 @@ class TrainingLoop:
         except UserError as error:
             print(f"{self.label}: the checkpoint {folder} is left out ({error})", file=sys.stderr)
             return None
-        targets = {f"model/{n}/{k}": t for n, module in self._modules.items() for k, t in _weights(module).items()}
-        targets |= {f"extra/{n}/{k}": t for n, group in self._extra.items() for k, t in group.items()}
+        targets = self._weights()
         if any(name not in tensors or tensors[name].shape != target.shape for name, target in targets.items()):
             print(f"{self.label}: the checkpoint {folder} is of another model and is left out", file=sys.stderr)
             return None
         with torch.no_grad():
             for name, target in targets.items():
-                target.copy_(tensors[name])
+                target.copy_(sharding.placed_like(target, tensors[name]))
         for name, optimizer in self._optimizers.items():
             _load_optimizer(optimizer, tensors, f"optimizer/{name}/")
         return int(state["step"])
 
 
-def _weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters (tied ones once) and saved buffers of a module, the tensors themselves."""
-    saved = module.state_dict().keys()
-    buffers = {name: tensor for name, tensor in module.named_buffers() if name in saved}
-    return {**dict(module.named_parameters()), **buffers}
-
-
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], prefix: str) -> None:
     """Put the tensors named `prefix`index/key back as the optimizer's state."""
+    params = [param for group in optimizer.param_groups for param in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(prefix):
             index, key = name.removeprefix(prefix).split("/")
-            state.setdefault(int(index), {})[key] = tensor
+            state.setdefault(int(index), {})[key] = sharding.placed_like(params[int(index)], tensor)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
