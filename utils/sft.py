@@ -131,8 +131,12 @@ def evaluate_loss(model: PreTrainedModel, rows: Sequence[Row], pad_id: int) -> f
     batches = [ordered[start : start + EVAL_ROWS] for start in range(0, len(ordered), EVAL_ROWS)]
 
     def losses(part: Sequence[Sequence[Row]]) -> list[tuple[float, int]]:
-        found = (token_loss(model, *(tensor.to(device) for tensor in make_batch(batch, pad_id))) for batch in part)
-        return [(float(loss.total), loss.tokens) for loss in found]
+        found = []
+        for batch in part:
+            ids, mask, labels = (tensor.to(device) for tensor in make_batch(batch, pad_id))
+            loss = token_loss(model, ids, mask, labels)
+            found.append((float(loss.total), loss.tokens))
+        return found
 
     with eval_mode(model), whole(model):
         sums = processes.shared(batches, losses)
@@ -325,8 +329,8 @@ def batch_loss(
         own, weight = slice(rank, None, world), world / tokens
         if rank >= len(part):  # more processes than rows: run along with weight 0, so that none waits for this one
             own, weight = slice(1), 0.0
-        batch = (x.to(device) for x in make_batch(part[own], pad_id))
-        losses.append(weight * token_loss(model, *batch, rows=rows, seeds=streams[own]).total)
+        ids, mask, labels = (x.to(device) for x in make_batch(part[own], pad_id))
+        losses.append(weight * token_loss(model, ids, mask, labels, rows, streams[own]).total)
     return torch.stack(losses).sum()
 
 
