@@ -91,7 +91,7 @@ def save_trained(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pat
     """`models.save_model` by the main process, after gathering the weights if they are sharded; all must call it."""
     gathered = sharding.gathered_weights(model)
     if processes.is_main():
-        save_model(model, tokenizer, path, gathered)
+        save_model(model, tokenizer, Path(path), gathered)
 
 
 class TrainingLoop:
