@@ -1,0 +1,554 @@
+# %% [markdown]
+# # 08 · Real GPT-2, real people
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/instruct-gpt2/instruct-gpt2/blob/main/notebooks/08_real_gpt2.ipynb)
+#
+# So far everything was tiny and made up. The same code trains the real GPT-2 of 124 million weights on what people wrote and
+# ranked. This lesson is about what changes when you do that: the tokenizer, the data, the judge, the bill. It shows each of
+# them offline on a small model, and gives the commands for a GPU.
+#
+# | | |
+# |---|---|
+# | **Reading** | about 25 minutes, with the exercises about 65 |
+# | **Running** | about a minute on two CPU cores; no GPU, no download of models or data |
+# | **Outputs made on** | a two-core CPU; the first cell's output names device and versions |
+# | **You need** | lesson [00](00_start_here.ipynb) |
+# | **You will be able to** | start the pipeline from any causal language model; say what its tokenizer lacks; bring rankings of your own; plan a run before you pay for it; read a report that has no gold score; give a model away |
+#
+# **Nothing here was measured on a GPU or on human data.** The small model and its rankings are the tiny world's, so their
+# labelers are **simulated**; they stand in for files of your own. Where a figure of the real GPT-2 would be, there is the
+# command that finds it.
+
+# %% tags=["setup"]
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY, TAG = "https://github.com/instruct-gpt2/instruct-gpt2", "v0.1.0"
+places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "instruct-gpt2"]
+root = next((p for p in places if (p / "utils" / "pipeline").is_dir()), places[-1])
+if not root.exists():  # Colab, Kaggle: the notebook came alone
+    subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, str(root)], check=True)
+os.chdir(root)
+sys.path.insert(0, str(root))  # first, so that no other package called utils is found before ours
+if root / "utils" != Path(getattr(sys.modules.get("utils"), "__file__", None) or "none").parent:
+    for name in [name for name in sys.modules if name.split(".")[0] == "utils"]:
+        del sys.modules[name]
+
+from utils.notebook import start
+
+start()
+
+# %% [markdown]
+# ## Where we are
+
+# %%
+from utils.notebook import picture
+from utils.plotting import pipeline_map
+
+picture(pipeline_map("pretrain"))
+
+# %% [markdown]
+# The map stays the same, box by box. What changes is what goes in at the top: the pretrained base, the prompts, the labelers.
+#
+# ## One setting file for another
+#
+# A *profile* is a file of settings. `tiny` was used in all lessons; `gpt2` is for one small GPU, such as Colab's T4.
+
+# %%
+from utils.config import load_config
+from utils.notebook import table
+
+tiny, gpt2 = load_config("tiny"), load_config("gpt2")
+names = ("model", "world", "data.prompts", "data.demonstrations", "data.comparisons", "data.max_prompt_tokens")
+names += ("data.max_response_tokens", "sft.epochs", "sft.learning_rate", "ppo.learning_rate", "ppo.minibatch_size")
+
+
+# %%
+def setting(config, name):
+    for part in name.split("."):
+        config = getattr(config, part)
+    return str(config)
+
+
+# %%
+table([{"setting": n, "tiny": setting(tiny, n), "gpt2": setting(gpt2, n)} for n in names], "Two profiles")
+
+# %% [markdown]
+# `world: False` is the big one: no generated prompts, no simulated labelers, and no gold score, because nobody knows the
+# true quality of an answer to a question of a real person. `hub:oasst2` names a public dataset; each has a
+# [card](../data/README.md) with its licence and its pitfalls. Learning rates are far lower: a large pretrained model
+# needs small steps. On a machine with a GPU and a network the whole thing is one line:
+#
+# ```bash
+# python scripts/pipeline.py --profile gpt2 --out runs/gpt2
+# python scripts/pipeline.py --profile gpt2 --smoke        # first: every stage in a few steps
+# ```
+#
+# ## The bill before the run
+#
+# > **Predict first (1).** SFT, reward model, PPO: which takes most of the computing at these settings? And within PPO, is it
+# > the sampling or the training?
+#
+# The planner lists every pass of every model and counts floating-point operations ([how](../docs/compute.md)).
+
+# %%
+from utils import planner
+
+shape = planner.shape_of("gpt2")
+work = planner.stage_work(gpt2, shape, shape, planner.data_at_limits(gpt2))
+
+# %%
+total = sum(item.flops for item in work)
+stages = planner.by_stage(work)
+table(
+    [{"stage": name, "operations": f"{flops:.1e}", "share": flops / total} for name, flops in stages.items()], "GPT-2", digits=2
+)
+
+# %% [markdown]
+# These are upper bounds: every prompt and answer as long as its limit. The two PPO stages and the reward model share most of
+# the bill. Inside one PPO stage:
+
+# %%
+ppo = [item for item in work if item.stage == "ppo"]
+whole = sum(item.flops for item in ppo)
+table([{"part": item.part, "kind": item.kind, "share": item.flops / whole} for item in ppo], "PPO by part", digits=2)
+
+# %% [markdown]
+# By operations, sampling is a small part. By the clock it is not: a decoder reads all weights for one token a row, which leaves
+# a GPU mostly idle, while a training pass keeps it busy. The planner has an *assumed* share of the peak for each kind of pass,
+# and prints it with every plan, so that you can disagree:
+
+# %%
+t4 = planner.GPUS["T4"]
+hours = {name: planner.gpu_hours([w for w in work if w.stage == name], t4, "fp32") for name in stages}
+print("assumed shares of the peak:", planner.UTILISATION)
+print(f"hours on a T4 in float32, if these hold: {sum(hours.values()):.1f}")
+
+# %% [markdown]
+# An order of magnitude, not a measurement. `python scripts/plan.py --profile gpt2 --here` times a few passes on the machine you
+# have and says what it will take there.
+#
+# ## What GPT-2's tokenizer lacks
+#
+# Three special tokens have a role in this pipeline: one *separates* documents, one *ends* an answer, one *pads* a batch.
+#
+# > **Predict first (2).** GPT-2 was made to continue web pages. How many of the three does it have?
+#
+# Here is a small random model with a tokenizer made as GPT-2's was: bytes merged into longer pieces, and one special token.
+
+# %%
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+END = "<|endoftext|>"
+
+# %%
+core = Tokenizer(models.BPE())
+core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+alphabet = pre_tokenizers.ByteLevel.alphabet()
+trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=[END], initial_alphabet=alphabet, show_progress=False)
+
+# %%
+core.train_from_iterator(["Name a bird.", "An owl is a bird."], trainer)
+tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token=END, eos_token=END)
+
+# %%
+from utils.models import new_policy, prepare_tokenizer
+
+model = new_policy(len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64, init_std=0.1, seed=0)
+
+
+# %%
+def roles():
+    found = {"separates": tokenizer.bos_token, "ends": tokenizer.eos_token, "pads": tokenizer.pad_token}
+    return {**found, "tokens": len(tokenizer), "rows of the embedding": model.get_input_embeddings().weight.shape[0]}
+
+
+# %%
+before = roles()
+prepare_tokenizer(tokenizer, model)
+table([{"": "as GPT-2 comes", **before}, {"": "prepared", **roles()}], "Three roles")
+
+# %% [markdown]
+# One token for everything, and none to pad with. If the end of an answer were also the end of a document, or the padding, three
+# things would go wrong without a message: a mask of "all but padding" would hide the end token, so the model never learns to
+# stop; a reward model could not tell an answer that ended from one that was cut off; and a sampled separator would look like a
+# wish to stop. So the base stage adds what is missing, to a *copy* of your model.
+#
+# New tokens need rows in the embedding, and the model has never seen them. It gives them the mean of the old rows, which makes
+# a new token neither likely nor impossible:
+
+# %%
+import torch
+
+rows = model.get_input_embeddings().weight.detach()
+new, old = rows[-2:], rows[:-2]
+torch.testing.assert_close(new, old.mean(0).expand_as(new))
+
+# %%
+from utils.models import load_policy
+
+trained = load_policy("data/models/small").get_input_embeddings().weight.detach()
+lengths = [{"model": n, "mean length of a row": r.norm(dim=1).mean().item(), "length of the mean row": r.mean(0).norm().item()}
+           for n, r in {"random": old, "trained": trained}.items()]  # fmt: skip
+table(lengths, "Is the mean row nothing?", digits=2)
+
+# %% [markdown]
+# Random rows cancel out, so the mean of this model is nearly nothing. The rows of a trained model have a large part in common:
+# the direction of "some token or other". The new ones start from there.
+#
+# A model with a chat template brings an end of turn of its own, and then that one ends an answer
+# ([the rules](../docs/architecture.md)).
+#
+# ## Rankings of people
+#
+# The most common public form is a pair of transcripts, of which a person preferred the first. We write such a file ourselves,
+# from rankings of the tiny world (simulated, as always), so that everything below runs offline.
+
+# %%
+import json
+
+from utils.lessons import shipped
+from utils.notebook import fast, run_folder
+from utils.pipeline.training_stages import load_comparison_set
+
+# %%
+folder = run_folder("notebook_08")
+folder.mkdir(parents=True, exist_ok=True)
+ranked = load_comparison_set(shipped(), "train")[: 120 if fast() else 600]
+
+
+# %%
+def transcript(prompt, answer):
+    return f"\n\nHuman: {prompt}\n\nAssistant: {answer}"
+
+
+# %%
+def ends(row):
+    """The best and the worst answer of a ranking."""
+    order = sorted(range(len(row.ranks)), key=row.ranks.__getitem__)
+    return row.completions[order[0]], row.completions[order[-1]]
+
+
+# %%
+lines = []
+for row in ranked:
+    best, worst = ends(row)
+    if best and worst and best != worst:
+        lines.append({"chosen": transcript(row.prompt, best), "rejected": transcript(row.prompt, worst)})
+
+# %%
+file = folder / "pairs.jsonl"
+file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+print(len(lines), "pairs; the first:", json.dumps(lines[0], indent=1))
+
+# %% [markdown]
+# This is the form of hh-rlhf. Where does the prompt end? Nobody says. It is the longest beginning that both share, up to the
+# last `Assistant:`. In real files some rows break this rule, and a reader that guesses would train on nonsense. This one stops:
+
+# %%
+from utils.data.formats import load_comparisons
+from utils.errors import UserError
+
+# %%
+broken = folder / "broken.jsonl"
+broken.write_text(json.dumps({"chosen": transcript("Hi.", "Hello."), "rejected": "Something else."}) + "\n")
+try:
+    load_comparisons(broken)
+except UserError as error:
+    print(str(error).replace(str(folder), "..."))
+
+# %% [markdown]
+# File, row, reason. Public datasets of the table (`python scripts/fetch_data.py` lists them) go through adapters that know their
+# rows and *count* what they drop instead. Two things to decide before you use one:
+#
+# - **The licence.** It binds your model too. The data card names it, and it is printed when the data is loaded.
+# - **The split.** Two prompts of one author, or two comparisons of one post, must not lie on both sides. Exercise 5 does it.
+#
+# ## The whole pipeline, from one file
+#
+# With rankings alone the pipeline still has all it needs: their prompts are split into sets, the best answers stand in for
+# demonstrations, and text that the base itself writes stands in for pretraining text. `--smoke` takes a few steps of everything.
+# The base is our small one, as if it were yours.
+
+# %%
+from utils.notebook import quiet
+from utils.pipeline import run_pipeline
+from utils.pipeline.smoke import smoke_settings
+
+mine = {"model": "data/models/small", "data.comparisons": str(file), "device": "cpu", "out": str(folder / "run")}
+mine |= {"data.max_prompt_tokens": 72, "data.max_response_tokens": 32, "ppo_ptx.ptx_length": 64}
+
+# %%
+config = load_config("gpt2", mine)
+config = load_config("gpt2", smoke_settings(config) | mine)
+with quiet():
+    run = run_pipeline(config, config.out)
+
+# %% [markdown]
+# Every stage ran with the code that trained the tiny models in the other lessons. (In a terminal:
+# `python scripts/pipeline.py --profile gpt2 --model DIR --comparisons pairs.jsonl --smoke`.) What the cleaning did:
+
+# %%
+from utils.io import read_json
+
+table(read_json(run.path("prompts") / "cleaning.json"), "Prompts", digits=1)
+
+# %% [markdown]
+# Rules that did little in the tiny world matter with real people: personal data, copies, other languages, prompts too long.
+#
+# ## A report without gold
+#
+# > **Predict first (3).** After so few steps of PPO, will the reward model score PPO's answers higher than those of the model
+# > that PPO started from? And if it does, what has been shown?
+
+# %%
+summary = read_json(run.out_dir / "summary.json")
+policies = ("base", "prompted", "sft", "init", "ppo", "ppo_ptx")
+
+# %%
+figures = [
+    {"policy": name, "reward": summary[f"reward.{name}.mean"], "standard error": summary[f"reward.{name}.se"],
+     "KL": summary[f"kl.{name}"], "ended": summary[f"ended.{name}"]}
+    for name in policies
+]  # fmt: skip
+table(figures, "What the reward model says (not a judge of its own)", digits=2)
+
+# %% [markdown]
+# Hold the differences against the standard errors: a smoke run shows that all works, not that anything was learned. And had the
+# reward gone up, it would show that PPO found what *this reward model* likes. In the tiny world gold told us where that parted
+# from quality. Here nothing does. With real data the judge has to be somebody else: people who rank blind, held-out rankings
+# for the reward model, a second reward model trained on other rankings. How good is this one on pairs it has not seen?
+
+# %%
+accuracy, error = summary["reward_model.accuracy_labels"], summary["reward_model.accuracy_labels_se"]
+print(f"pairs in the right order: {accuracy:.2f} ± {error:.2f} (standard error) of {summary['reward_model.pairs']} pairs")
+
+# %% [markdown]
+# A coin gets half of them. The standard error tells how far this can be trusted with so few pairs.
+#
+# ## Giving it away
+#
+# A model is of use to others if it loads without this project, and says what it is. `export` writes plain folders with a card.
+
+# %%
+from utils.model_cards import export
+
+(given,) = export(run, ["reward"], folder / "exports")
+card = (given / "README.md").read_text()
+print(card[card.index("## Use") : card.index("## Licence")])
+
+# %% [markdown]
+# The card holds code that runs, where the data came from, and the run's own figures. Does the plain library say the same as
+# ours? The card's recipe, by hand:
+
+# %%
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from utils.data.encoding import encode_completion, encode_prompt
+from utils.models import load_reward, quiet_transformers
+from utils.rollout import score
+
+# %%
+words = AutoTokenizer.from_pretrained(given)
+with quiet_transformers():  # no progress bar
+    plain = AutoModelForSequenceClassification.from_pretrained(given)
+ids = encode_prompt(words, "Name three birds.", config.data) + encode_completion(words, "Owl, hen, goose.", True, config.data)
+
+# %%
+with torch.no_grad():
+    reward = plain(torch.tensor([ids])).logits.item() - plain.config.reward_shift
+    ours = score(load_reward(run.path("reward") / "model"), [ids]).item()
+assert abs(reward - ours) < 1e-5
+print(f"plain transformers {reward:.4f}, ours {ours:.4f}")
+
+# %% [markdown]
+# Equal to rounding. `reward_shift` is the paper's bias: it makes demonstrations average zero. It changes no comparison, but a
+# reward that is used as a number needs it. A licence is not stated in this export, because the file of pairs has none; then
+# `--push-to-hub` refuses.
+#
+# To talk to what you trained: `python scripts/chat.py runs/gpt2/ppo_ptx/model --reward-model runs/gpt2/reward/model`.
+
+# %% [markdown]
+# ## Exercises
+#
+# Replace the dots, run the cell, read what the check says: it names the likely mistake.
+#
+# ### Exercise 1 (easy, 5 minutes): tokens to add
+#
+# `bos`, `eos` and `pad` are the names of a tokenizer's special tokens, or `None`. How many must be added so that each role has
+# one of its own?
+
+# %% tags=["exercise"]
+from utils.exercises.real import check_missing
+
+
+def missing(bos, eos, pad):
+    return ...
+
+
+print(check_missing(missing))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def missing(bos, eos, pad):
+#     return 3 - len({token for token in (bos, eos, pad) if token is not None})
+# ```
+# A set keeps a shared token once. `utils.models.prepare_tokenizer` does the adding.
+# </details>
+#
+# ### Exercise 2 (easy, 10 minutes): a pair of transcripts
+#
+# Return `(prompt, better answer, worse answer)`; the prompt ends with the last `"\n\nAssistant:"` that both share, the answers
+# have no blanks around them. `commonprefix([a, b])` of `os.path` is the beginning that two texts share.
+
+# %% tags=["exercise"]
+from utils.exercises.real import check_split_pair
+
+
+def split_pair(chosen, rejected):
+    return ...
+
+
+print(check_split_pair(split_pair))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def split_pair(chosen, rejected):
+#     from os.path import commonprefix
+#
+#     mark = "\n\nAssistant:"
+#     end = commonprefix([chosen, rejected]).rfind(mark) + len(mark)
+#     return chosen[:end], chosen[end:].strip(), rejected[end:].strip()
+# ```
+# A real reader also has to refuse pairs that share no such mark: `rfind` then says -1.
+# </details>
+#
+# ### Exercise 3 (middling, 10 minutes): memory
+#
+# PPO keeps, in float32 (4 bytes a number): policy and value model, each with its gradient and Adam's two moments; reference and
+# reward model, which are only read; and the averaged policy. `policy` is the number of weights of policy and reference, `reward`
+# of value and reward model. Return 10^9 bytes, activations left out. Will GPT-2 XL fit on your GPU?
+
+# %% tags=["exercise"]
+from utils.exercises.real import check_gigabytes
+
+
+def gigabytes(policy, reward):
+    return ...
+
+
+print(check_gigabytes(gigabytes))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def gigabytes(policy, reward):
+#     trained = 4 * 4 * (policy + reward)
+#     read = 4 * (policy + reward)
+#     average = 4 * policy
+#     return (trained + read + average) / 1e9
+# ```
+# Four models, but what is trained weighs four times what is read.
+# </details>
+#
+# ### Exercise 4 (middling, 10 minutes): GPU hours
+#
+# Training costs 6 operations for each weight, token and epoch. The GPU has a `peak` in operations a second, of which training
+# gets a `share`. Return hours.
+
+# %% tags=["exercise"]
+from utils.exercises.real import check_hours
+
+
+def hours(weights, tokens, epochs, peak, share):
+    return ...
+
+
+print(check_hours(hours))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def hours(weights, tokens, epochs, peak, share):
+#     operations = 6 * weights * tokens * epochs
+#     return operations / (peak * share) / 3600
+# ```
+# Two for the forward pass and four for the backward pass. The share is the number to doubt.
+# </details>
+#
+# ### Exercise 5 (hard, 15 minutes): a split by author
+#
+# `authors` has the author of each row. Count authors from 1 in the order in which they first appear; every `every`-th author goes
+# to the test set with all rows. Return the numbers of these rows (counted from 0), in order.
+
+# %% tags=["exercise"]
+from utils.exercises.real import check_held_out
+
+
+def held_out(authors, every):
+    return ...
+
+
+print(check_held_out(held_out))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def held_out(authors, every):
+#     number = {author: i for i, author in enumerate(dict.fromkeys(authors), 1)}
+#     return [row for row, author in enumerate(authors) if number[author] % every == 0]
+# ```
+# `dict.fromkeys` keeps the first of equal ones, in order. The package uses a hash of the author instead of a count, so that a
+# split does not change when rows are added.
+# </details>
+#
+# **And one without a check.** Take rankings of your own, or `python scripts/fetch_data.py hh-rlhf/helpful-base` with a network,
+# and run the pipeline section on them. Read twenty of the reward model's mistakes before you start PPO.
+
+# %% [markdown]
+# ## The three predictions
+#
+# <details><summary>1: the bill</summary>
+# Two PPO runs and the reward model take most of the operations at these settings. In PPO it is the training passes; the clock
+# may see it otherwise, because sampling uses a GPU badly.
+# </details>
+# <details><summary>2: special tokens</summary>
+# One token, in the role of separator and end; none for padding.
+# </details>
+# <details><summary>3: a higher reward</summary>
+# Perhaps, by less than the standard error: a few rounds teach nothing. And a higher reward alone shows what this reward model
+# likes, not what people like.
+# </details>
+
+# %% [markdown]
+# ## InstructGPT and this lesson
+#
+# | | InstructGPT | here | why |
+# |---|---|---|---|
+# | base | GPT-3, 1.3B to 175B | GPT-2 of 124M in the profile; our small one in this notebook | one small GPU; no download |
+# | reward model | 6B at every size | as large as the policy | memory of a small GPU |
+# | prompts | customers and labelers | those of the rankings, or of a public dataset | no API of our own |
+# | demonstrations | written by about 40 screened people | best-ranked answers stand in, or a public dataset | rankings alone are what most people have |
+# | rankings | K = 4 to 9, screened labelers | pairs in this file; K answers where a dataset has them | the public form |
+# | pretraining mix | GPT-3's own pretraining data | text that the base writes, or openwebtext | GPT-2's own data is not public |
+# | numbers | fp16 weights and activations (App. C) | float32 | a free GPU has no bf16; fewer surprises |
+# | judges | people, held-out labelers | none in this notebook | nobody to ask; a reward model is no judge of itself |
+#
+# ## What is saved, and what comes next
+#
+# `runs/notebook_08/run` is a run like any other, with its `report.html`; `runs/notebook_08/exports` holds the exported model.
+#
+# - In the code: [what a run costs](../docs/compute.md), [paper to code](../docs/paper-map.md),
+#   [`utils/model_cards.py`](../utils/model_cards.py), [`scripts/pipeline.py`](../scripts/pipeline.py).
+# - Data: [cards](../data/README.md) of everything that the profiles name.
+# - Words: [glossary](../docs/glossary.md).
