@@ -16,13 +16,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlugin
+from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 
 from utils import processes, sharding, tracking
@@ -70,21 +69,15 @@ def make_optimizer(
 
 
 def make_accelerator(device: torch.device) -> Accelerator:
-    """The engine that `accelerate launch` set up in the environment: one process, several, FSDP.
+    """The engine that `accelerate launch` set up in the environment: one process, or several with whole models.
 
-    accelerate leaves FSDP out on CPU; here it works there too, so that it can be tried without a GPU. Raises UserError
-    for an engine that is missing or that this loop does not know.
+    Raises UserError for FSDP and DeepSpeed: sharded training is not run through every stage yet (docs/scaling.md).
     """
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true" and find_spec("deepspeed") is None:
-        raise UserError("The launch settings ask for DeepSpeed, which is not installed: run pip install deepspeed.")
-    accelerator = Accelerator(cpu=device.type == "cpu", step_scheduler_with_optimizer=False)
-    asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
-    if asked and accelerator.distributed_type == DistributedType.MULTI_CPU:
-        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
-        accelerator.state.distributed_type = DistributedType.FSDP
-    if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
-        raise UserError("The launch settings ask for FSDP 1: set fsdp_version: 2 in them, see configs/accelerate/fsdp.yaml.")
-    return accelerator
+    for engine in ("FSDP", "DEEPSPEED"):
+        if os.environ.get(f"ACCELERATE_USE_{engine}", "").lower() == "true":
+            name = {"DEEPSPEED": "DeepSpeed"}.get(engine, engine)
+            raise UserError(f"The launch settings ask for {name}, which is not supported: use configs/accelerate/ddp.yaml.")
+    return Accelerator(cpu=device.type == "cpu", step_scheduler_with_optimizer=False)
 
 
 def save_trained(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: PathLike) -> None:
@@ -114,8 +107,8 @@ class TrainingLoop:
     `checkpoint_every`: steps between checkpoints; one more is written after the last step.
 
     Under `accelerate launch` every process takes its share of a batch, gradients are averaged before each optimizer
-    step, and only the main process writes. Weights are whole in every process, or sharded (FSDP); a checkpoint does not
-    depend on either, nor on the number of processes. Use `loop.accelerator` for the rank.
+    step, and only the main process writes. Weights are whole in every process; a checkpoint does not depend on the
+    number of processes. Use `loop.accelerator` for the rank.
     """
 
     def __init__(
@@ -147,13 +140,8 @@ class TrainingLoop:
         self.step = self.start
 
     def _prepare(self, name: str) -> AcceleratedOptimizer:
-        """Put a model and its optimizer under accelerate: sharded under FSDP, else as they are."""
+        """Put a model and its optimizer under accelerate, every weight whole in every process."""
         model, optimizer = self.models[name], self._optimizers[name]
-        if self.accelerator.distributed_type == DistributedType.FSDP:
-            plugin = self.accelerator.state.fsdp_plugin
-            self.models[name], prepared = self.accelerator.prepare(model, optimizer)
-            setattr(self.models[name], sharding.RESHARD, bool(plugin.reshard_after_forward))
-            return prepared
         # As for evaluation: not in DistributedDataParallel, because forwards here go past the model's own forward, and
         # PPO-ptx adds two gradients that are averaged once (`_average_gradients`).
         self.models[name] = self.accelerator.prepare_model(model, evaluation_mode=True)
