@@ -76,14 +76,15 @@ def test_wrong_device(name: str, sentence: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_bfloat16_only_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda = torch.device("cuda")
-    assert runtime.choose_dtype(cuda) == torch.float32
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    with pytest.raises(UserError, match="no bfloat16 in hardware: use float32"):
-        runtime.choose_dtype(cuda, "bfloat16")
+    assert runtime.choose_dtype(cuda) == runtime.choose_dtype(cpu) == torch.float32
+    with pytest.raises(UserError, match="no bfloat16 in hardware: use compute.precision fp32"):
+        runtime.choose_dtype(cuda, "bf16")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    assert runtime.choose_dtype(cuda, "bfloat16") == torch.bfloat16
-    with pytest.raises(UserError, match="use float32 or bfloat16"):
+    assert runtime.choose_dtype(cuda) == torch.bfloat16 == runtime.choose_dtype(cpu, "bf16")
+    assert runtime.choose_dtype(cuda, "fp32") == torch.float32
+    with pytest.raises(UserError, match="use auto, fp32, bf16"):
         runtime.choose_dtype(cuda, "float16")
 
 

@@ -21,7 +21,7 @@ from utils.errors import UserError
 from utils.io import read_json, read_jsonl, read_tensors
 from utils.losses import lm_loss
 from utils.models import load_policy, set_residual_dropout
-from utils.sft import Row, batch_loss, encode_demonstrations, epoch_batches, make_batch, plan, select_checkpoint
+from utils.sft import Row, batch_loss, batch_losses, encode_demonstrations, epoch_batches, make_batch, plan, select_checkpoint
 
 DATA = DataConfig(max_prompt_tokens=30, max_response_tokens=30)
 CFG = SFTConfig(epochs=3, learning_rate=3e-3, batch_size=4, dropout=0.0, checkpoints=(1, 3))
@@ -168,10 +168,10 @@ def test_a_killed_run_gives_the_same_weights(
         calls += 1
         if calls > after:
             raise Killed
-        return batch_loss(*args, **kwargs)  # type: ignore[arg-type]
+        return batch_losses(*args, **kwargs)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(sft, "batch_loss", dying)
+        patch.setattr(sft, "batch_losses", dying)
         run(tmp_path / "cut", policy_dir, cfg, pretrain_rows=text)
     run(tmp_path / "cut", policy_dir, cfg, pretrain_rows=text)
     for name in ("epoch_01", "epoch_03"):

@@ -17,7 +17,7 @@ import yaml
 
 from utils.errors import UserError
 from utils.io import PathLike, convert, field_types, plain, read_text, write_text
-from utils.runtime import DEVICES, ROOT
+from utils.runtime import DEVICES, PRECISIONS, ROOT
 from utils.tracking import TRACKERS
 
 
@@ -224,6 +224,23 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class ComputeConfig:
+    """How the models compute and how they fit into memory (not in the paper).
+
+    precision: number format of the forward and backward passes: "auto" is bf16 on a GPU that has it in hardware, else fp32.
+    Weights, gradients, optimizer, losses, KL and values are fp32 in any case. micro_batch: most sequences in one forward
+    and backward pass of training; a step adds up as many passes as its batch needs, with the same result up to rounding.
+    0 is the whole batch. sampling_batch: most sequences that PPO samples at once; 0 is 512.
+    gradient_checkpointing: keep only each block's input and compute the rest again in the backward pass.
+    """
+
+    precision: str = "auto"
+    micro_batch: int = 0
+    sampling_batch: int = 0
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True)
 class Config:
     """One run. `model`: directory of the base causal LM. `largest_model`: the largest base, compared when prompted.
 
@@ -240,6 +257,7 @@ class Config:
     web_documents: int = 20_000
     device: str = "auto"
     tracking: str = "none"
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
     data: DataConfig = field(default_factory=DataConfig)
     labelers: LabelerConfig = field(default_factory=LabelerConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
@@ -272,6 +290,7 @@ PUBLIC = "hub:"  # begins the name of a public dataset where a file could stand
 CHOICES = {
     "device": DEVICES,
     "tracking": TRACKERS,
+    "precision": PRECISIONS,
     "backend": ("own", "trl"),
     "element": ("prompt", "pair"),
     "chat_template": ("auto", "always", "never"),

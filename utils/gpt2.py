@@ -21,6 +21,8 @@ def supported(model: nn.Module) -> bool:
     """True if the functions here compute what `model` itself computes; others take the general path."""
     if plain_type(model) not in (GPT2LMHeadModel, GPT2ForSequenceClassification):
         return False
+    if model.training and model.is_gradient_checkpointing:  # which transformers' own blocks do
+        return False
     config = model.config
     return (
         config.activation_function in ("gelu_new", "gelu_pytorch_tanh")

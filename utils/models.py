@@ -444,6 +444,14 @@ def fuse_gelu(model: nn.Module) -> None:
                 setattr(module, name, nn.GELU(approximate="tanh"))
 
 
+def checkpoint_gradients(model: PreTrainedModel) -> None:
+    """Keep only each block's input for the backward pass, which computes the rest again; in training mode alone."""
+    if not model.supports_gradient_checkpointing:
+        raise UserError(f"{type(model).__name__} cannot do it: set compute.gradient_checkpointing to false.")
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+
+
 def disable_dropout(model: nn.Module) -> None:
     """All dropout modules 0: in RL dropout would make the sampled and the scored policy two policies."""
     for module in model.modules():

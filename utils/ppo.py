@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -28,7 +29,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from utils.config import DataConfig, PPOConfig
+from utils.config import ComputeConfig, DataConfig, PPOConfig
 from utils.data.encoding import encode_prompt, pad_left, reward_input, stop_ids
 from utils.errors import UserError
 from utils.io import digest, digest_path
@@ -47,6 +48,7 @@ from utils.losses import (
 )
 from utils.models import (
     check_same_vocabulary,
+    checkpoint_gradients,
     context_length,
     load_policy,
     load_reward,
@@ -65,6 +67,8 @@ from utils.rollout import (
 from utils.runtime import stream_seed, torch_generator
 from utils.sharding import whole
 from utils.training import TrainingLoop, make_optimizer, save_trained
+
+SAMPLING_BATCH = 512  # sequences sampled at once, if the settings do not say
 
 GLOSSARY: dict[str, str] = {
     "step": "number of the round, from 0; what is measured on samples describes the policy before this round's update",
@@ -158,12 +162,12 @@ def build_experience(rollout: Rollout, scores: Tensor, ref_logprobs: Tensor, val
 
 
 @torch.no_grad()
-def read_responses(actors: Actors, rollout: Rollout, cfg: PPOConfig) -> tuple[Tensor, Tensor, Tensor]:
+def read_responses(actors: Actors, rollout: Rollout, cfg: PPOConfig, micro_batch: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """scores (B,), ref_logprobs (B, R) and values (B, R) of sampled responses."""
     scores = reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)
     ref_logprobs, values = [], []
     with whole(actors.value):
-        for rows in torch.arange(len(rollout), device=scores.device).split(cfg.minibatch_size):
+        for rows in torch.arange(len(rollout), device=scores.device).split(micro_batch or cfg.minibatch_size):
             inputs = _inputs(rollout[rows])
             ref_logprobs.append(response_logprobs(actors.reference, *inputs, temperature=cfg.temperature))
             values.append(response_values(actors.value, *inputs))
@@ -177,6 +181,7 @@ def collect_round(
     cfg: PPOConfig,
     max_new_tokens: int,
     accelerator: Accelerator | None = None,
+    compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
 ) -> Experience:
     """Sample one response to each prompt (row i from the stream seeds[i]), read it and build the experience.
 
@@ -187,8 +192,9 @@ def collect_round(
         rollout = sample(
             actors.policy, prompts[rank::world], episode_uniforms(seeds[rank::world], max_new_tokens),
             max_new_tokens=max_new_tokens, temperature=cfg.temperature, stop_ids=actors.stops, pad_id=actors.pad_id,
+            batch_size=compute.sampling_batch or SAMPLING_BATCH,
         )  # fmt: skip
-    readings = read_responses(actors, rollout, cfg)
+    readings = read_responses(actors, rollout, cfg, compute.micro_batch)
     if accelerator is not None and world > 1:
         rollout, readings = _gather(accelerator, rollout, readings, prompts, actors.pad_id)
     return build_experience(rollout, *readings, cfg)
@@ -202,11 +208,12 @@ def run_round(
     max_new_tokens: int,
     seed: int,
     accelerator: Accelerator | None = None,
+    compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
 ) -> Experience:
     """`collect_round` on the round's share of all `prompts` (`round_prompts`), each episode from a stream of its own."""
     chosen = round_prompts(len(prompts), round_, cfg.episodes_per_round, seed)
     seeds = [stream_seed(seed, "ppo", "episode", round_, episode) for episode in range(len(chosen))]
-    return collect_round(actors, [prompts[index] for index in chosen], seeds, cfg, max_new_tokens, accelerator)
+    return collect_round(actors, [prompts[index] for index in chosen], seeds, cfg, max_new_tokens, accelerator, compute)
 
 
 def _gather(
@@ -265,6 +272,19 @@ def ptx_loss(policy: PreTrainedModel, rows: Tensor, pad_id: int) -> Tensor:
     return -masked_mean(sequence_logprobs(policy, rows, mask, mask)[:, 1:], mask[:, 1:])
 
 
+def ptx_tokens(rows: Tensor, pad_id: int) -> int:
+    """Tokens of pretraining rows (N, T) that `ptx_loss` is a mean over."""
+    return int((rows != pad_id)[:, 1:].sum())
+
+
+def micro_batches(batch: Experience, size: int) -> Iterator[tuple[Experience, float]]:
+    """Parts of at most `size` episodes (0: all) and what each one's mean per token counts for in that of all."""
+    tokens = _n_tokens(batch)
+    for rows in torch.arange(len(batch.rollout), device=batch.scores.device).split(size or len(batch.rollout)):
+        part = batch[rows]
+        yield part, _n_tokens(part) / tokens
+
+
 def draw_ptx_rows(ptx_rows: Tensor, episodes: int, cfg: PPOConfig, generator: torch.Generator, processes: int = 1) -> Tensor:
     """`ptx_rows_per_episode` rows for each of `episodes`, drawn with replacement from (N, T); as many each process."""
     count = max(1, round(cfg.ptx_rows_per_episode * episodes))
@@ -274,28 +294,36 @@ def draw_ptx_rows(ptx_rows: Tensor, episodes: int, cfg: PPOConfig, generator: to
 
 def update_policy(
     loop: TrainingLoop, policy: PreTrainedModel, batch: Experience, ptx: Tensor | None, pad_id: int, lr: float,
-    cfg: PPOConfig, share: float = 1.0,
+    cfg: PPOConfig, share: float = 1.0, micro_batch: int = 0,
 ) -> dict[str, float]:  # fmt: skip
     """One policy step: PPO gradient, then the pretraining gradient into the same buffers, then the optimizer.
 
     `share`: what a masked mean over this process's share of the minibatch counts for; 1 with one process.
+    `micro_batch`: most rows in one pass, 0 for all.
     """
-    loss, stats = policy_loss(policy, batch, cfg)
-    metrics = {name: share * float(value) for name, value in stats.items()}
-    metrics["policy_loss"] = loop.backward(share * loss)
+    metrics: defaultdict[str, float] = defaultdict(float)
+    for part, weight in micro_batches(batch, micro_batch):
+        loss, stats = policy_loss(policy, part, cfg)
+        for name, value in stats.items():
+            metrics[name] += share * weight * float(value)
+        metrics["policy_loss"] += loop.backward(share * weight * loss)
     if ptx is not None:
-        loss = ptx_loss(policy, ptx, pad_id)
-        loop.backward(cfg.gamma_ptx * loss)
-        metrics["ptx_loss"] = float(loss.detach())
+        tokens = ptx_tokens(ptx, pad_id)
+        for rows in ptx.split(micro_batch or len(ptx)):
+            loss = ptx_loss(policy, rows, pad_id) * (ptx_tokens(rows, pad_id) / tokens)
+            loop.backward(cfg.gamma_ptx * loss)
+            metrics["ptx_loss"] += float(loss.detach())
     metrics["policy_grad_norm"] = loop.optimizer_step("policy", lr=lr, max_grad_norm=cfg.max_grad_norm)
-    return metrics
+    return dict(metrics)
 
 
 def update_value(
-    loop: TrainingLoop, value: PreTrainedModel, batch: Experience, clip: float, cfg: PPOConfig, share: float = 1.0
-) -> dict[str, float]:
-    """One value step; `share` as in `update_policy`."""
-    loss = loop.backward(share * value_loss(value, batch, clip))
+    loop: TrainingLoop, value: PreTrainedModel, batch: Experience, clip: float, cfg: PPOConfig, share: float = 1.0,
+    micro_batch: int = 0,
+) -> dict[str, float]:  # fmt: skip
+    """One value step; `share` and `micro_batch` as in `update_policy`."""
+    parts = micro_batches(batch, micro_batch)
+    loss = math.fsum(loop.backward(share * weight * value_loss(value, part, clip)) for part, weight in parts)
     norm = loop.optimizer_step("value", lr=cfg.value_learning_rate, max_grad_norm=cfg.max_grad_norm)
     return {"value_loss": loss, "value_grad_norm": norm}
 
@@ -324,6 +352,7 @@ def update_round(
     cfg: PPOConfig,
     seed: int,
     ptx_rows: Tensor | None,
+    micro_batch: int = 0,
 ) -> dict[str, float]:
     """Train on one round's experience; returns the round's update metrics (see GLOSSARY).
 
@@ -347,10 +376,10 @@ def update_round(
             if cfg.gamma_ptx > 0 and ptx_rows is not None:
                 generator = torch_generator(seed, "ppo", "ptx", round_, number)
                 ptx = draw_ptx_rows(ptx_rows, len(rows), cfg, generator, world)[rank::world].to(device)
-            metrics |= update_policy(loop, actors.policy, batch, ptx, actors.pad_id, lr, cfg, share)
+            metrics |= update_policy(loop, actors.policy, batch, ptx, actors.pad_id, lr, cfg, share, micro_batch)
             ema_update(ema, weights, cfg.ema_decay)
         clip = math.inf if value_only else cfg.value_clip
-        metrics |= update_value(loop, actors.value, batch, clip, cfg, share)
+        metrics |= update_value(loop, actors.value, batch, clip, cfg, share, micro_batch)
         steps.append(metrics)
     return _summary(steps, lr, cfg, loop.accelerator)
 
@@ -479,6 +508,7 @@ def train_ppo(
     device: torch.device | str = "cpu",
     label: str = "ppo",
     checkpoint_every: int = 5,
+    compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
 ) -> None:
     """Train the policy of `policy_dir` against the reward model of `reward_dir`; one step of the loop is one round.
 
@@ -489,15 +519,18 @@ def train_ppo(
     and ends in the same weights. Raises UserError for bad models, prompts or settings and for a loss that is no number.
     """
     actors, tokenizer = load_actors(policy_dir, reward_dir, process_device(device))
+    if compute.gradient_checkpointing:
+        checkpoint_gradients(actors.policy)
+        checkpoint_gradients(actors.value)
     _check(prompts, cfg, ptx_rows, context_length(actors.policy))
     encoded = [encode_prompt(tokenizer, prompt, data_cfg) for prompt in prompts]
     fingerprint = _fingerprint(policy_dir, reward_dir, encoded, cfg, data_cfg, ptx_rows)
     loop, ema = start_loop(out_dir, actors, cfg, seed, label, checkpoint_every, fingerprint)
     _check_processes(loop.accelerator.num_processes, cfg)
     for round_ in loop:
-        experience = run_round(actors, encoded, round_, cfg, data_cfg.max_response_tokens, seed, loop.accelerator)
+        experience = run_round(actors, encoded, round_, cfg, data_cfg.max_response_tokens, seed, loop.accelerator, compute)
         metrics = experience_metrics(experience)
-        metrics |= update_round(loop, actors, ema, experience, round_, cfg, seed, ptx_rows)
+        metrics |= update_round(loop, actors, ema, experience, round_, cfg, seed, ptx_rows, compute.micro_batch)
         if evaluate is not None and ((round_ + 1) % cfg.eval_every_rounds == 0 or round_ + 1 == cfg.rounds):
             with averaged_weights(actors.policy, ema) as averaged:
                 metrics["gold"] = float(evaluate(averaged))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,17 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from utils import processes
-from utils.config import DataConfig, RewardConfig
+from utils.config import ComputeConfig, DataConfig, RewardConfig
 from utils.data.encoding import encode_completion, encode_prompt, pad_right
 from utils.data.schemas import Comparison, Demonstration
 from utils.errors import UserError
 from utils.io import digest, digest_path, read_json, write_json
 from utils.losses import kwise_accuracy, kwise_loss, learning_rate
-from utils.models import context_length, load_tokenizer, reward_from_policy
+from utils.models import checkpoint_gradients, context_length, load_tokenizer, reward_from_policy
 from utils.prompt_sharing import can_share, pack, shared_prompt_scores
 from utils.reward_metrics import Accuracy, calibration, calibration_error, clustered_mean, pair_accuracy, rank_values
 from utils.rollout import eval_mode, score
-from utils.runtime import choose_device, stream_seed, torch_generator
+from utils.runtime import choose_device, lowered, stream_seed, torch_generator
 from utils.sharding import whole
 from utils.training import TrainingLoop, make_optimizer, save_trained
 
@@ -146,8 +146,9 @@ def plain_scores(model: nn.Module, groups: Sequence[Group], pad_id: int, device:
     ids, mask = pad_right([[*group.prompt, *response] for group in groups for response in group.responses], pad_id)
     mask = mask.long().to(device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    output = model(input_ids=ids.to(device), attention_mask=mask, position_ids=positions, use_cache=False)
-    return output.logits.squeeze(-1)
+    with lowered(device):
+        output = model(input_ids=ids.to(device), attention_mask=mask, position_ids=positions, use_cache=False)
+    return output.logits.squeeze(-1).float()
 
 
 def score_groups(model: nn.Module, groups: Sequence[Group], pad_id: int, device: torch.device) -> Tensor:
@@ -155,7 +156,8 @@ def score_groups(model: nn.Module, groups: Sequence[Group], pad_id: int, device:
     if not can_share(model):
         return plain_scores(model, groups, pad_id, device)
     packed = pack([group.prompt for group in groups], [group.responses for group in groups], device)
-    return shared_prompt_scores(model, packed)
+    with lowered(device):
+        return shared_prompt_scores(model, packed).float()
 
 
 Scorer = Callable[[nn.Module, Sequence[Group], int, torch.device], Tensor]
@@ -214,6 +216,28 @@ def batch_elements(groups: Sequence[Group], cfg: RewardConfig) -> tuple[list[Gro
     return pairs, max(1, round(cfg.prompts_per_step * len(pairs) / len(groups)))
 
 
+def micro_batches(
+    share: Sequence[Group], size: int, batch: Sequence[Group], world: int = 1
+) -> Iterator[tuple[Sequence[Group], float]]:
+    """Parts of a process's share of a batch, and what the mean over each counts for in the mean over the share.
+
+    As many groups in each as surely have no more than `size` distinct responses, at least one; 0: the whole share. Every
+    process has as many parts; one that runs out of groups runs along with weight 0.
+    """
+    if not size:
+        yield share, 1.0
+        return
+    per_pass = max(1, size // max(len(group.responses) for group in batch))
+    for start in range(0, -(-len(batch) // world), per_pass):
+        part = share[start : start + per_pass]
+        yield (part, len(part) / len(share)) if part else (share[:1], 0.0)
+
+
+def n_pairs(groups: Sequence[Group]) -> int:
+    """Pairs of completions that are not tied."""
+    return sum(a != b for group in groups for a, b in itertools.combinations(group.ranks, 2))
+
+
 def leave_out(comparisons: Sequence[Comparison], policies: Sequence[str]) -> list[Comparison]:
     """The rankings without the completions that these policies wrote; rankings of fewer than two are dropped."""
     rows = []
@@ -246,6 +270,7 @@ def train_reward(
     demonstrations: Sequence[Demonstration],
     *,
     device: str = "auto",
+    compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
 ) -> None:
     """Train a reward model from the policy in `init_dir`; write it to `out_dir/model`, with metrics and data.json.
 
@@ -258,7 +283,7 @@ def train_reward(
     if processes.is_main():
         write_json(Path(out_dir) / "data.json", encoded.counts)
     fingerprint = digest([digest_path(init_dir), cfg, data_cfg, encoded.groups])
-    loop = fit(out_dir, model, encoded.groups, cfg, seed, tokenizer.pad_token_id, fingerprint)
+    loop = fit(out_dir, model, encoded.groups, cfg, seed, tokenizer.pad_token_id, fingerprint, compute=compute)
     set_reward_shift(model, tokenizer, demonstrations, data_cfg)
     save_trained(model, tokenizer, Path(out_dir) / "model")
     loop.finish()
@@ -274,6 +299,7 @@ def fit(
     fingerprint: str,
     valid: Sequence[Group] = (),
     valid_per_epoch: int = 4,
+    compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
 ) -> TrainingLoop:
     """Train `model` in place: AdamW, cosine to `final_lr_fraction` without warmup, `prompts_per_step` prompts a step.
 
@@ -304,18 +330,23 @@ def fit(
     device, rank, world = loop.accelerator.device, loop.accelerator.process_index, loop.accelerator.num_processes
     every = max(1, per_epoch // valid_per_epoch)
     model.train()
+    if compute.gradient_checkpointing:
+        checkpoint_gradients(model)
     for step in loop:
         epoch, index = divmod(step, per_epoch)
         order = torch.randperm(len(elements), generator=torch_generator(seed, "reward", "epoch", epoch)).tolist()
         batch = [elements[i] for i in order[index * per_step : (index + 1) * per_step]]
         share, weight = shard(batch, rank, world)
-        done = kwise_step(loop.models["reward"], share, pad_id, device)
-        loss = loop.backward(done.loss * weight)
+        loss, right, pairs = 0.0, 0.0, 0
+        for part, fraction in micro_batches(share, compute.micro_batch, batch, world):
+            done = kwise_step(loop.models["reward"], part, pad_id, device)
+            loss += loop.backward(done.loss * (weight * fraction))
+            right, pairs = right + float(done.accuracy) * n_pairs(part), pairs + n_pairs(part)
         rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
         norm = loop.optimizer_step("reward", lr=rate, max_grad_norm=cfg.max_grad_norm)
         now = valid and ((index + 1) % every == 0 or index + 1 == per_epoch)
         held_out = {"passes": (step + 1) / per_epoch, **_held_out(model, valid, pad_id)} if now else {}
-        loop.log(step, loss=loss, accuracy=done.accuracy, lr=rate, grad_norm=norm, **held_out)
+        loop.log(step, loss=loss, accuracy=right / pairs, lr=rate, grad_norm=norm, **held_out)
     model.eval()
     return loop
 
@@ -520,6 +551,7 @@ def cross_validate(
     seed: int,
     *,
     device: str = "auto",
+    compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
 ) -> dict[str, Any]:
     """Cross-validation over groups of labelers (4.1; paper: 72.4 +- 0.4 % inside, 69.6 +- 0.9 % outside).
 
@@ -533,7 +565,7 @@ def cross_validate(
     folds = []
     for held_out in range(cfg.cv_groups):
         fold = split_fold(comparisons, groups, held_out, cfg.cv_prompts, seed)
-        folds.append(_run_fold(Path(out_dir) / f"fold_{held_out}", fold, init_dir, cfg, data_cfg, seed, device, key))
+        folds.append(_run_fold(Path(out_dir) / f"fold_{held_out}", fold, init_dir, cfg, data_cfg, seed, device, key, compute))
     result: dict[str, Any] = {"groups": cfg.cv_groups, "train_rows": folds[0]["train_rows"], "folds": folds}
     for name in ("inside", "outside"):
         result[name], result[f"{name}_se"] = _mean_se([fold[name] for fold in folds])
@@ -558,6 +590,7 @@ def _run_fold(
     seed: int,
     device: str,
     key: str,
+    compute: ComputeConfig,
 ) -> dict[str, Any]:
     """Train and test one fold; its model is not kept, its result is `out_dir`.json."""
     done = out_dir.with_suffix(".json")
@@ -567,7 +600,7 @@ def _run_fold(
     tokenizer = load_tokenizer(init_dir)
     model = reward_from_policy(init_dir, choose_device(device), seed)
     encoded = encode_comparisons(tokenizer, fold.train, data_cfg, context_length(model))
-    loop = fit(out_dir, model, encoded.groups, cfg, seed, tokenizer.pad_token_id, f"{key} {out_dir.name}")
+    loop = fit(out_dir, model, encoded.groups, cfg, seed, tokenizer.pad_token_id, f"{key} {out_dir.name}", compute=compute)
     result: dict[str, Any] = {"key": key, "train_rows": len(fold.train)}
     for name, part in (("inside", fold.inside), ("outside", fold.outside)):
         scores = score_comparisons(model, tokenizer, part, data_cfg)

@@ -20,6 +20,7 @@ from utils.data.encoding import pad_left, pad_right
 from utils.errors import UserError
 from utils.losses import token_logprobs
 from utils.models import context_length
+from utils.runtime import is_lowered, lowered
 
 COMPACT_BELOW = 0.75  # go on with the unfinished rows alone once they are at most this share of the batch
 SCORE_TOKENS = 8192  # padded tokens in one forward pass of `score`
@@ -109,10 +110,11 @@ class CachedDecoder:
         self.mask = self.mask[rows]
 
     def _forward(self, ids: Tensor, positions: Tensor) -> Tensor:
-        output = self.model(
-            input_ids=ids, attention_mask=self.mask.long(), position_ids=positions,
-            past_key_values=self.cache, use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
+        with lowered(ids.device):
+            output = self.model(
+                input_ids=ids, attention_mask=self.mask.long(), position_ids=positions,
+                past_key_values=self.cache, use_cache=True, logits_to_keep=1,
+            )  # fmt: skip
         return output.logits[:, -1].float()
 
 
@@ -126,8 +128,9 @@ def _sample_batch(
 ) -> None:
     """Fill the response fields of a rollout that holds the prompts."""
     n_new = rollout.response_ids.shape[1]
-    make = gpt2.Decoder if gpt2.supported(model) else CachedDecoder
-    rows = torch.arange(len(rollout), device=rollout.prompt_ids.device)
+    device = rollout.prompt_ids.device
+    make = gpt2.Decoder if gpt2.supported(model) and not is_lowered(device) else CachedDecoder
+    rows = torch.arange(len(rollout), device=device)
     alive = torch.ones_like(rows, dtype=torch.bool)
     decoder, logits = _prefilled(make, model, rollout, n_new)
     for t in range(n_new):
@@ -272,23 +275,25 @@ def selected_logits(model: PreTrainedModel, ids: Tensor, mask: Tensor, keep: Ten
     Only these positions go through the unembedding: all logits of a batch would be larger than the model.
     """
     if gpt2.supported(model):
-        return model.lm_head(gpt2.hidden_states(model.transformer, ids, mask, keep))
+        with lowered(ids.device):
+            return model.lm_head(gpt2.hidden_states(model.transformer, ids, mask, keep)).float()
     head = unwrapped(model).get_output_embeddings()  # type: ignore[operator]
-    with _before(head, lambda hidden: hidden[keep].unsqueeze(0)):
+    with _before(head, lambda hidden: hidden[keep].unsqueeze(0)), lowered(ids.device):
         return _forward(model, ids, mask).squeeze(0).float()
 
 
 def selected_scores(model: PreTrainedModel, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
     """Scalar head minus `config.reward_shift` (N,) at the N positions of `keep`, float32; as in `selected_logits`."""
     plain = unwrapped(model)
-    if gpt2.supported(model):
-        hidden = gpt2.hidden_states(model.transformer, ids, mask, keep)
-    else:
-        seen: list[Tensor] = []
-        with _before(plain.score, lambda x: seen.append(x)):  # type: ignore[arg-type]
-            _forward(model, ids, mask)
-        hidden = seen[0][keep].float()
-    return plain.score(hidden).squeeze(-1) - float(getattr(plain.config, "reward_shift", 0.0))  # type: ignore[operator]
+    with lowered(ids.device):
+        if gpt2.supported(model):
+            hidden = gpt2.hidden_states(model.transformer, ids, mask, keep)
+        else:
+            seen: list[Tensor] = []
+            with _before(plain.score, lambda x: seen.append(x)):  # type: ignore[arg-type]
+                _forward(model, ids, mask)
+            hidden = seen[0][keep]
+    return plain.score(hidden.float()).squeeze(-1) - float(getattr(plain.config, "reward_shift", 0.0))  # type: ignore[operator]
 
 
 def sequence_logprobs(model: PreTrainedModel, ids: Tensor, mask: Tensor, targets: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import random
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -28,6 +29,7 @@ Item = TypeVar("Item")
 
 ROOT = Path(__file__).resolve().parent.parent
 DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16")
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "safetensors", "tokenizers", "numpy", "trl")
 PLAIN_PROGRESS_SECONDS = 15.0
 
@@ -91,7 +93,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def device_reason(name: str = "auto") -> str:
-    """One line on the device that `choose_device(name)` takes, its number format, and why."""
+    """One line on the device that `choose_device(name)` takes, the number format of its weights, and why."""
     device, why = _choose(name)
     return f"device {device} ({why}), float32"
 
@@ -117,21 +119,48 @@ def _choose(name: str) -> tuple[torch.device, str]:
     return torch.device("cpu"), "no GPU found"
 
 
-def choose_dtype(device: torch.device, wanted: str = "float32") -> torch.dtype:
-    """Number format for weights and activations: float32 unless `wanted` is bfloat16 and `device` has it in hardware.
+def choose_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
+    """Number format of forward and backward passes; weights stay float32. "auto": bf16 on a GPU with it in hardware.
 
     PyTorch says that a T4 supports bfloat16, but that is emulation; the real thing starts at compute capability 8.0.
-    Raises UserError for another name, or if the device would only emulate it.
+    Raises UserError for another name, or if a GPU would only emulate it.
     """
     import torch
 
-    if wanted == "float32":
-        return torch.float32
-    if wanted != "bfloat16":
-        raise UserError(f'Unknown number format "{wanted}": use float32 or bfloat16.')
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
-        raise UserError(f"The device {device} has no bfloat16 in hardware: use float32.")
-    return torch.bfloat16
+    if precision not in PRECISIONS:
+        raise UserError(f'Unknown number format "{precision}": use {", ".join(PRECISIONS)}.')
+    has = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    if precision == "bf16" and not has and device.type != "cpu":
+        raise UserError(f"The device {device} has no bfloat16 in hardware: use compute.precision fp32.")
+    return torch.bfloat16 if precision == "bf16" or (precision == "auto" and has) else torch.float32
+
+
+_precision = "fp32"
+
+
+@contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Inside the block models compute in this number format (`PRECISIONS`); outside any they compute in fp32."""
+    global _precision
+    before, _precision = _precision, name
+    try:
+        yield
+    finally:
+        _precision = before
+
+
+def is_lowered(device: torch.device) -> bool:
+    """True if passes on this device now run in less than float32."""
+    import torch
+
+    return choose_dtype(device, _precision) is not torch.float32
+
+
+def lowered(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast to the number format of `precision` around one forward pass, nothing in fp32."""
+    import torch
+
+    return torch.autocast(device.type, torch.bfloat16) if is_lowered(device) else nullcontext()
 
 
 def set_threads(count: int | None = None) -> int:

@@ -11,9 +11,10 @@ more of them than an answer, weighs by its tokens: the share of *rows* is what `
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,14 +24,14 @@ import torch
 from torch import Tensor
 
 from utils import processes
-from utils.config import DataConfig, SFTConfig
+from utils.config import ComputeConfig, DataConfig, SFTConfig
 from utils.data.encoding import encode_completion, encode_prompt, pad_right
 from utils.data.schemas import Demonstration
 from utils.dropout import Rows, by_row
 from utils.errors import UserError
 from utils.io import digest, digest_path, write_json
 from utils.losses import learning_rate, token_logprobs
-from utils.models import context_length, load_policy, load_tokenizer, set_residual_dropout
+from utils.models import checkpoint_gradients, context_length, load_policy, load_tokenizer, set_residual_dropout
 from utils.rollout import eval_mode, selected_logits
 from utils.runtime import choose_device, stream_seed, torch_generator
 from utils.sharding import whole
@@ -213,6 +214,7 @@ class SFTRun:
     seed: int
     pretrain: Tensor | None = None
     label: str = "sft"
+    compute: ComputeConfig = ComputeConfig()
 
     @cached_property
     def pretrain_split(self) -> tuple[list[Row], list[Row]]:
@@ -245,6 +247,7 @@ def train_sft(
     *,
     label: str = "sft",
     device: str = "auto",
+    compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
 ) -> None:
     """Fine-tune `model_dir` on demonstrations; write checkpoints `epoch_NN`, metrics.jsonl and data.json to `out_dir`.
 
@@ -257,6 +260,8 @@ def train_sft(
         raise UserError(f'sft.backend is "{cfg.backend}": use "own" or "trl".')
     tokenizer = load_tokenizer(model_dir)
     model = load_policy(model_dir, choose_device(device))
+    if compute.gradient_checkpointing:
+        checkpoint_gradients(model)
     context = context_length(model)
     encoded = [encode_demonstrations(tokenizer, rows, data_cfg, context) for rows in (train, valid)]
     if not encoded[0].rows:
@@ -273,7 +278,7 @@ def train_sft(
     counts |= {"valid": len(encoded[1].rows), "valid_too_long": encoded[1].too_long}
     if processes.is_main():
         write_json(Path(out_dir) / "data.json", counts)
-    run = SFTRun(Path(out_dir), model, tokenizer, encoded[0].rows, encoded[1].rows, cfg, seed, pretrain_rows, label)
+    run = SFTRun(Path(out_dir), model, tokenizer, encoded[0].rows, encoded[1].rows, cfg, seed, pretrain_rows, label, compute)
     if cfg.backend == "trl":
         from utils.sft_trl import train_with_trl  # it needs the optional package trl
 
@@ -322,16 +327,32 @@ def batch_loss(
     sum by the tokens of the whole batch. All parts have at least one row. rows: the model's dropout, if it has any;
     seeds: of each row of each part.
     """
+    return next(batch_losses(model, parts, pad_id, rank, world, rows, seeds))
+
+
+def batch_losses(
+    model: Any, parts: Sequence[Sequence[Row]], pad_id: int, rank: int, world: int, rows: Rows | None = None,
+    seeds: Sequence[Sequence[int]] = (), micro_batch: int = 0,
+) -> Iterator[Tensor]:  # fmt: skip
+    """Losses that add up to `batch_loss`, each over at most `micro_batch` rows of one part; 0: one loss over all.
+
+    Each is computed when it is asked for, so that only one at a time takes memory. Every process has as many.
+    """
     device = next(model.parameters()).device
     tokens = sum(len(row.ids) - row.loss_from for part in parts for row in part)
     losses = []
     for part, streams in zip(parts, seeds or [()] * len(parts), strict=True):
-        own, weight = slice(rank, None, world), world / tokens
-        if rank >= len(part):  # more processes than rows: run along with weight 0, so that none waits for this one
-            own, weight = slice(1), 0.0
-        ids, mask, labels = (x.to(device) for x in make_batch(part[own], pad_id))
-        losses.append(weight * token_loss(model, ids, mask, labels, rows, streams[own]).total)
-    return torch.stack(losses).sum()
+        size = micro_batch or len(part)
+        for start in range(0, -(-len(part) // world), size):
+            own, weight = slice(rank + start * world, (start + size) * world, world), world / tokens
+            if own.start >= len(part):  # no row for this process: run along with weight 0, so that none waits for it
+                own, weight = slice(1), 0.0
+            ids, mask, labels = (x.to(device) for x in make_batch(part[own], pad_id))
+            losses.append(weight * token_loss(model, ids, mask, labels, rows, streams[own]).total)
+            if micro_batch:
+                yield losses.pop()
+    if losses:
+        yield torch.stack(losses).sum()
 
 
 def train_own(run: SFTRun, fingerprint: str) -> None:
@@ -356,11 +377,14 @@ def train_own(run: SFTRun, fingerprint: str) -> None:
     rank, world = loop.accelerator.process_index, loop.accelerator.num_processes
     set_residual_dropout(run.model, cfg.dropout)
     rows = by_row(run.model) if cfg.dropout > 0 else None
+    # Checkpointed blocks run again in the backward pass, with the dropout of the rows that were read last.
+    size = run.compute.micro_batch or (cfg.batch_size if run.compute.gradient_checkpointing else 0)
     model.train()
     for step in loop:
         parts = batches(step)
         seeds = [[stream_seed(run.seed, run.label, "dropout", step, i, j) for j in range(len(p))] for i, p in enumerate(parts)]
-        loss = loop.backward(batch_loss(model, parts, pad_id, rank, world, rows, seeds))
+        losses = batch_losses(model, parts, pad_id, rank, world, rows, seeds, size)
+        loss = math.fsum(loop.backward(loss) for loss in losses)
         rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
         norm = loop.optimizer_step("policy", lr=rate, max_grad_norm=cfg.max_grad_norm)
         epoch, left = divmod(step + 1, schedule.steps_per_epoch)

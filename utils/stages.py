@@ -28,11 +28,12 @@ from utils.config import Config, load_config, save_config
 from utils.data.hub import is_hub, parse_source
 from utils.errors import UserError
 from utils.io import PathLike, digest, digest_path, disk_errors, read_json, write_json
-from utils.runtime import choose_device, locate
+from utils.runtime import choose_device, choose_dtype, locate, precision
 from utils.tracking import tracked
 
 STAGE_FILE = "stage.json"
 CONFIG_FILE = "config.yaml"
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # in what CUDA, MPS and CPU raise
 LOCK_FILE = ".lock"
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
@@ -91,7 +92,7 @@ class Run:
         unknown = [name for name in only or () if name not in fingerprints]
         if unknown:
             raise UserError(f'There is no stage "{unknown[0]}": use one of {", ".join(fingerprints)}.')
-        with tracked(self.config.tracking, self.out_dir), ExitStack() as held:
+        with precision(self.config.compute.precision), tracked(self.config.tracking, self.out_dir), ExitStack() as held:
             processes.decide(lambda: held.enter_context(_lock(self.out_dir)))
             for stage in stages:
                 if only is None or stage.name in only:
@@ -100,13 +101,16 @@ class Run:
     def fingerprints(self, stages: Sequence[Stage]) -> dict[str, str]:
         """Fingerprint of each stage. Raises UserError for a needed stage that does not come before."""
         found: dict[str, str] = {}
+        dtype = choose_dtype(choose_device(self.config.device), self.config.compute.precision)
+        numbers = [] if str(dtype) == "torch.float32" else [str(dtype)]  # a run in float32 does not depend on the device
         for stage in stages:
             missing = [name for name in stage.needs if name not in found]
             if missing:
                 raise UserError(f'The stage "{stage.name}" needs "{missing[0]}", which does not come before it.')
             inputs = {str(path): self._digest_input(path) for path in stage.reads(self.config) if path is not None}
             needs = {name: found[name] for name in stage.needs}
-            found[stage.name] = digest([stage.name, stage.settings(self.config), self.config.seed, needs, inputs])
+            parts = [stage.name, stage.settings(self.config), self.config.seed, needs, inputs]
+            found[stage.name] = digest(parts + numbers if stage.shared else parts)
         return found
 
     def _digest_input(self, path: PathLike) -> str:
@@ -145,10 +149,11 @@ class Run:
         clock = _Clock(folder / STAGE_FILE, fingerprints[stage.name], before)
         with clock if processes.is_main() else nullcontext():
             processes.decide(lambda: save_config(self.config, folder / CONFIG_FILE))
-            if stage.shared:
-                stage.run(self, folder)
-            else:
-                processes.decide(lambda: stage.run(self, folder))
+            with _memory_errors(stage.name):
+                if stage.shared:
+                    stage.run(self, folder)
+                else:
+                    processes.decide(lambda: stage.run(self, folder))
             processes.wait()
         processes.decide(lambda: clock.write(finished=True))
         _say(f"{stage.name}: finished in {clock.seconds():.1f} s")
@@ -194,6 +199,21 @@ def settings_of(directory: PathLike) -> Config:
         if (folder / CONFIG_FILE).is_file():
             return load_config(folder / CONFIG_FILE)
     raise UserError(f"{directory}: no {CONFIG_FILE} in it or above it tells how prompts are written; name a --profile.")
+
+
+@contextmanager
+def _memory_errors(stage: str) -> Iterator[None]:
+    """Raise the UserError that names what to lower if the stage runs out of memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in OUT_OF_MEMORY):
+            raise
+        raise UserError(
+            f'The stage "{stage}" ran out of memory: lower compute.micro_batch, compute.sampling_batch or '
+            "evaluation.batch_size, set compute.gradient_checkpointing to true, or lower data.max_response_tokens, and run "
+            "the same command again; finished stages are kept."
+        ) from None
 
 
 def _say(line: str) -> None:

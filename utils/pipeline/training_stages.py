@@ -75,7 +75,7 @@ def sft_stage(run: Run, folder: Path) -> None:
     """Supervised fine-tuning for up to 16 epochs; checkpoints stay for the choice by reward-model score."""
     cfg = run.config
     train, valid = load_demonstration_set(run, "train"), load_demonstration_set(run, "valid")
-    train_sft(folder, base_dir(run), train, valid, cfg.sft, cfg.data, cfg.seed, device=cfg.device)
+    train_sft(folder, base_dir(run), train, valid, cfg.sft, cfg.data, cfg.seed, device=cfg.device, compute=cfg.compute)
 
 
 def init_stage(run: Run, folder: Path) -> None:
@@ -84,7 +84,8 @@ def init_stage(run: Run, folder: Path) -> None:
     train, valid = load_demonstration_set(run, "train"), load_demonstration_set(run, "valid")
     rows = pretraining_rows(run, cfg.ppo_ptx.ptx_length, folder) if cfg.init.pretrain_fraction > 0 else None
     train_sft(
-        folder, base_dir(run), train, valid, cfg.init, cfg.data, cfg.seed, rows, label="init", device=cfg.device
+        folder, base_dir(run), train, valid, cfg.init, cfg.data, cfg.seed, rows, label="init", device=cfg.device,
+        compute=cfg.compute,
     )  # fmt: skip
 
 
@@ -97,7 +98,8 @@ def reward_stage(run: Run, folder: Path) -> None:
     comparisons, demonstrations = load_comparison_set(run, "train"), load_demonstration_set(run, "train")
     start = reward_init_dir(run, folder)
     train_reward(
-        folder, start, comparisons, cfg.reward, cfg.data, cfg.seed, demonstrations, device=cfg.device
+        folder, start, comparisons, cfg.reward, cfg.data, cfg.seed, demonstrations, device=cfg.device,
+        compute=cfg.compute,
     )  # fmt: skip
     model, tokenizer = load_reward(folder / "model", choose_device(cfg.device)), load_tokenizer(folder / "model")
     result = judge_reward(run, model, tokenizer)
@@ -108,7 +110,8 @@ def reward_stage(run: Run, folder: Path) -> None:
         result[name] = _mean(score_demonstrations(model, tokenizer, rows, cfg.data))
     if cfg.reward.cv_groups > 1 and len({c.labeler_id for c in comparisons}) >= cfg.reward.cv_groups:
         result["cross_validation"] = cross_validate(
-            folder / "cross_validation", start, comparisons, cfg.reward, cfg.data, cfg.seed, device=cfg.device
+            folder / "cross_validation", start, comparisons, cfg.reward, cfg.data, cfg.seed, device=cfg.device,
+            compute=cfg.compute,
         )  # fmt: skip
     if processes.is_main():
         write_json(folder / "calibration.json", calibration)
@@ -267,6 +270,7 @@ def train_policy(run: Run, folder: Path, cfg: PPOConfig, label: str = "ppo") -> 
     train_ppo(
         folder, init_dir(run), run.path("reward") / "model", prompts, cfg, data, run.config.seed, rows,
         gold_probe(run, cfg), label=label, device=choose_device(run.config.device),
+        compute=run.config.compute,
     )  # fmt: skip
     return read_jsonl(folder / METRICS)
 

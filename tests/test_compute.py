@@ -1,0 +1,220 @@
+"""How models compute: parts of a batch, checkpointed gradients, lower precision. None may change what is learnt."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from families import make_family
+from test_ppo import CFG as PPO
+from test_ppo import DATA as PPO_DATA
+from test_ppo import TEXTS
+from test_reward import comparisons
+from test_sft import CFG as SFT
+from test_sft import DATA, DEMOS
+from torch import Tensor
+
+from utils import ppo, reward, runtime, sft
+from utils.config import ComputeConfig, Config, RewardConfig, load_config
+from utils.errors import UserError
+from utils.io import read_jsonl, read_tensors
+from utils.models import checkpoint_gradients, load_policy, load_tokenizer, reward_from_policy
+from utils.pipeline.base import prepared
+from utils.rollout import Rollout, episode_uniforms, response_logprobs, response_values, sample
+from utils.stages import Run, Stage
+
+REWARD = RewardConfig(epochs=2, learning_rate=1e-3, prompts_per_step=3)
+PARTS = ComputeConfig(micro_batch=3)
+KEPT = ComputeConfig(gradient_checkpointing=True)
+
+
+@pytest.fixture(scope="session", params=["gpt2", "llama_base"])
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small models of two architectures, one with a written-out forward pass here and one without."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return prepared(make_family(request.param, folder / "published"), folder / "ready")
+
+
+@pytest.fixture(scope="session")
+def judge(base: Path) -> Path:
+    """A reward model on `base`."""
+    reward.train_reward(base.parent / "reward", base, comparisons(), REWARD, DATA, 1, [])
+    return base.parent / "reward" / "model"
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    return read_tensors(path / "model.safetensors")[0]
+
+
+def assert_same(a: Path, b: Path, atol: float = 2e-5) -> None:
+    left, right = weights(a), weights(b)
+    assert left.keys() == right.keys()
+    for name, tensor in left.items():
+        torch.testing.assert_close(tensor, right[name], atol=atol, rtol=1e-4, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def losses(folder: Path, name: str = "loss") -> list[float]:
+    return [row[name] for row in read_jsonl(folder / "metrics.jsonl") if name in row]
+
+
+@pytest.mark.parametrize("compute", [PARTS, KEPT], ids=["parts", "checkpointed"])
+def test_sft_learns_the_same(base: Path, tmp_path: Path, compute: ComputeConfig) -> None:
+    """Also with pretraining rows, whose parts must weigh by their tokens. The norm is compared: Adam hides a wrong scale."""
+    cfg = replace(SFT, epochs=1, dropout=0.2, pretrain_fraction=0.25, learning_rate=1e-4)
+    rows = torch.randint(5, 300, (12, 20), generator=torch.Generator().manual_seed(0))
+    for name, how in (("whole", ComputeConfig()), ("other", compute)):
+        sft.train_sft(tmp_path / name, base, DEMOS, DEMOS[:3], cfg, DATA, 5, rows, compute=how)
+    for name in ("loss", "grad_norm"):
+        assert losses(tmp_path / "other", name) == pytest.approx(losses(tmp_path / "whole", name), rel=1e-4)
+    assert_same(tmp_path / "whole" / "epoch_01", tmp_path / "other" / "epoch_01")
+
+
+@pytest.mark.parametrize("compute", [PARTS, KEPT], ids=["parts", "checkpointed"])
+def test_the_reward_model_learns_the_same(base: Path, tmp_path: Path, compute: ComputeConfig) -> None:
+    cfg = replace(REWARD, learning_rate=1e-4)
+    for name, how in (("whole", ComputeConfig()), ("other", compute)):
+        reward.train_reward(tmp_path / name, base, comparisons(), cfg, DATA, 5, DEMOS, compute=how)
+    for name in ("loss", "accuracy", "grad_norm"):
+        assert losses(tmp_path / "other", name) == pytest.approx(losses(tmp_path / "whole", name), rel=1e-4)
+    assert_same(tmp_path / "whole" / "model", tmp_path / "other" / "model")
+
+
+@pytest.mark.parametrize("compute", [replace(PARTS, sampling_batch=5), KEPT], ids=["parts", "checkpointed"])
+def test_ppo_ptx_learns_the_same(base: Path, judge: Path, tmp_path: Path, compute: ComputeConfig) -> None:
+    cfg = replace(PPO, rounds=2, learning_rate=1e-4, value_learning_rate=1e-4, gamma_ptx=1.0, ptx_rows_per_episode=1.0)
+    rows = torch.randint(5, 300, (12, 20), generator=torch.Generator().manual_seed(0))
+    for name, how in (("whole", ComputeConfig()), ("other", compute)):
+        ppo.train_ppo(tmp_path / name, base, judge, TEXTS, cfg, PPO_DATA, 5, rows, compute=how)
+    for name in ("reward", "policy_loss", "ptx_loss", "value_loss", "policy_grad_norm", "value_grad_norm", "first_ratio"):
+        expected = pytest.approx(losses(tmp_path / "whole", name), rel=2e-3, abs=1e-6)
+        assert losses(tmp_path / "other", name) == expected, name
+    assert_same(tmp_path / "whole" / "model", tmp_path / "other" / "model")
+
+
+def test_parts_of_rankings_hold_no_more_rows_than_asked(base: Path) -> None:
+    groups = reward.encode_comparisons(load_tokenizer(base), comparisons(), DATA).groups
+    for size in (1, 4, 9):
+        parts = list(reward.micro_batches(groups, size, groups))
+        assert [group for part, _ in parts for group in part] == groups and sum(f for _, f in parts) == pytest.approx(1)
+        assert all(len(part) == 1 or reward.forward_rows(part) <= size for part, _ in parts)
+        shares = [reward.shard(groups, rank, 2) for rank in range(2)]
+        counts = {len(list(reward.micro_batches(share, size, groups, 2))) for share, _ in shares}
+        assert len(counts) == 1, "a process would wait for the other"
+    assert list(reward.micro_batches(groups, 0, groups)) == [(groups, 1.0)]
+
+
+def test_processes_run_as_many_parts_that_average_to_the_loss(base: Path) -> None:
+    tokenizer, model = load_tokenizer(base), load_policy(base)
+    parts = [sft.encode_demonstrations(tokenizer, DEMOS, DATA, 64).rows, [sft.Row(list(range(10, 50)), 1)]]
+    whole = float(sft.batch_loss(model, parts, 2, 0, 1).detach())
+    for world in (1, 2, 4, 9):
+        for size in (1, 2, 4):
+            found = [list(sft.batch_losses(model, parts, 2, rank, world, micro_batch=size)) for rank in range(world)]
+            assert len({len(losses) for losses in found}) == 1
+            total = sum(float(loss.detach()) for losses in found for loss in losses)
+            assert total / world == pytest.approx(whole, rel=1e-5)
+
+
+def saved_bytes(model: torch.nn.Module, ids: Tensor) -> int:
+    """What one forward pass keeps for the backward pass, weights left out."""
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    seen: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        response_logprobs(model, ids[:, :1], mask[:, :1], ids[:, 1:], mask[:, 1:])  # type: ignore[arg-type]
+    return sum(seen.values())
+
+
+def test_checkpointing_keeps_less(base: Path) -> None:
+    model, ids = load_policy(base), torch.randint(5, 300, (4, 60))
+    whole = saved_bytes(model, ids)
+    checkpoint_gradients(model)
+    assert model.training and saved_bytes(model, ids) < 0.8 * whole
+
+
+# --- precision -----------------------------------------------------------------------------------------------------
+
+
+def test_bf16_computes_lower_and_answers_in_float32(base: Path) -> None:
+    """Sampled and recomputed log-probs stay close; heads, log-probs and weights are float32; outside nothing changes."""
+    model, value = load_policy(base), reward_from_policy(base)
+    prompts = [[5, 6, 7], [8, 9], [10, 11, 12, 13]] * 4
+    uniforms = episode_uniforms(range(len(prompts)), 12)
+
+    def draw() -> Rollout:
+        return sample(model, prompts, uniforms, max_new_tokens=12, stop_ids=[1], pad_id=2)
+
+    def read(r: Rollout) -> tuple[Tensor, Tensor]:
+        parts = (r.prompt_ids, r.prompt_mask, r.response_ids, r.response_mask)
+        return response_logprobs(model, *parts), response_values(value, *parts)
+
+    with torch.no_grad():
+        exact = draw()
+        with runtime.precision("bf16"):
+            low = draw()
+            logprobs, values = read(low)
+        before, values_before = read(low)
+        assert torch.equal(draw().logprobs, exact.logprobs)
+    assert {t.dtype for t in (low.logprobs, logprobs, values)} == {torch.float32}
+    assert not torch.equal(logprobs, before) and (logprobs - before).abs().mean() < 0.05
+    assert (logprobs - low.logprobs).abs().mean() < 0.05
+    assert not torch.equal(values, values_before) and (values - values_before).abs().max() < 0.02
+    assert {p.dtype for p in (*model.parameters(), *value.parameters())} == {torch.float32}
+
+
+@pytest.mark.parametrize("compute", [ComputeConfig(), KEPT], ids=["plain", "checkpointed"])
+def test_bf16_learns_nearly_the_same(base: Path, judge: Path, tmp_path: Path, compute: ComputeConfig) -> None:
+    cfg = replace(PPO, rounds=2, gamma_ptx=1.0, ptx_rows_per_episode=1.0)
+    rows = torch.randint(5, 300, (12, 20), generator=torch.Generator().manual_seed(0))
+    with runtime.precision("bf16"):
+        sft.train_sft(tmp_path / "low", base, DEMOS, DEMOS[:3], SFT, DATA, 5, compute=compute)
+        reward.train_reward(tmp_path / "reward", base, comparisons(), REWARD, DATA, 5, DEMOS, compute=compute)
+        ppo.train_ppo(tmp_path / "ppo", base, judge, TEXTS, cfg, PPO_DATA, 5, rows, compute=compute)
+    sft.train_sft(tmp_path / "exact", base, DEMOS, DEMOS[:3], SFT, DATA, 5)
+    low, exact = losses(tmp_path / "low"), losses(tmp_path / "exact")
+    assert low != exact and low == pytest.approx(exact, rel=0.02)
+    assert losses(tmp_path / "ppo", "first_ratio") == pytest.approx([1.0], abs=0.02)
+    for model in (tmp_path / "low" / "epoch_03", tmp_path / "reward" / "model", tmp_path / "ppo" / "model"):
+        assert {tensor.dtype for tensor in weights(model).values()} == {torch.float32}
+
+
+def test_precision_and_parts_in_the_fingerprint(tmp_path: Path) -> None:
+    """Another precision is another result; another micro-batch is not, so a run goes on with a smaller one."""
+    stages = [Stage("one", lambda run, folder: None, shared=True), Stage("two", lambda run, folder: None)]
+
+    def found(compute: ComputeConfig) -> dict[str, str]:
+        return Run(tmp_path, Config(device="cpu", compute=compute)).fingerprints(stages)
+
+    plain = found(ComputeConfig())
+    assert found(ComputeConfig(precision="fp32")) == plain == found(PARTS)
+    low = found(ComputeConfig(precision="bf16"))
+    assert low["one"] != plain["one"] and low["two"] == plain["two"]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried"), RuntimeError("can't allocate memory: you")]
+)
+def test_out_of_memory_is_one_sentence(tmp_path: Path, error: Exception) -> None:
+    def fail(run: Run, folder: Path) -> None:
+        raise error
+
+    with pytest.raises(UserError, match='The stage "ppo" ran out of memory: lower compute.micro_batch') as caught:
+        Run(tmp_path, Config(device="cpu")).execute([Stage("ppo", fail, shared=True)])
+    assert str(caught.value).count(". ") == 0
+    assert json.loads((tmp_path / "ppo" / "stage.json").read_text())["finished"] is False
+
+
+def test_settings_of_compute_are_checked() -> None:
+    assert load_config("tiny", {"compute.micro_batch": "4"}).compute.micro_batch == 4
+    with pytest.raises(UserError, match='"compute.precision": "fp8" is unknown; use auto or fp32 or bf16'):
+        load_config("tiny", {"compute.precision": "fp8"})
