@@ -230,7 +230,7 @@ class ComputeConfig:
     precision: number format of the forward and backward passes: "auto" is bf16 on a GPU that has it in hardware, else fp32.
     Weights, gradients, optimizer, losses, KL and values are fp32 in any case. micro_batch: most sequences in one forward
     and backward pass of training; a step adds up as many passes as its batch needs, with the same result up to rounding.
-    0 is the whole batch. sampling_batch: most sequences that PPO samples at once; 0 is 512.
+    0 is as many as the memory plan allows (`utils.memory`). sampling_batch: the same for what PPO samples at once.
     gradient_checkpointing: keep only each block's input and compute the rest again in the backward pass.
     """
 

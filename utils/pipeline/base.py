@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from utils.config import Config
+from utils import memory
+from utils.config import ComputeConfig, Config
 from utils.data.encoding import encode_question
 from utils.errors import UserError
 from utils.io import read_json, write_json
@@ -31,6 +33,9 @@ def base_stage(run: Run, folder: Path) -> None:
     tokenizer, model = load_tokenizer(path), load_policy(path)
     context = context_length(model)
     check_lengths(tokenizer, context, run.config)
+    needs, free = memory.plan(replace(run.config, model=str(path)))
+    if max(need.total for need in needs) > memory.GIB:
+        print(f"{memory.table(needs)}\n{free}", flush=True)
     write_json(
         folder / "base.json",
         {"parameters": count_parameters(model), "vocabulary": len(tokenizer), "context": context},
@@ -41,6 +46,11 @@ def base_dir(run: Run) -> Path:
     """Directory of the base model, ready for use: the prepared copy if the stage made one, else the directory given."""
     copy = run.path("base") / "model"
     return copy if copy.is_dir() else model_directory(locate(run.config.model))
+
+
+def compute_of(run: Run, stage: str) -> ComputeConfig:
+    """How a training stage computes on this device: batches in parts if the whole does not fit (`memory.settled`)."""
+    return memory.settled(replace(run.config, model=str(base_dir(run))), stage)
 
 
 def base_context(run: Run) -> int | None:

@@ -20,7 +20,7 @@ from utils.data.schemas import Comparison, Prompt
 from utils.evaluation.statistics import mean_se
 from utils.io import read_json, read_jsonl, read_rows, stored, write_json
 from utils.models import load_reward, load_tokenizer
-from utils.pipeline.base import base_dir, prepared
+from utils.pipeline.base import base_dir, compute_of, prepared
 from utils.pipeline.data_stages import init_dir, load_demonstration_set, load_set, pretraining_texts
 from utils.ppo import train_ppo
 from utils.pretrain import token_rows
@@ -75,7 +75,9 @@ def sft_stage(run: Run, folder: Path) -> None:
     """Supervised fine-tuning for up to 16 epochs; checkpoints stay for the choice by reward-model score."""
     cfg = run.config
     train, valid = load_demonstration_set(run, "train"), load_demonstration_set(run, "valid")
-    train_sft(folder, base_dir(run), train, valid, cfg.sft, cfg.data, cfg.seed, device=cfg.device, compute=cfg.compute)
+    train_sft(
+        folder, base_dir(run), train, valid, cfg.sft, cfg.data, cfg.seed, device=cfg.device, compute=compute_of(run, "sft")
+    )
 
 
 def init_stage(run: Run, folder: Path) -> None:
@@ -85,7 +87,7 @@ def init_stage(run: Run, folder: Path) -> None:
     rows = pretraining_rows(run, cfg.ppo_ptx.ptx_length, folder) if cfg.init.pretrain_fraction > 0 else None
     train_sft(
         folder, base_dir(run), train, valid, cfg.init, cfg.data, cfg.seed, rows, label="init", device=cfg.device,
-        compute=cfg.compute,
+        compute=compute_of(run, "init"),
     )  # fmt: skip
 
 
@@ -96,10 +98,10 @@ def reward_stage(run: Run, folder: Path) -> None:
     """Train, shift, and evaluate on prompts never trained on: labels, held-out labelers, gold, groups of labelers."""
     cfg = run.config
     comparisons, demonstrations = load_comparison_set(run, "train"), load_demonstration_set(run, "train")
-    start = reward_init_dir(run, folder)
+    start, compute = reward_init_dir(run, folder), compute_of(run, "reward")
     train_reward(
         folder, start, comparisons, cfg.reward, cfg.data, cfg.seed, demonstrations, device=cfg.device,
-        compute=cfg.compute,
+        compute=compute,
     )  # fmt: skip
     model, tokenizer = load_reward(folder / "model", choose_device(cfg.device)), load_tokenizer(folder / "model")
     result = judge_reward(run, model, tokenizer)
@@ -111,7 +113,7 @@ def reward_stage(run: Run, folder: Path) -> None:
     if cfg.reward.cv_groups > 1 and len({c.labeler_id for c in comparisons}) >= cfg.reward.cv_groups:
         result["cross_validation"] = cross_validate(
             folder / "cross_validation", start, comparisons, cfg.reward, cfg.data, cfg.seed, device=cfg.device,
-            compute=cfg.compute,
+            compute=compute,
         )  # fmt: skip
     if processes.is_main():
         write_json(folder / "calibration.json", calibration)
@@ -270,7 +272,7 @@ def train_policy(run: Run, folder: Path, cfg: PPOConfig, label: str = "ppo") -> 
     train_ppo(
         folder, init_dir(run), run.path("reward") / "model", prompts, cfg, data, run.config.seed, rows,
         gold_probe(run, cfg), label=label, device=choose_device(run.config.device),
-        compute=run.config.compute,
+        compute=compute_of(run, label),
     )  # fmt: skip
     return read_jsonl(folder / METRICS)
 

@@ -1,0 +1,111 @@
+"""The memory plan: its estimates against what autograd and the decoder really keep, parts that fit, refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_compute import base, saved_bytes  # noqa: F401  (a fixture)
+
+from utils import gpt2, memory
+from utils.config import ComputeConfig, Config, load_config
+from utils.errors import UserError
+from utils.memory import GIB, Need
+from utils.models import checkpoint_gradients, load_policy, new_policy
+from utils.planner import KNOWN, shape_of_model
+from utils.training import make_optimizer
+
+GPT2, XL = KNOWN["gpt2"], KNOWN["gpt2-xl"]
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_activations_are_about_what_autograd_keeps(checkpointing: bool) -> None:
+    """Within a third above, whatever the share of blocks and vocabulary. What lives only during the backward pass is
+    left out of both: two of three copies of the logits, and the one block that is computed again. The attention mask is not
+    counted, which shows at this width only."""
+    compute = ComputeConfig(gradient_checkpointing=checkpointing)
+    for width, layers, vocabulary in ((64, 8, 300), (128, 4, 2000), (32, 2, 5000)):
+        model = new_policy(vocabulary, width, layers, 4, 128, init_std=0.02, seed=0)
+        if checkpointing:
+            checkpoint_gradients(model)
+        kept = saved_bytes(model, torch.randint(3, 300, (8, 100)))
+        planned = memory.activation_bytes(shape_of_model(model, "test"), 800, compute, logits=0) + 800 * vocabulary * 4
+        planned -= 17 * width * 4 * 800 if checkpointing else 0
+        assert 0.8 * kept <= planned <= 1.34 * kept, (width, layers, vocabulary, planned / kept)
+
+
+def test_activations_of_another_architecture(base: Path) -> None:  # noqa: F811
+    model = load_policy(base)
+    kept = saved_bytes(model, torch.randint(5, 300, (8, 100)))
+    planned = memory.activation_bytes(shape_of_model(model, "test"), 800, ComputeConfig(), logits=267)
+    assert 0.5 * kept <= planned <= 2 * kept
+
+
+def test_cache_weights_and_moments_are_exact() -> None:
+    model = new_policy(300, 64, 3, 4, 128, init_std=0.02, seed=0)
+    shape = shape_of_model(model, "test")
+    ids = torch.randint(3, 300, (5, 20))
+    decoder = gpt2.Decoder(model, ids, torch.ones_like(ids, dtype=torch.bool), 12)
+    assert memory.cache_bytes(shape, 5 * 32) == decoder.cache.nbytes
+    optimizer = make_optimizer(model.parameters(), 1e-3)
+    model(ids).logits.sum().backward()
+    optimizer.step()
+    moments = [t for state in optimizer.state.values() for name, t in state.items() if name != "step"]
+    need = memory.needs(Config(), shape, shape)[0]
+    assert need.optimizer == sum(t.nbytes for t in moments)
+    assert need.weights == need.gradients == sum(p.grad.nbytes for p in model.parameters())
+
+
+def test_the_most_is_training_or_sampling() -> None:
+    need = Need("ppo", 4, 8, weights=10, gradients=2, optimizer=20, activations=3, cache=4)
+    assert need.total == 35 and replace(need, cache=9).total == 39
+
+
+def test_parts_shrink_until_they_fit_and_no_further() -> None:
+    config = load_config("gpt2")
+    whole = {need.stage: need for need in memory.needs(config, GPT2, GPT2)}
+    assert whole["sft"].rows == config.sft.batch_size and whole["ppo"].sampled == config.ppo.episodes_per_round
+    budget = 8 * GIB
+    for need in memory.needs(config, GPT2, GPT2, budget=budget):
+        assert need.total <= budget
+        if need.rows < whole[need.stage].rows:
+            twice = replace(config, compute=ComputeConfig(micro_batch=2 * need.rows, sampling_batch=need.sampled))
+            doubled = {n.stage: n for n in memory.needs(twice, GPT2, GPT2)}[need.stage]
+            assert doubled.total > budget
+    low = {n.stage: n for n in memory.needs(config, GPT2, GPT2, dtype=torch.bfloat16)}
+    assert low["sft"].activations < whole["sft"].activations and low["sft"].weights == whole["sft"].weights
+
+
+def test_settled_keeps_what_fits_and_what_was_asked() -> None:
+    config = replace(load_config("gpt2", {"device": "cpu"}), model="gpt2")
+    assert memory.settled(config, "ppo", free=500 * GIB) == config.compute, "nothing changes where all fits"
+    small = memory.settled(config, "ppo_ptx", free=9 * GIB)
+    assert 0 < small.micro_batch < config.ppo_ptx.minibatch_size
+    asked = replace(config, compute=ComputeConfig(micro_batch=1))
+    assert memory.settled(asked, "sft", free=12 * GIB).micro_batch == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "free", "changes", "remedy"),
+    [
+        ("gpt2-xl", 16, {}, "take a smaller --model or a device with more memory, since weights and optimizer alone"),
+        ("gpt2", 12, {"compute.micro_batch": 64}, "lower compute.micro_batch or set compute.gradient_checkpointing to true"),
+        ("gpt2", 8, {"compute.sampling_batch": 128, "ppo.episodes_per_round": 128}, "lower data.max_prompt_tokens"),
+    ],
+)
+def test_what_cannot_fit_is_refused_with_what_to_change(model: str, free: int, changes: dict, remedy: str) -> None:
+    config = load_config("gpt2", {"device": "cpu", "model": model, **changes})
+    with pytest.raises(UserError) as caught:
+        memory.plan(config, free=free * GIB)
+    said = str(caught.value)
+    assert remedy in said and f"{free:.1f} GiB free" in said and said.endswith(".") and said.count(". ") == 0
+
+
+def test_table_and_what_is_free() -> None:
+    found, line = memory.plan(load_config("gpt2", {"device": "cpu", "model": "gpt2"}), free=100 * GIB)
+    text = memory.table(found).splitlines()
+    assert [row.split()[0] for row in text] == ["GiB", "sft", "init", "reward", "ppo", "ppo_ptx"]
+    assert line.startswith("cpu: 100.0 GiB free, of which the stage reward")
+    assert memory.free_bytes(torch.device("cpu")) > GIB / 4

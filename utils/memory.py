@@ -1,0 +1,202 @@
+"""Memory of a run before it runs: weights, gradients, optimizer, activations and KV cache of each stage against the device.
+
+What one token keeps for the backward pass is 34 bytes times width and layer in 16 bit (Korthikanti et al. 2022, arXiv
+2205.05198, eq. 2, without the attention matrices, which fused attention does not keep); twice that in float32. A test
+compares it with what autograd keeps. Everything is an upper estimate: every sequence at its length limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from utils import processes
+from utils.config import ComputeConfig, Config
+from utils.errors import UserError
+from utils.planner import Shape, shape_of
+from utils.ppo import SAMPLING_BATCH
+from utils.runtime import choose_device, choose_dtype
+
+FLOAT = 4  # bytes of a weight, a gradient, a moment of Adam
+SAVED = 17  # numbers that a block keeps for each token and unit of width
+LOGITS = 3  # copies of a token's logits: themselves, their log-softmax, their gradient
+SHARE = 0.9  # of the free memory that a plan may use: the rest is for the allocator and what is not counted here
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a stage needs at once. rows: sequences in one pass of training. cache: keys and values while sampling
+    `sampled` sequences, which is not at the same time as gradients and activations of training."""
+
+    stage: str
+    rows: int
+    sampled: int
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    cache: int
+
+    @property
+    def total(self) -> int:
+        """The most at any time."""
+        return self.weights + self.optimizer + max(self.gradients + self.activations, self.cache)
+
+
+def activation_bytes(shape: Shape, tokens: int, compute: ComputeConfig, size: int = FLOAT, logits: int | None = None) -> int:
+    """Bytes that a forward pass over `tokens` tokens keeps for the backward pass; size: bytes of a number.
+
+    logits: tokens that go through the unembedding (None: all).
+    """
+    block = SAVED * shape.width * size * tokens
+    kept = shape.width * size * tokens * shape.layers + block if compute.gradient_checkpointing else block * shape.layers
+    vocabulary = shape.head // shape.width
+    return kept + LOGITS * vocabulary * FLOAT * (tokens if logits is None else logits)
+
+
+def cache_bytes(shape: Shape, tokens: int, size: int = FLOAT) -> int:
+    """Bytes of the keys and values of `tokens` tokens, as many of each as the attention is wide."""
+    return 2 * shape.layers * shape.width * size * tokens
+
+
+def needs(config: Config, policy: Shape, reward: Shape, dtype: torch.dtype = torch.float32, budget: float = 0) -> list[Need]:
+    """What each training stage needs with the batch of the settings, or with the largest parts of it that fit `budget`
+    bytes where compute.micro_batch and compute.sampling_batch are 0 (the smallest, if none fits)."""
+    return [_fitted(config, stage, policy, reward, dtype, budget) for stage in ("sft", "init", "reward", "ppo", "ppo_ptx")]
+
+
+def _fitted(config: Config, stage: str, policy: Shape, reward: Shape, dtype: torch.dtype, budget: float) -> Need:
+    """The need of a stage with the most rows that fit."""
+    given = config.compute
+    rows = given.micro_batch or _batch(config, stage)
+    sampled = _sampled(config, stage)
+    need = _need(config, stage, policy, reward, dtype, rows, sampled)
+    while need.total > budget > 0:
+        training = need.gradients + need.activations > need.cache
+        if training and rows > 1 and not given.micro_batch:
+            rows = -(-rows // 2)
+        elif not training and sampled > 1 and not given.sampling_batch:
+            sampled = -(-sampled // 2)
+        else:
+            break
+        need = _need(config, stage, policy, reward, dtype, rows, sampled)
+    return need
+
+
+def _batch(config: Config, stage: str) -> int:
+    """Sequences in a batch."""
+    if stage == "reward":
+        return config.reward.prompts_per_step * config.sampling.k_max
+    section = getattr(config, stage)
+    return section.batch_size if stage in ("sft", "init") else section.minibatch_size
+
+
+def _need(
+    config: Config, stage: str, policy: Shape, reward: Shape, dtype: torch.dtype, rows: int, sampled: int
+) -> Need:  # fmt: skip
+    data, compute = config.data, config.compute
+    size = dtype.itemsize
+    length = data.max_prompt_tokens + data.max_response_tokens
+    if stage in ("sft", "init"):
+        text = config.ppo_ptx.ptx_length if stage == "init" and config.init.pretrain_fraction > 0 else 0
+        logits = rows * max(data.max_response_tokens, text)
+        kept = activation_bytes(policy, rows * max(length, text), compute, size, logits)
+        return _training(stage, rows, 0, [policy], 0, kept, 0)
+    if stage == "reward":
+        kept = activation_bytes(reward, max(rows, config.sampling.k_max) * length, compute, size, 0)
+        return _training(stage, rows, 0, [reward], 0, kept, 0)
+    kept = activation_bytes(policy, rows * length, compute, size, rows * data.max_response_tokens)
+    kept = max(kept, activation_bytes(reward, rows * length, compute, size, 0))
+    if stage == "ppo_ptx":
+        kept = max(kept, activation_bytes(policy, rows * config.ppo_ptx.ptx_length, compute, size))
+    cache = cache_bytes(policy, sampled * length, size) + LOGITS * (policy.head // policy.width) * FLOAT * sampled
+    average, reference = policy.parameters, policy.parameters
+    return _training(stage, rows, sampled, [policy, reward], FLOAT * (average + reference + reward.parameters), kept, cache)
+
+
+def _training(stage: str, rows: int, sampled: int, trained: Sequence[Shape], frozen: int, kept: int, cache: int) -> Need:
+    """A stage that trains models with Adam beside `frozen` bytes of weights. Gradients are those of the largest model:
+    each is stepped before the next one's are computed."""
+    weights = FLOAT * sum(shape.parameters for shape in trained)
+    gradients = FLOAT * max(shape.parameters for shape in trained)
+    return Need(stage, rows, sampled, weights + frozen, gradients, 2 * weights, kept, cache)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Free memory of a device: of the GPU, or of this machine."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory()
+    import psutil
+
+    return psutil.virtual_memory().available // processes.world()
+
+
+def table(found: Sequence[Need]) -> str:
+    """The needs in GiB, a line a stage."""
+    names = (("weights", 9), ("gradients", 11), ("optimizer", 11), ("activations", 13), ("cache", 7), ("most", 7))
+    head = f"{'GiB':8}" + "".join(name.rjust(width) for name, width in names) + "  sequences a pass"
+    lines = [
+        f"{n.stage:8}{n.weights / GIB:9.2f}{n.gradients / GIB:11.2f}{n.optimizer / GIB:11.2f}{n.activations / GIB:13.2f}"
+        f"{n.cache / GIB:7.2f}{n.total / GIB:7.2f}  {n.rows}" + (f" ({n.sampled} sampled)" if n.sampled else "")
+        for n in found
+    ]
+    return "\n".join([head, *lines])
+
+
+def plan(config: Config, free: int | None = None, device: torch.device | None = None) -> tuple[list[Need], str]:
+    """The needs of a run on its device and one line on what is free. Raises UserError with the setting to change if a
+    stage cannot fit. free: bytes, if not those of the device."""
+    device = choose_device(config.device) if device is None else device
+    free = free_bytes(device) if free is None else free
+    policy = shape_of(config.model)
+    reward = policy if config.reward_init is None else shape_of(config.reward_init)
+    found = needs(config, policy, reward, choose_dtype(device, config.compute.precision), SHARE * free)
+    most = max(found, key=lambda need: need.total)
+    if most.total > SHARE * free:
+        raise UserError(
+            f'The stage "{most.stage}" of {config.model} needs about {most.total / GIB:.1f} GiB with {most.rows} sequences a '
+            f"pass, but {device} has {free / GIB:.1f} GiB free: {remedy(config, most, SHARE * free)}."
+        )
+    needed = f"of which the stage {most.stage} needs most, about {most.total / GIB:.1f} GiB"
+    return found, f"{device}: {free / GIB:.1f} GiB free, {needed}"
+
+
+def remedy(config: Config, need: Need, budget: float) -> str:
+    """What to change so that a stage that does not fit may fit."""
+    if need.weights + need.gradients + need.optimizer > budget:
+        return "take a smaller --model or a device with more memory, since weights and optimizer alone do not fit"
+    steps = []
+    if config.compute.micro_batch > 1:
+        steps.append("lower compute.micro_batch")
+    if not config.compute.gradient_checkpointing:
+        steps.append("set compute.gradient_checkpointing to true")
+    if config.compute.sampling_batch > 1 and need.cache > need.gradients + need.activations:
+        steps.append("lower compute.sampling_batch")
+    return " or ".join([*steps, "lower data.max_prompt_tokens and data.max_response_tokens"])
+
+
+def settled(config: Config, stage: str, free: int | None = None) -> ComputeConfig:
+    """The settings of compute for one stage: sizes that are 0 stay 0 if the whole batch fits, else they become what does.
+
+    All processes get what the main process finds. Raises UserError as `plan` does.
+    """
+    found, _ = processes.decide(lambda: plan(config, free))
+    need = next(need for need in found if need.stage == stage)
+    compute = config.compute
+    if need.rows < _batch(config, stage):
+        compute = replace(compute, micro_batch=need.rows)
+    if need.sampled < _sampled(config, stage):
+        compute = replace(compute, sampling_batch=need.sampled)
+    return compute
+
+
+def _sampled(config: Config, stage: str) -> int:
+    """Sequences that a stage samples at once if memory allows."""
+    if not stage.startswith("ppo"):
+        return 0
+    return min(config.compute.sampling_batch or SAMPLING_BATCH, getattr(config, stage).episodes_per_round)
