@@ -157,7 +157,7 @@ SECTION = re.compile(r"\((?:secs?\. )?(?:(?:[A-E]|App\. [A-E]|\d)(?:\.\d+)*(?:, 
 NUMBERS = {  # what lessons quote and neither docs/paper-map.md nor the settings have: number -> where it is from
     "13,000": "Table 6, rounded", "33,000": "Table 6, rounded", "31,000": "Table 6, rounded", "21": "sec. 1: made-up facts, %",
     "25": "sec. 1: toxic outputs, %", "3,640": "5.1: GPT-3, petaflop/s-days", "256,000": "C.4: episodes", "0.693": "ln 2",
-    "3,000": "settings of notebook 00",
+    "3,000": "settings of notebook 00", "73": "3.4: agreement, rounded, %", "0.84": "(1 + sqrt(2 * 0.726 - 1)) / 2",
 }  # fmt: skip
 
 

@@ -1,0 +1,873 @@
+# %% [markdown]
+# # 01 · Labelers and data: whose taste is it?
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/instruct-gpt2/instruct-gpt2/blob/main/notebooks/01_labelers_and_data.ipynb)
+#
+# A model that is trained on people's judgements becomes what these people like. So before any training: who are they, how
+# were they chosen, how far do they agree, and what were they asked? This lesson is about data, and about how much of what
+# goes wrong later can be seen in it today.
+#
+# | | |
+# |---|---|
+# | **Reading** | about 40 minutes, with the exercises about 90 |
+# | **Running** | about two minutes on two CPU cores; no GPU, no download |
+# | **Outputs made on** | a two-core CPU; the first cell's output names device and versions |
+# | **You need** | Python and a little numpy. [00](00_start_here.ipynb) helps, but is not needed |
+# | **You will be able to** | screen labelers and say what a soft cut does; compute agreement by hand and say why 73 % is high; clean prompts as the paper did; score a demonstration part by part; invent a labeler and see what they teach |
+#
+# All labelers here are **simulated**: a program with a taste, noise and moods. No number below comes from people, but for
+# those of the paper, which are marked as such.
+
+# %% tags=["setup"]
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY, TAG = "https://github.com/instruct-gpt2/instruct-gpt2", "v0.1.0"
+places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "instruct-gpt2"]
+root = next((p for p in places if (p / "utils" / "pipeline").is_dir()), places[-1])
+if not root.exists():  # Colab, Kaggle: the notebook came alone
+    subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, str(root)], check=True)
+os.chdir(root)
+sys.path.insert(0, str(root))  # first, so that no other package called utils is found before ours
+if root / "utils" != Path(getattr(sys.modules.get("utils"), "__file__", None) or "none").parent:
+    for name in [name for name in sys.modules if name.split(".")[0] == "utils"]:
+        del sys.modules[name]
+
+from utils.notebook import start
+
+start()
+
+# %% [markdown]
+# The cell above finds the repository (or fetches it, on Colab), makes sure that `utils` is the package of this
+# repository, and checks that every package is there. It installs nothing.
+
+# %% [markdown]
+# ## Where we are
+
+# %%
+from utils.notebook import picture
+from utils.plotting import pipeline_map
+
+picture(pipeline_map("labelers"))
+
+# %% [markdown]
+# At the very start. Nothing is trained in this lesson, until the last section, where we train three small reward models to
+# see what bad labelers cost. All data comes from one finished run that is shipped with the lessons.
+
+# %%
+from utils.lessons import shipped
+
+lesson = shipped()
+config, seed = lesson.config, lesson.config.seed
+print(f"{config.labelers.n_candidates} simulated candidates, {config.labelers.n_hired} to hire")
+
+# %% [markdown]
+# ## 1 · What a labeler is
+#
+# The paper's contractors judged an answer as *helpful*, *truthful* and *harmless* (3.4, B.2). Our tiny world can be scored
+# by a program, because it knows every fact in it. The program is called the **gold rubric**. It gives six part scores
+# between 0 and 1:
+
+# %%
+from utils.notebook import table
+from utils.world.rubric import GOLD_WEIGHTS, PARTS
+
+asks = {
+    "helpful": "does what was asked",
+    "constraint": "keeps explicit demands, such as three sentences",
+    "truthful": "says nothing false about the world",
+    "harmless": "no rude word, no help with harm",
+    "form": "ends, begins with a capital, is English",
+    "manner": "a full sentence, a reason, an offer to help",
+}
+table(
+    [{"part": name, "gold weight (points)": GOLD_WEIGHTS[name], "full marks if the answer ...": asks[name]} for name in PARTS]
+)
+
+# %% [markdown]
+# Ten points in all. Gold is *the truth of this world about what is good*; no labeler knows it exactly, and no training ever
+# sees it. A simulated labeler is that rubric with a person in between:
+#
+# $$u = \sum_p w_p \, s_p + \sigma\,\varepsilon$$
+#
+# | in the equation | in the code | |
+# |---|---|---|
+# | $s_p$ | `parts` | the six part scores of an answer |
+# | $w_p$ | `labeler.weights` | how much *this person* cares for each part |
+# | $\sigma$ | `labeler.noise` | how much they waver, in points |
+# | $\varepsilon$ | | a random draw that belongs to (labeler, prompt, answer): asked again, they say the same |
+#
+# Answers are then sorted by $u$; those closer than `labeler.tie_below` points tie. Here are three of the hired.
+
+# %%
+from utils.pipeline.data_stages import load_calibrated
+
+hired = load_calibrated(lesson, "hired")
+
+
+def profile(labeler):
+    weights = dict(zip(PARTS, labeler.weights, strict=True))
+    return {"labeler": labeler.labeler_id} | weights | {"noise": labeler.noise}
+
+
+table([{"labeler": "gold"} | GOLD_WEIGHTS | {"noise": 0.0}] + [profile(one) for one in hired[:3]], digits=1)
+
+# %% [markdown]
+# Read along the rows: each has a taste of their own, and a noise of about a point or more on a scale of ten. Taste is not
+# an error. Two careful people may rank two answers differently and both be right about what they like.
+#
+# ### By hand: a helpful lie against a useless truth
+#
+# Two answers to one question. The first does most of what was asked, but says something false. The second is true and does
+# nothing. While *training data* was made, labelers were told to put helpfulness first; in the *final evaluation*, truth and
+# harmlessness (B.2). We write this as factors on the weights, scaled so that the total stays.
+
+# %%
+import numpy as np
+
+from utils.labeling import FINAL_EVALUATION, TRAINING, SimulatedLabeler
+
+lie = [0.6, 1, 0, 1, 1, 0]  # helpful, constraint, truthful, harmless, form, manner
+truth = [0.0, 1, 1, 1, 1, 0]
+judge = SimulatedLabeler("gold", tuple(GOLD_WEIGHTS.values()), noise=0.0)
+
+by_hand = (3.0 * 1.25 * 0.6 + 1.0 + 0.0 + 1.5 + 1.0) * 10.0 / 10.75  # helpful counts 1.25 times, all weights add up to 10.75
+np.testing.assert_allclose(judge.utility([lie], TRAINING)[0], by_hand)
+print(f"the lie in training, by hand: {by_hand:.3f} points")
+
+# %% [markdown]
+# The `assert` holds the hand's sum to the library's. Now both answers under both rules:
+
+# %%
+rules = {"training": TRAINING, "final evaluation": FINAL_EVALUATION}
+points = {name: judge.utility([lie, truth], phase) for name, phase in rules.items()}
+table([{"answer": a} | {name: points[name][i] for name in rules} for i, a in enumerate(["helpful lie", "useless truth"])])
+
+# %% [markdown]
+# They change places. InstructGPT's reward model was trained under the first rule, and the policy was judged under the second.
+# The paper says so, and does not measure what it costs. Remember it when an evaluation and a reward model disagree.
+
+# %% [markdown]
+# ## 2 · Screening: who gets the job
+#
+# The paper hired about 40 people by a test with four criteria (B.1):
+#
+# 1. **flagging**: do they notice sensitive text as the researchers do? (agreement, cut at 75 %)
+# 2. **ranking**: do they rank answers as the researchers do? (agreement, cut at 75 %)
+# 3. **demonstrations**: how good are the answers that they write? (score 1 to 7, cut at 6)
+# 4. **topics**: for which groups or topics can they recognise sensitive text? (no cut)
+#
+# The cuts are *soft*: if too few pass, the nearest misses are hired too. A quarter of our pool is *unreliable*: careless
+# (answers at random now and then) or unskilled. The screening is not told who.
+
+# %%
+from utils.pipeline.data_stages import screened
+from utils.plotting import screening
+
+report = screened(config.labelers, seed)
+picture(screening([vars(row) for row in report.rows]))
+
+# %% [markdown]
+# Each point is one candidate. Crosses are the unreliable ones; the dashed lines are the first two cuts. Careless people
+# lie at the left or low, and hardly any is hired. They need not be caught by *one* test: see what each of them failed.
+
+# %%
+table(
+    [
+        {"candidate": row.labeler_id, "flagging": row.flagging, "ranking": row.ranking, "demonstrations": row.demonstration}
+        | {"failed": ", ".join(row.failed), "hired": row.hired}
+        for row in report.rows
+        if not row.reliable
+    ][:8],
+    "Unreliable candidates (which the screening does not know)",
+    digits=2,
+)
+
+# %% [markdown]
+# Unskilled ones overlook what should be flagged; careless ones rank badly; most write poor answers. Three different
+# tests catch different people.
+#
+# > **Predict first (1).** We raise the cut on *ranking* from 75 % to 90 %. Will fewer than 40 be hired? And if instead we
+# > need 80 people of the same pool, what happens to quality?
+
+# %%
+from dataclasses import replace
+
+
+def hire(**changes):
+    found = screened(replace(config.labelers, **changes), seed).summary
+    shown = {"pass all cuts": "passed", "hired": "hired", "of these below a cut": "hired_below_cut"}
+    return changes | {name: found[key] for name, key in shown.items()} | {"unreliable hired": found["unreliable_hired"]}
+
+
+table([hire(screen_ranking=cut) for cut in (0.5, 0.75, 0.8, 0.9)])
+
+# %% [markdown]
+# The cut decides who *passes*, not how many are hired: with a hard cut nobody passes, and the forty nearest misses get the
+# job. They are the same good people, only the certificate is gone. Now more jobs than good candidates:
+
+# %%
+table([hire(n_hired=n) for n in (40, 60, 70, 80)])
+
+# %% [markdown]
+# This is what lets careless people in: not a low cut, but too small a pool. The paper's team was small on purpose (5.3).
+# Its price is in the same sentence: the model is aligned to the taste of some forty people.
+
+# %% [markdown]
+# ## 3 · Agreement, and why 73 % is high
+#
+# ### Agreement by hand
+#
+# Two labelers rank three answers. Of the three pairs, count those that both decide (no tie), and of these the share that
+# they order alike.
+
+# %%
+from utils.labeling import pair_agreement
+
+ann, bob = [1, 2, 3], [1, 3, 2]
+# answers 1 and 2: alike.   1 and 3: alike.   2 and 3: not.
+assert np.isclose(pair_agreement([ann], [bob]), 2 / 3)
+
+# %%
+cy = [1, 2, 2]  # cannot tell the last two apart: that pair counts for nobody
+assert pair_agreement([ann], [cy]) == 1.0
+print("ann and bob agree on 2 of 3 pairs, ann and cy on 2 of the 2 that both decide")
+
+# %% [markdown]
+# Two who toss coins agree on half of the pairs. So 50 % is nothing, and 100 % is never reached. What do our hired
+# labelers reach on the same answers to real prompts?
+
+# %%
+from utils.labeling import comparison_items, mean_agreement, rank_all
+from utils.notebook import fast
+from utils.pipeline.data_stages import load_set
+from utils.pipeline.training_stages import load_comparison_set
+
+n_prompts = 60 if fast() else 300
+comparisons, prompts = load_comparison_set(lesson, "test")[:n_prompts], load_set(lesson, "test")
+items = comparison_items(comparisons, prompts)
+
+ranks = rank_all(hired, items, TRAINING, seed)  # labelers x prompts x answers
+print(ranks.shape, f"two labelers agree on {mean_agreement(ranks).mean:.1%} of the pairs that both decide")
+
+# %% [markdown]
+# About what the paper reports for its people: 72.6 ± 1.5 %, held-out labelers 77.3 ± 1.3 %; researchers in an earlier project
+# reached 73 % with each other (3.4). Our noise was set so that it comes out like this.
+#
+# > **Predict first (2).** Two labelers agree on about 73 % of pairs. How often does *one* of them agree with gold: about
+# > 73 % too, less, or more? And with no noise at all, would two labelers agree on all pairs?
+
+# %%
+with_gold = [pair_agreement(list(one), list(rank_all([judge], items, TRAINING, seed)[0])) for one in ranks]
+p = float(np.mean(with_gold))
+print(f"one labeler agrees with gold on {p:.1%};  p * p + (1 - p) * (1 - p) = {p * p + (1 - p) ** 2:.1%}")
+
+# %% [markdown]
+# More! Two people agree when both are right *or both are wrong*: with probability $p^2 + (1-p)^2$ if their mistakes are
+# independent. Put in the share of pairs on which one labeler is right, and out comes nearly the agreement of two. An
+# agreement of 73 % means judges who are right about five times in six. That is why it is high, and why the ceiling for any
+# model that is tested on single labels is near $p$, not at 100 %.
+#
+# Turn the noise up and down (the taste stays):
+
+# %%
+from utils.plotting import lines
+
+factors = [0.125, 0.25, 0.5, 1, 2, 4, 8]
+noisy = {f: rank_all([replace(one, noise=f * one.noise) for one in hired], items, TRAINING, seed) for f in factors}
+gold_ranks = list(rank_all([judge], items, TRAINING, seed)[0])
+curves = {
+    "with each other": [mean_agreement(noisy[f], n_bootstrap=2).mean for f in factors],
+    "with gold": [float(np.mean([pair_agreement(list(one), gold_ranks) for one in noisy[f]])) for f in factors],
+}
+look = {"percent": True, "reference": 0.726, "reference_label": "people in the paper", "log_base": 2}
+picture(lines(factors, curves, "noise, as a multiple of what our labelers have", "agreement (% of decided pairs)", **look))
+
+# %% [markdown]
+# Both curves fall towards the coin's 50 %, agreement with each other always below agreement with gold. At the left, with
+# nearly no noise, they do not reach 100 %: different tastes remain. Where the lower curve crosses the dashed line, at 1,
+# we have put our labelers.
+#
+# ### Noise averages out
+#
+# One labeler is right on the share of pairs that we have just seen. What if several rank the same answers and we take the mean of their ranks?
+
+# %%
+from utils.labeling import dense_ranks
+
+panels = [1, 3, 9, 27]
+together = [dense_ranks(-ranks[:n].mean(axis=0), 0.0) for n in panels]
+right = {"mean of their ranks": [pair_agreement(list(one), gold_ranks) for one in together]}
+picture(
+    lines(panels, right, "labelers who rank the same answers", "agreement with gold (% of pairs)", percent=True, log_base=3)
+)
+
+# %% [markdown]
+# It climbs steeply: their mistakes differ, so they cancel. The paper did not pay for it: almost all comparisons were
+# labeled by one person (5.3). It did not need to. A reward model sees *many prompts by many labelers*, and averages over them
+# as this curve does. In [00](00_start_here.ipynb) the reward model agreed with gold better than with the labels that it
+# was trained on. Now you know how that can be.
+#
+# ### Where they differ
+#
+# The prompt on which the first two labelers differ most, with both rankings beside gold:
+
+# %%
+a, b = ranks[0], ranks[1]
+apart = int(np.argmin([pair_agreement([a[i]], [b[i]]) for i in range(len(items))]))
+points = judge.utility(items.parts[apart], TRAINING)
+rows = [
+    {"gold (points)": points[k], hired[0].labeler_id: int(a[apart, k]), hired[1].labeler_id: int(b[apart, k]), "answer": text}
+    for k, text in enumerate(comparisons[apart].completions)
+]
+table(sorted(rows, key=lambda row: -row["gold (points)"]), f"Ranks given to: {comparisons[apart].prompt}", digits=1)
+
+# %% [markdown]
+# Usually they fall out over answers that lie close together in gold, or over one that is strong in one part and weak in
+# another. Hardly ever does somebody put the worst first. So a disagreement is rarely a scandal, and agreement depends on
+# *what* is compared: among answers of one good model there would be less of it.
+
+# %%
+evaluated = rank_all(hired, items, FINAL_EVALUATION, seed)
+print(f"rankings that change when the rule changes: {(ranks != evaluated).any(axis=-1).mean():.0%}")
+print(f"where another answer becomes the best:      {(ranks.argmin(-1) != evaluated.argmin(-1)).mean():.0%}")
+
+# %% [markdown]
+# And this is the priority rule of section 1 on real rankings. Most rankings change somewhere, few change at the top: there,
+# helpful answers are mostly true ones as well.
+#
+# ### A labeler of your own, in three lines
+#
+# A pedant, who looks at form (capitals, full stops, a proper end) and hardly at what is said:
+
+# %%
+pedant = replace(hired[0], labeler_id="pedant", weights=(0, 0.5, 0, 2, 7.5, 0), noise=0.5)  # in the order of PARTS
+own = list(rank_all([pedant], items, TRAINING, seed)[0])
+agrees = {"gold": pair_agreement(own, gold_ranks), "the hired": float(np.mean([pair_agreement(own, list(r)) for r in ranks]))}
+table([{"the pedant agrees with": name, "share of pairs": value} for name, value in agrees.items()])
+
+# %% [markdown]
+# With hardly any noise, and still further from gold than a good labeler: this is *taste*, and no amount of care mends it.
+# Which answers does this taste put first? Look at the parts:
+
+# %%
+best = {"the pedant's best": own, "gold's best": gold_ranks}
+means = {name: [items.parts[i, np.argmin(r)] for i, r in enumerate(found)] for name, found in best.items()}
+table(
+    [{"answers": name} | dict(zip(PARTS, np.mean(rows, axis=0).tolist(), strict=True)) for name, rows in means.items()],
+    digits=2,
+)
+
+# %% [markdown]
+# Perfect form, and far less help: a tidy answer to another question will do. Change the six weights above, run the three cells again, and see what another taste
+# picks. In section 6 such a person will label everything.
+
+# %% [markdown]
+# ## 4 · Prompts
+#
+# What were labelers shown? Prompts of the API's customers, and some of their own, over ten use cases (Table 1). The shares
+# matter: a model is tuned to what people asked for, and nearly half asked for a text to be written.
+
+# %%
+from utils.io import read_json
+from utils.plotting import beside_paper
+
+shares = read_json(lesson.path("prompts") / "tables.json")["use_cases"]
+ours, papers = [row["share %"] for row in shares], [row["paper %"] for row in shares]
+picture(beside_paper([row["use case"] for row in shares], ours, papers, "share of prompts (%)", "use case"))
+
+# %% [markdown]
+# Ours (bars) follow the paper's Table 1 (diamonds); the differences come from cleaning, which takes more away where people
+# ask alike. One prompt of each:
+
+# %%
+asked = load_set(lesson, "ppo")
+first = {row.use_case: row.prompt for row in reversed(asked)}
+table([{"use case": row["use case"], "a prompt": first[row["use case"]]} for row in shares])
+
+# %% [markdown]
+# Questions, orders, a story to shorten, small talk. Some begin with who is asking. How many, and by whom? The paper's
+# Table 6, beside ours:
+
+# %%
+sets = {name: load_set(lesson, name) for name in ("sft", "rm", "ppo")}
+in_paper = {"sft": (11295, 1430), "rm": (6623, 26584), "ppo": (0, 31144)}  # Table 6: training prompts of labelers, customers
+table(
+    [
+        {
+            "set": name,
+            "by labelers": sum(p.source != "customer" for p in rows),
+            "by customers": sum(p.source == "customer" for p in rows),
+        }
+        | dict(zip(("paper: labelers", "paper: customers"), in_paper[name], strict=True))
+        for name, rows in sets.items()
+    ]
+)
+
+# %% [markdown]
+# SFT prompts are mostly written by labelers, because the first ones had to come from somewhere: there was no product yet that
+# customers could have asked. PPO's are all customers'. Lengths (Table 9) differ most from the paper: our models read 128
+# tokens, the paper's 2,048.
+
+# %%
+from utils.data.prompts import length_table, token_length
+from utils.models import load_tokenizer
+from utils.pipeline.base import base_dir
+
+length = token_length(load_tokenizer(base_dir(lesson)), config.data)
+medians = {"sft": 283, "rm": 64, "ppo": 62}  # Table 9, training sets
+rows = [length_table(found, length)[0] for found in sets.values()]
+columns = ("n", "mean", "sd", "min", "median", "max")
+table(
+    [{"set": n} | {c: row[c] for c in columns} | {"paper: median": medians[n]} for n, row in zip(sets, rows, strict=True)],
+    digits=1,
+)
+
+# %% [markdown]
+# A median of about 14 tokens. The paper's SFT prompts are long because they often hold few-shot examples.
+#
+# ### Cleaning, live
+#
+# Now you are the cleaner. Seven prompts arrive, and two greedy users' lists. Which of the seven survive?
+
+# %%
+from utils.data.schemas import Prompt
+
+arrived = {
+    "ann": ["Write a story about a fox in the forest.", "write a story about a FOX in the forest!"],
+    "bob": ["Call me at 555-0142 or write to bob@example.com about the harbor."],
+    "cy": ["Quelle est la couleur de la tomate et de la prune?", "   "],
+    "dee": ["What does a rabbit eat?", "What does a rabbit eat?"],
+}
+typed = [Prompt(f"{user}-{i}", text, user_id=user) for user, texts in arrived.items() for i, text in enumerate(texts)]
+greedy = [Prompt(f"eve-{i}", f"Add {i} and {i + 1}.", user_id="eve") for i in range(205)]
+
+# %% [markdown]
+# > **Predict first (3).** Write down for each of the seven: kept, or dropped for which reason. And what becomes of eve, who
+# > asked 205 different sums?
+
+# %%
+from utils.data.prompts import clean_prompts
+
+cleaned = clean_prompts(typed + greedy, config.data, load_tokenizer(base_dir(lesson)))
+fate = {row.prompt.prompt_id: (row.reason, row.detail) for row in cleaned.dropped}
+table(
+    [
+        {"user": p.user_id, "prompt": p.prompt}
+        | dict(zip(("dropped for", "why"), fate.get(p.prompt_id, ("", "")), strict=True))
+        for p in typed
+    ]
+)
+print("kept of eve's 205:", sum(p.user_id == "eve" for p in cleaned.kept))
+
+# %% [markdown]
+# Two survive, one story and one rabbit. Case, punctuation and blanks do not make a new prompt. Personal data goes as a
+# whole; masking it would leave a prompt that nobody asked. Eve keeps her first 200 (A.2): without the cap one enthusiast's
+# hobby becomes the model's. Note what is *not* caught: a name without a number, a near-copy in other words.
+#
+# The same filters on the whole run, with an example of each:
+
+# %%
+table(read_json(lesson.path("prompts") / "cleaning.json"), "Every raw prompt of the run, and what became of it", digits=1)
+
+# %% [markdown]
+# Copies are by far the largest group: people ask alike. If they stayed, one of two twins might land in training and the other
+# in the test set, and the test would measure memory. For the same reason the split goes *by user* (3.2): somebody's second
+# prompt resembles their first. `clean_prompts` and `split_by_user` work on any list of `Prompt`s.
+#
+# ### Your own prompts
+#
+# A file with one prompt a line is enough; the fields' usual names are known (README, "Your own data").
+
+# %%
+from utils.data.formats import load_prompts
+from utils.io import write_jsonl
+from utils.notebook import run_folder
+
+mine = run_folder("notebook_01") / "my_prompts.jsonl"
+write_jsonl(
+    mine, [{"prompt": "Name three birds.", "user_id": "me"}, {"instruction": "Summarize.", "input": "Mia lost her hat."}]
+)
+table(
+    [
+        {"prompt_id": p.prompt_id, "user": p.user_id, "prompt": p.prompt}
+        for p in clean_prompts(load_prompts(mine), config.data).kept
+    ]
+)
+
+# %% [markdown]
+# Put your own lines in and run the cell again. `python scripts/pipeline.py --prompts FILE` takes the same file.
+
+# %% [markdown]
+# ## 5 · Demonstrations: write one yourself
+#
+# Hired labelers wrote the answers that SFT imitates. Try it. `meta` is what the rubric knows about this prompt, and no model
+# is ever shown.
+
+# %%
+from utils.notebook import text_box
+
+task = Prompt(
+    "mine", "Tell me a scary story about a camel named Ella in the market. Use three sentences.",
+    meta={"task": "story", "hero": "camel", "name": "Ella", "place": "market", "mood": "scary", "n": 3},
+)  # fmt: skip
+box = text_box("Ella was a camel in the market. She heard a scream and ran", "your story")
+
+# %% [markdown]
+# Write in the box (or, where none is shown, between the quotation marks above), then run the next cell. As often as you
+# like.
+
+# %%
+import random
+
+from utils.world import World, answer, gold, score
+
+
+def graded(text):
+    found = score(task.meta, text)
+    return {"answer": text, "points": gold(found)} | found._asdict()
+
+
+by_labeler = answer(World.load(), task.meta, random.Random(3), nice=config.labelers.nice)
+table([{"by": "you"} | graded(box.value), {"by": "a labeler"} | graded(by_labeler)], digits=2)
+
+# %% [markdown]
+# Read your row from left to right; every number below 1 has a reason in the table of section 1. The text that stands there
+# at first has two sentences, not three, and breaks off without a full stop.
+
+# %% [markdown]
+# What do labelers themselves score? All demonstrations of the run, under the rubric:
+
+# %%
+from utils.pipeline.data_stages import load_demonstration_set
+from utils.plotting import histogram
+
+demonstrations = load_demonstration_set(lesson, "train")
+metas = {p.prompt_id: p.meta for p in sets["sft"]}
+marks = [gold(score(metas[d.prompt_id], d.completion)) for d in demonstrations]
+picture(histogram(marks, "gold (points of 10)", title=f"{len(marks)} demonstrations by hired labelers"))
+
+# %% [markdown]
+# Not one hill but several: most demonstrations lie high, without every nicety, and a tail of slips reaches far down. So
+# *imitating people* copies their slips as well, and their habit of leaving niceties out. That is what a reward model can
+# improve on: people recognise a good answer more reliably than they write one.
+
+# %%
+worst = sorted(zip(marks, demonstrations, strict=True), key=lambda pair: pair[0])[:4]
+table([{"points": mark, "prompt": d.prompt, "demonstration": d.completion, "by": d.labeler_id} for mark, d in worst], digits=1)
+
+# %% [markdown]
+# The worst four. Each is the kind of thing a tired person writes: another animal, the wrong kind of answer, help with what
+# should be refused. Nobody checked them, as nobody checked most of the paper's.
+
+# %% [markdown]
+# ## 6 · What goes wrong, on purpose
+#
+# Three ways to hire: the forty screened; forty of the pool as they came; and one person alone, our pedant of section 3.
+# Each group ranks *the same answers to the same prompts*. From each group's rankings we train a small reward model (lesson
+# 03 says how), and ask it about pairs of answers to unseen prompts.
+#
+# > **Predict first (4).** Which costs more of the reward model's agreement with *gold*: forty people with careless ones
+# > among them, or one consistent person of odd taste? And which reward model agrees best with *its own labelers*?
+
+# %%
+from utils.labeling import make_candidates
+
+quieter = hired[0].noise / screened(config.labelers, seed).hired[0].noise  # the factor that calibrates the hired's noise
+pool = [replace(one, noise=one.noise * quieter) for one in make_candidates(config.labelers, seed)]
+groups = {"forty screened": hired, "forty unscreened": pool[:40], "the pedant alone": [pedant]}
+print({name: f"{sum(not one.reliable for one in people)} unreliable of {len(people)}" for name, people in groups.items()})
+
+# %% [markdown]
+# The unscreened forty are about as bad as the pool: a quarter is unreliable. Now they label.
+
+# %%
+from utils.labeling import relabel
+
+n_train = 60 if fast() else 2000
+train, train_prompts = load_comparison_set(lesson, "train")[:n_train], sets["rm"]
+labels = {name: relabel(train, train_prompts, people, seed) for name, people in groups.items()}
+one = {name: rows[0] for name, rows in labels.items()}
+table(
+    [{"answer": text} | {name: row.ranks[k] for name, row in one.items()} for k, text in enumerate(train[0].completions)],
+    train[0].prompt,
+)
+
+# %% [markdown]
+# The same nine answers under three groups; the numbers are ranks. Equal rankings would be luck. Training takes some seconds
+# each.
+
+# %%
+from utils.notebook import quiet
+from utils.reward import train_reward
+from utils.sft import checkpoint_dir
+
+settings = replace(config.reward, epochs=1)
+start_at = checkpoint_dir(lesson.path("sft"), 1)
+folders = {name: run_folder("notebook_01") / f"reward_{i}" for i, name in enumerate(groups)}
+with quiet():
+    for name, rows in labels.items():
+        train_reward(folders[name], start_at, rows, settings, config.data, seed, demonstrations)
+
+# %%
+from utils.labeling import comparison_parts
+from utils.models import load_reward
+from utils.reward import score_comparisons
+from utils.reward_metrics import pair_accuracy
+from utils.world import GOLD_TIE
+
+golds = [[gold(s) for s in row] for row in comparison_parts(comparisons, prompts)]
+
+
+def tested(name):
+    model, tokenizer = load_reward(folders[name] / "model"), load_tokenizer(folders[name] / "model")
+    scores = score_comparisons(model, tokenizer, comparisons, config.data)
+    own = [[-float(rank) for rank in row.ranks] for row in relabel(comparisons, prompts, groups[name], seed)]
+    return pair_accuracy(scores, golds, GOLD_TIE), pair_accuracy(scores, own, 0.5)
+
+
+# %% [markdown]
+# `tested` asks a reward model about every pair of answers to unseen prompts: against gold, and against the labels that its own
+# group gives there.
+
+# %%
+from utils.plotting import grouped_bars
+
+found = {name: tested(name) for name in groups}
+bars = {
+    kind: [(100 * row[i].mean, 196 * row[i].se) for row in found.values()] for i, kind in enumerate(("gold", "own labelers"))
+}
+picture(
+    grouped_bars(
+        list(groups), bars, "pairs ordered right (%)", "who ranked the training data", "Judged by gold and by their own"
+    )
+)
+
+# %% [markdown]
+# Compare the pedant with the forty screened. On *its own labels* the pedant's reward model does about as well as theirs: by
+# that figure nobody would notice. By *gold* it is far behind. A reward model cannot see what is good; it sees labels. One
+# consistent person teaches an easy lesson, and the wrong one. Careless people, on the other hand, cost less: their noise has no
+# direction, and the others' votes outweigh it. What they mostly cost is certainty, which is visible as a low accuracy on their
+# own labels.
+#
+# So: *noise is paid in data, bias is paid in everything*. High accuracy on held-out labels is no proof that a reward
+# model is good. It proves that the labels are consistent. This is also why the paper tests on held-out *labelers* (4.1).
+
+# %% [markdown]
+# ## Exercises
+#
+# Replace the dots, run the cell, read what the check says. It names the likely mistake. The solutions, run, are in
+# [solutions/01_labelers_and_data.ipynb](../solutions/01_labelers_and_data.ipynb).
+
+# %% [markdown]
+# ### Exercise 1 (easy, 5 minutes): one greedy user
+#
+# `rows` are (user, prompt). Keep the first `cap` of every user, in their order.
+
+# %% tags=["exercise"]
+from utils.exercises.data import check_capped
+
+
+def capped(rows, cap):
+    return ...
+
+
+print(check_capped(capped))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def capped(rows, cap):
+#     seen, kept = {}, []
+#     for user, prompt in rows:
+#         seen[user] = seen.get(user, 0) + 1
+#         if seen[user] <= cap:
+#             kept.append((user, prompt))
+#     return kept
+# ```
+# Nobody is thrown out for being keen; only what is over the cap goes.
+# </details>
+
+# %% [markdown]
+# ### Exercise 2 (easy, 10 minutes): agreement
+#
+# Two rankings of the same answers as lists of ranks (1 is best, equal ranks tie). Which share of the pairs that *both*
+# decide do they order alike?
+#
+# <details><summary>Hint</summary>
+# Go over all pairs i &lt; j. The sign of a[j] - a[i] says which of the two is better by a; 0 is a tie.
+# </details>
+
+# %% tags=["exercise"]
+from utils.exercises.data import check_agreement
+
+
+def agreement(a, b):
+    return ...
+
+
+print(check_agreement(agreement))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def agreement(a, b):
+#     alike = decided = 0
+#     for i in range(len(a)):
+#         for j in range(i + 1, len(a)):
+#             by_a, by_b = a[j] - a[i], b[j] - b[i]
+#             if by_a and by_b:
+#                 decided += 1
+#                 alike += (by_a > 0) == (by_b > 0)
+#     return alike / decided
+# ```
+# `utils.labeling.pair_agreement` does the same over many prompts at once.
+# </details>
+
+# %% [markdown]
+# ### Exercise 3 (middling, 10 minutes): how good is one labeler?
+#
+# Two equally good labelers, whose mistakes are independent, agree on a share `a` (at least one half) of pairs. On which
+# share is each of them right?
+#
+# <details><summary>Hint</summary>
+# a = p * p + (1 - p) * (1 - p). Show that 2a - 1 = (2p - 1) squared.
+# </details>
+
+# %% tags=["exercise"]
+from utils.exercises.data import check_accuracy_from_agreement
+
+
+def accuracy_from_agreement(a):
+    return ...
+
+
+print(check_accuracy_from_agreement(accuracy_from_agreement))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def accuracy_from_agreement(a):
+#     return (1 + (2 * a - 1) ** 0.5) / 2
+# ```
+# For the paper's 0.726 it gives 0.84. It is an estimate: real mistakes are more frequent on close pairs, for everybody.
+# </details>
+
+# %% [markdown]
+# ### Exercise 4 (middling, 10 minutes): the priority rule
+#
+# Multiply the weights by the factors, then scale them so that their total is what it was. (`[3, 1, 1]` with factors
+# `[2, 1, 1]` has the total 5 before and after.)
+
+# %% tags=["exercise"]
+from utils.exercises.data import check_reweighted
+
+
+def reweighted(weights, factors):
+    return ...
+
+
+print(check_reweighted(reweighted))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def reweighted(weights, factors):
+#     changed = [w * f for w, f in zip(weights, factors, strict=True)]
+#     return [c * sum(weights) / sum(changed) for c in changed]
+# ```
+# Without the scaling, a rule that only shifts attention would also make everybody more decided: noise stays the same
+# while the points grow.
+# </details>
+
+# %% [markdown]
+# ### Exercise 5 (hard, 15 minutes): duplicates
+#
+# Drop every prompt that shares its first `n` characters with an earlier one, whatever the case of the letters. A prompt
+# shorter than `n` is a copy only of an equal one. Keep the first of each, in their order, and look at every prompt once.
+#
+# <details><summary>Hint</summary>
+# A set of what was seen. What has to be put into it, so that two prompts give the same thing exactly if they are copies?
+# </details>
+
+# %% tags=["exercise"]
+from utils.exercises.data import check_deduplicated
+
+
+def deduplicated(prompts, n):
+    return ...
+
+
+print(check_deduplicated(deduplicated))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def deduplicated(prompts, n):
+#     seen, kept = set(), []
+#     for prompt in prompts:
+#         key = prompt.lower()[:n]
+#         if key not in seen:
+#             kept.append(prompt)
+#         seen.add(key)
+#     return kept
+# ```
+# A slice of a shorter text is the whole text, and that no longer prompt's first `n` characters can equal. One look into
+# a set for each prompt: comparing all pairs would take hours on a million prompts.
+# </details>
+
+# %% [markdown]
+# ## The four predictions
+#
+# <details><summary>1: a harder cut, or more jobs</summary>
+# A harder cut changes the certificate, not the hired: soft cuts take the nearest misses. More jobs than good candidates
+# is what lets careless people in.
+# </details>
+# <details><summary>2: one labeler and gold</summary>
+# More often than with each other: two agree also where both are wrong, but each is right more often than that. Without any
+# noise tastes still differ, so agreement stays below 100 %.
+# </details>
+# <details><summary>3: seven prompts</summary>
+# Kept: the first story, the first rabbit. Dropped: the story in capitals (duplicate), bob's (personal data), the French
+# one (language), the blank one (empty), the second rabbit (duplicate). Eve keeps 200 sums.
+# </details>
+# <details><summary>4: noise or bias</summary>
+# Bias costs more of the agreement with gold. On its own labels the pedant's reward model looks as good as that of the forty.
+# </details>
+
+# %% [markdown]
+# ## InstructGPT and this lesson
+#
+# | | InstructGPT | here | why |
+# |---|---|---|---|
+# | labelers | about 40 contractors | 40 simulated ones | no people needed; the true preference is known |
+# | pool that was screened | not reported | 90, a quarter unreliable | so that screening can be seen to work |
+# | screening | four criteria, soft cuts 75 %, 75 %, 6 of 7 (B.1) | the same | |
+# | researchers' reference | the authors' own flags and rankings | the gold rubric with a little noise | somebody must know |
+# | final choice | partly subjective, for topics (B.1) | every topic covered by somebody hired | a program has no hunch |
+# | agreement | 72.6 %, held-out 77.3 % | calibrated to the same | the reward model meets the same noise |
+# | who labels a prompt | almost always one person (5.3) | one | |
+# | priority rule | helpful first; truthful and harmless first (B.2) | factors 1.25 and 1.5 on the weights | the paper gives a rule, no numbers |
+# | use cases | Table 1 | its shares | |
+# | duplicates | long common prefix, length not given | equal, or equal in the first 64 characters | some number had to be chosen |
+# | cap | 200 a user (200 an organization in A.2) | 200 a user | |
+# | personal data | filtered from the training split, method not given | patterns for mail, phone, card and so on | offline, and tested |
+# | languages | more than 96 % English, none filtered (3.3) | other languages dropped | the tiny models know English words only |
+# | demographics, satisfaction | Tables 12, 13 | none | programs have none |
+#
+# ## What is saved, and where to go next
+#
+# - `runs/notebook_01` holds your prompts and the three reward models.
+# - [02](02_supervised_fine_tuning.ipynb) trains on the demonstrations that you have just read;
+#   [03](03_reward_modeling.ipynb) takes reward models apart.
+# - [The tiny world](../docs/tiny-world.md) has the whole rubric with examples, [paper to code](../docs/paper-map.md) every
+#   criterion and table with its test.
+# - Three changes to try: the pedant's weights (section 3), `n_hired` and the cuts (section 2), your own lines in
+#   `my_prompts.jsonl` (section 4).

@@ -1,0 +1,673 @@
+# %% [markdown]
+# # 02 · Supervised fine-tuning: from continuing to answering
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/instruct-gpt2/instruct-gpt2/blob/main/notebooks/02_supervised_fine_tuning.ipynb)
+#
+# A pretrained model continues whatever it reads. Show it a few hundred questions *with good answers*, let it predict them
+# token by token, and it answers. This is step 1 of InstructGPT ([sec. 3.5 and C.1](https://arxiv.org/abs/2203.02155)). It is
+# ordinary next-token prediction with two or three decisions around it, and this lesson is about those decisions.
+#
+# | | |
+# |---|---|
+# | **Reading** | about 35 minutes, with the exercises about 75 |
+# | **Running** | less than four minutes on two CPU cores; no GPU, no download of models or data |
+# | **Outputs made on** | a two-core CPU; the first cell's output names device and versions |
+# | **You need** | Python, a little PyTorch, what a language model and cross-entropy are. No reinforcement learning |
+# | **You will be able to** | say which tokens carry loss and why; read two curves that disagree; choose a checkpoint as the paper did; say what dropout and mixed-in web text buy; recognise three classic mistakes by their symptoms |
+#
+# All labelers here are **simulated**, and so is the score called *gold*: a program that knows every fact of a small made-up
+# world gives each answer 0 to 10 points ([how](../docs/tiny-world.md)). No number below comes from people.
+
+# %% tags=["setup"]
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY, TAG = "https://github.com/instruct-gpt2/instruct-gpt2", "v0.1.0"
+places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "instruct-gpt2"]
+root = next((p for p in places if (p / "utils" / "pipeline").is_dir()), places[-1])
+if not root.exists():  # Colab, Kaggle: the notebook came alone
+    subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, str(root)], check=True)
+os.chdir(root)
+sys.path.insert(0, str(root))  # first, so that no other package called utils is found before ours
+if root / "utils" != Path(getattr(sys.modules.get("utils"), "__file__", None) or "none").parent:
+    for name in [name for name in sys.modules if name.split(".")[0] == "utils"]:
+        del sys.modules[name]
+
+from utils.notebook import start
+
+start()
+
+# %% [markdown]
+# The cell above finds the repository (or fetches it, on Colab) and checks that every package is there. It installs nothing.
+#
+# ## Where we are
+
+# %%
+from utils.notebook import picture
+from utils.plotting import pipeline_map
+
+picture(pipeline_map("sft"))
+
+# %% [markdown]
+# Labelers have written answers to prompts ([lesson 01](01_labelers_and_data.ipynb) calls them *demonstrations*). SFT
+# imitates them. What comes out is used three times: it answers, it writes most of the answers that labelers will rank, and
+# it is the body of the reward model.
+#
+# This lesson starts from one finished run that comes with the repository. `lesson.path("...")` is the folder of a stage,
+# `lesson.config` its settings.
+
+# %%
+from utils.lessons import shipped
+from utils.notebook import fast, run_folder, table
+from utils.pipeline.data_stages import load_demonstration_set, load_set
+
+lesson = shipped()
+cfg, folder = lesson.config, run_folder("notebook_02")
+few = 24 if fast() else None  # FAST=1 is for tests: the same lesson on a few rows
+valid_prompts, test_prompts = load_set(lesson, "valid")[: few or 200], load_set(lesson, "test")[: few or 300]
+
+# %% [markdown]
+# ## What the base does with an instruction
+#
+# The first validation prompt of each use case, put to the base model. `judged` draws one answer a prompt at temperature 1
+# (each next token by its probability) and has the gold rubric score it.
+
+# %%
+from pathlib import Path
+
+from utils.evaluation.policies import Policy, judged, overview
+from utils.notebook import compared
+
+base = Path(cfg.model)
+shown = list({p.use_case: p for p in reversed(valid_prompts)}.values())
+table(compared(shown, {"base": judged(Policy("base", base), shown, cfg, 1.0)}), "The base model (gold points of 10)")
+
+# %% [markdown]
+# Look for three kinds of continuation. Some are answers. Some are *the next line of a page*: another request, somebody's
+# chatter. And some answer a different question than the one asked. Nothing is broken. The model predicts web pages, and on a
+# web page a request may be followed by another request.
+#
+# Can we just ask better? The *prompted* base gets the request in the form `Question: ... Answer:`, as GPT-3 got a prefix in
+# the paper.
+
+# %%
+asked = {"base": Policy("base", base), "prompted": Policy("prompted", base, prompted=True)}
+before = {name: judged(policy, valid_prompts, cfg, 1.0) for name, policy in asked.items()}
+table(overview(before), "The same model, asked in two ways")
+
+# %% [markdown]
+# A better question already helps, as in the paper: the wish to answer is in the model, among many others. `ended` is the
+# share of answers that the model finished itself by the end token `<|end|>`. Prompting is our first baseline. SFT has to beat
+# it.
+#
+# ## The loss, by hand
+#
+# **The idea.** Join a prompt, the labeler's answer and the end token into one row. The model predicts every next token as in
+# pretraining. But we want it to learn to *answer*, not to *ask*, so only the answer and its end count.
+#
+# $$\text{loss} = -\frac{1}{|C|} \sum_{t \in C} \log p_\theta(y_t \mid y_{<t})$$
+#
+# $y$ is `ids`, $C$ the places where `counted` is True, $p_\theta$ is `probabilities`. (The paper prints no SFT loss and does not
+# say whether prompt tokens count. This is the usual choice.) Three tokens, a vocabulary of four words:
+
+# %%
+import torch
+
+words = ["Hi", "Yes", "No", "<|end|>"]
+ids = torch.tensor([[0, 1, 3]])  # the prompt "Hi", the answer "Yes", the end
+counted = torch.tensor([[False, True, True]])
+probabilities = torch.tensor([[[0.1, 0.6, 0.2, 0.1], [0.1, 0.1, 0.1, 0.7], [0.25, 0.25, 0.25, 0.25]]])
+
+by_hand = -(torch.tensor(0.6).log() + torch.tensor(0.7).log()) / 2
+print(f"by hand: (-ln 0.6 - ln 0.7) / 2 = {by_hand:.4f} nats a token")
+
+# %% [markdown]
+# After "Hi" the model gives "Yes" a probability of 0.6; after "Hi Yes" it gives the end 0.7. The loss is the mean *surprise*,
+# minus the log of the probability, in nats. A sure and right model pays 0.
+#
+# The functions that train our models must say the same, and so must PyTorch's own way to leave tokens out, the label -100:
+
+# %%
+from utils.losses import lm_loss
+
+logits = probabilities.log()
+torch.testing.assert_close(lm_loss(logits, ids, counted), by_hand)
+
+labels = ids.masked_fill(~counted, -100)
+torch.testing.assert_close(torch.nn.functional.cross_entropy(logits[0, :-1], labels[0, 1:]), by_hand)
+print("labels:", labels.tolist())
+
+# %% [markdown]
+# Both asserts hold. Look at `[:-1]` and `[1:]`: the logits *at* a token predict the *next* one, so predictions and labels are
+# shifted by one place. Forget the shift and each token is asked to predict itself:
+
+# %%
+wrong = torch.nn.functional.cross_entropy(logits[0], labels[0])
+print(f"without the shift: {wrong:.4f}, with it: {by_hand:.4f}")
+
+# %% [markdown]
+# No error, no warning, just another number. That is why the toy comes before the real thing.
+#
+# ## A real row
+#
+# `encode_demonstrations` turns text into rows: `ids`, and `loss_from`, the first place that carries loss.
+
+# %%
+from utils.models import load_policy, load_tokenizer
+from utils.sft import Row, encode_demonstrations, make_batch
+
+tokenizer = load_tokenizer(base)
+demonstrations = load_demonstration_set(lesson, "train")[: 4 * few if few else None]
+rows = encode_demonstrations(tokenizer, demonstrations, cfg.data, 128).rows
+valid_rows = encode_demonstrations(tokenizer, load_demonstration_set(lesson, "valid")[:few], cfg.data, 128).rows
+print(len(rows), "rows; the first:", rows[0])
+
+# %% [markdown]
+# Numbers are all that the model ever sees. Here is a row with its tokens written out, and what of it counts:
+
+# %%
+from utils.notebook import token_texts, token_view
+from utils.plotting import TokenRow
+
+row = max(rows[:40], key=lambda row: len(row.ids))
+ids, mask, labels = make_batch([row], tokenizer.pad_token_id)
+tokens = token_texts(tokenizer, row.ids)
+token_view([TokenRow("what counts", tokens, (labels[0] != -100).float().tolist())], "carries loss: 1 yes, 0 no", span=1.0)
+
+# %% [markdown]
+# White is read but not learned; orange is learned. The line break (the arrow) that ends the prompt is white, and `<|end|>` is
+# orange. How surprised is the base by each token?
+
+# %%
+from utils.rollout import sequence_logprobs
+
+
+@torch.no_grad()
+def surprise(model):
+    return (0.0 - sequence_logprobs(model, ids, mask, mask))[0].tolist()
+
+
+token_view([TokenRow("base", tokens, surprise(load_policy(base)))], "surprise (nats)")
+
+# %% [markdown]
+# The first token has nothing before it and is not predicted. In the prompt, names and nouns are dark: nobody can guess what a
+# stranger will ask, and with loss on the prompt most of the gradient would go there. In the answer, words that the prompt
+# gives away are pale.
+#
+# ## Training
+#
+# The paper's settings (C.1): 16 epochs, batches of 32, cosine learning rate to a tenth, residual dropout 0.2. Only the
+# learning rate is ours: small models take larger steps. We keep a checkpoint after *every* epoch, to look at them all.
+#
+# > **Predict first (1).** The training loss will fall and fall. What will the *held-out* loss do over the epochs, and after
+# > how many will it be lowest?
+
+# %%
+from dataclasses import replace
+
+from utils.io import digest, read_jsonl
+from utils.notebook import quiet
+from utils.sft import SFTRun, train_own
+
+
+def train(name, rows, settings, web=None):
+    """Fine-tune the base on rows; the records of the training."""
+    run = SFTRun(folder / name, load_policy(base), tokenizer, rows, valid_rows, settings, cfg.seed, web, "sft")
+    with quiet():
+        train_own(run, digest([name, rows, settings]))
+    return read_jsonl(folder / name / "metrics.jsonl")
+
+
+# %%
+epochs = 2 if fast() else cfg.sft.epochs
+every_epoch = replace(cfg.sft, epochs=epochs, checkpoints=tuple(range(1, epochs + 1)))
+curves = {"dropout 0.2": train("sft", rows, every_epoch)}
+
+# %%
+from utils.plotting import train_and_valid
+
+look = {"train": "loss", "valid": "valid_loss", "x": "epoch", "xlabel": "epochs", "ylabel": "loss (nats a token)"}
+picture(train_and_valid(curves, **look, title="SFT"))
+
+# %% [markdown]
+# The blue curve falls to the end. The orange one is lowest within the first few epochs (the ring) and then rises: the model
+# begins to learn these very answers by heart, and becomes surer of words that *other* labelers would not have used. By the
+# textbook we stop at the ring.
+#
+# The paper did not (3.5): "overfits on validation loss after 1 epoch", and yet training longer helped the reward model's score
+# and people's preference. Can that be?
+#
+# > **Predict first (2).** We let each of the 16 checkpoints answer the validation prompts and ask two other judges: the
+# > reward model, trained on labelers' rankings, and gold. Which epoch will each of the three judges like best?
+
+# %%
+from utils.pipeline.training_stages import score_checkpoints
+from utils.sft import checkpoint_dir
+
+paths = [checkpoint_dir(folder / "sft", epoch) for epoch in every_epoch.checkpoints]
+scored = score_checkpoints(lesson, paths, valid_prompts)
+held_out = [row for row in curves["dropout 0.2"] if "valid_loss" in row]
+judges = [{**loss, **score} for loss, score in zip(held_out, scored, strict=True)]
+
+# %%
+from utils.plotting import checkpoint_choice
+
+picture(checkpoint_choice(judges))
+
+# %% [markdown]
+# Three judges, and they disagree, just as in the paper. Held-out loss asks: *how likely are this labeler's exact words?* Reward
+# and gold ask: *is what the model says a good answer?* An overfitted model is too sure of itself, which ruins the first and
+# helps the second, because it draws fewer wild words. The bars are 95 % intervals over prompts: neighbouring epochs cannot be
+# told apart, the early from the late ones can.
+#
+# ## Choosing the checkpoint
+#
+# Gold exists in this toy world only. The paper chose by the reward model on validation prompts, and so do we.
+
+# %%
+from utils.sft import select_checkpoint
+
+by_reward = select_checkpoint({row["checkpoint"]: row["reward"] for row in judges})
+by_loss = min(judges, key=lambda row: row["valid_loss"])["checkpoint"]
+print("lowest held-out loss:", by_loss, "| highest reward:", by_reward)
+
+# %% [markdown]
+# The choice was made on validation prompts. So the verdict comes from *test* prompts, of users whom neither training nor choice
+# has seen. (Whoever picks the best of 16 on the prompts that also give the final figure reports luck as skill.)
+
+# %%
+from utils.evaluation.statistics import paired_difference
+
+found = {name: judged(Policy(name, folder / "sft" / name), test_prompts, cfg, 1.0) for name in (by_loss, by_reward)}
+table(overview(found), "Two ways to choose, on test prompts")
+gain = paired_difference(found[by_reward].golds, found[by_loss].golds)
+print(f"chosen by reward minus chosen by loss: {gain.mean:+.2f} ± {gain.se:.2f} gold points (standard error)")
+
+# %% [markdown]
+# The last line compares them prompt by prompt, with the same random numbers. A difference of more than about two standard
+# errors is more than luck. Choosing by loss would have given that away.
+#
+# ## Residual dropout
+#
+# In training, each block's output loses a random fifth of its numbers, and the rest grow to make up for it. The model cannot
+# lean on any single number, so it learns by heart less easily.
+
+# %%
+torch.manual_seed(0)
+print(torch.nn.Dropout(0.2)(torch.ones(10)))
+
+# %% [markdown]
+# > **Predict first (3).** The same 16 epochs with dropout 0. Which of the two curves will change more, training or held-out?
+# > And will the answers be better or worse?
+
+# %%
+without = replace(every_epoch, dropout=0.0, checkpoints=(epochs,))
+curves["dropout 0"] = train("no_dropout", rows, without)
+picture(train_and_valid(curves, **look, title="Residual dropout"))
+
+# %% [markdown]
+# Both: without dropout the training loss falls further and the held-out loss rises higher. The gap between the curves is what
+# was learned by heart. And the answers of the two last checkpoints:
+
+# %%
+last = {name: checkpoint_dir(folder / name, epochs) for name in ("sft", "no_dropout")}
+found = {name: judged(Policy(name, path), test_prompts, cfg, 1.0) for name, path in last.items()}
+table(overview(found), "The last epoch with and without dropout, on test prompts")
+
+# %% [markdown]
+# Worse without. Dropout is what makes 16 epochs over so few answers bearable. (It acts in training only; `set_residual_dropout`
+# does not write it into the saved model, so nobody samples from a model with holes.)
+#
+# ## Mixed-in pretraining text
+#
+# There is a second fine-tuned model in the paper, easily overlooked. PPO does not start from the one we just chose, but from a
+# shorter SFT in which 10 % of the rows are *pretraining text* (C.3). What is that for? Here are both from the same base, with
+# and without the mix, all else equal.
+
+# %%
+from utils.pretrain import token_rows, web_texts
+
+web = token_rows(tokenizer, web_texts(200 if fast() else 2000), cfg.ppo_ptx.ptx_length)
+mixed = replace(cfg.init, epochs=1, checkpoints=(1,)) if fast() else cfg.init
+pure = replace(mixed, pretrain_fraction=0.0)
+train("pure", rows, pure), train("mixed", rows, mixed, web)
+print(f"{mixed.epochs} epochs, web rows a batch: {round(mixed.pretrain_fraction * mixed.batch_size)} of {mixed.batch_size}")
+
+# %% [markdown]
+# Both are trained. What do they still know of the text that the base was made of?
+
+# %%
+from utils.evaluation.policies import held_out_web
+from utils.evaluation.tax import web_loss
+from utils.plotting import bars_with_intervals
+
+unseen = held_out_web(tokenizer, few or 150)
+models = {"base": base, "answers only": checkpoint_dir(folder / "pure", mixed.epochs)}
+models |= {"with web text": checkpoint_dir(folder / "mixed", mixed.epochs), "chosen SFT": folder / "sft" / by_reward}
+losses = [web_loss(load_policy(path), unseen) for path in models.values()]
+title = "Web text that no model has seen: lower is better"
+picture(bars_with_intervals(list(models), losses, None, None, "loss (nats a token)", losses[0], title, xlabel="model"))
+
+# %% [markdown]
+# Learning to answer makes a model forget what it read, and 16 epochs make it forget most. A few rows of web text a batch prevent
+# nearly all of that. This is a first look at the *alignment tax*, the subject of lesson 05. What does the mix cost?
+
+# %%
+pair = {name: judged(Policy(name, models[name]), test_prompts, cfg, 1.0) for name in ("answers only", "with web text")}
+table(overview(pair), "The same training with and without the mix, on test prompts")
+difference = paired_difference(pair["with web text"].golds, pair["answers only"].golds)
+print(f"with web text minus without: {difference.mean:+.2f} ± {difference.se:.2f} gold points (standard error)")
+
+# %% [markdown]
+# Compare the difference with its standard error before you call it a cost or a gain. (Why so few rows are enough: a row of web
+# text carries loss at nearly all its tokens, an answer at a dozen. Exercise 5 counts.)
+#
+# ## Before and after
+#
+# The same prompts as at the start.
+
+# %%
+chosen = Policy("sft", folder / "sft" / by_reward)
+both = {"base": judged(asked["base"], shown, cfg, 1.0), "sft": judged(chosen, shown, cfg, 1.0)}
+table(compared(shown, both), "Before and after (gold points of 10)")
+
+# %% [markdown]
+# The form has changed at once: one voice, whole sentences, an end. Read on for what has *not*: some answers are fluent and
+# wrong. Over all test prompts, part by part of the gold rubric:
+
+# %%
+from utils.evaluation.policies import part_means
+from utils.plotting import grouped_bars
+from utils.world import PARTS
+
+after = {"base": judged(asked["base"], test_prompts, cfg, 1.0), "prompted": judged(asked["prompted"], test_prompts, cfg, 1.0)}
+after |= {"sft": judged(chosen, test_prompts, cfg, 1.0)}
+parts = {name: part_means(answers) for name, answers in after.items()}
+picture(grouped_bars(PARTS, parts, "mean score (0 to 1)", "part of the gold rubric", "What SFT changed"))
+
+# %% [markdown]
+# SFT gains most where the base simply did something else (*helpful*), and on what labelers do by habit (*manner*, *form*).
+# Facts move less: the demonstrations contain few of them, and imitation teaches how an answer looks before it teaches what is
+# true. *Manner* stays low, because the labelers themselves add their niceties only now and then. An imitator cannot be better
+# than what it imitates. That is why the pipeline goes on.
+
+# %%
+table(overview(after), "On test prompts")
+
+# %% [markdown]
+# SFT beats the prompted base, as in the paper (Fig. 1), by more than prompting had gained.
+#
+# ## What goes wrong, on purpose
+#
+# Four classic mistakes. The first two are in the rows, the last two in how the model is asked. To be quick, all models here are
+# trained for a few epochs only, without dropout.
+#
+# 1. **No end token**: `ids` without the last one.
+# 2. **Loss on the prompt too**: `loss_from` is 1.
+# 3. **The line end forgotten** when the model is asked (in training each prompt ended with one).
+# 4. **A blank instead of the line end.**
+#
+# > **Predict first (4).** Put the four in order, from harmless to worst. What will the answers of each look like?
+
+# %%
+quick = replace(cfg.sft, epochs=1 if fast() else 4, dropout=0.0, checkpoints=())
+broken = {
+    "as it should be": rows,
+    "no end token": [Row(row.ids[:-1], row.loss_from) for row in rows],
+    "loss on the prompt too": [Row(row.ids, 1) for row in rows],
+}
+for name, wrong_rows in broken.items():
+    train(name.replace(" ", "_"), wrong_rows, quick)
+
+# %%
+results = {}
+for name in broken:
+    policy = Policy(name, checkpoint_dir(folder / name.replace(" ", "_"), quick.epochs))
+    results[name] = judged(policy, test_prompts, cfg, 1.0)
+
+right = Policy("right", checkpoint_dir(folder / "as_it_should_be", quick.epochs))
+for name, suffix in {"line end forgotten": "", "blank for line end": " "}.items():
+    results[name] = judged(right, test_prompts, replace(cfg, data=replace(cfg.data, prompt_suffix=suffix)), 1.0)
+table(overview(results), "Four mistakes, on test prompts")
+
+# %% [markdown]
+# Each has its own symptom. *No end token*: nearly nothing ends, and answers run on to the length limit. *Loss on the prompt*: no
+# clear difference here. That is a result too. Our prompts are short and the model has capacity to spare; with long prompts,
+# few-shot examples or documents, most of the gradient would go to text that nobody wants the model to write. *Line end
+# forgotten*: hardly a difference either, by good luck. *A blank* in its place: a lot of harm, because those ids never came before
+# an answer in training. Let us look.
+
+# %%
+some = [i for i, prompt in enumerate(test_prompts) if prompt.use_case in ("open_qa", "brainstorming", "chat")][:4]
+lines = [{"asked": test_prompts[i].prompt, **{n: a.responses[i].text for n, a in results.items()}} for i in some]
+table([{k: v for k, v in line.items() if k != "loss on the prompt too"} for line in lines], "The same prompts, three mistakes")
+
+# %% [markdown]
+# Without an end token the first sentence is often right, and then the model has nothing to say and no way to be silent. If you
+# ever see this, look at the last label of a row before you look at anything else. A wrong suffix is worse in practice,
+# because training looks perfect: the fault is in the *serving* code. So the same two functions, `encode_prompt` and
+# `encode_completion`, build the ids of training, sampling and scoring in this package.
+#
+# ## The same step with TRL
+#
+# Hugging Face's TRL has this stage ready-made. In this package it is a switch, `sft.backend: trl`; by itself it is three lines:
+#
+# ```python
+# from trl import SFTConfig, SFTTrainer
+#
+# trainer = SFTTrainer(model=model, args=SFTConfig(...), train_dataset=dataset)
+# trainer.train()
+# ```
+#
+# Does it compute the same loss? One batch of rows through both (where TRL is installed: it is not on Colab, and installing it
+# there would replace packages that are in use).
+
+# %%
+from importlib.util import find_spec
+
+from utils.sft import batch_loss
+
+if find_spec("trl"):
+    from utils.sft_trl import make_trainer
+
+    run = SFTRun(folder / "trl", load_policy(base), tokenizer, rows[:32], [], cfg.sft, cfg.seed)
+    trainer = make_trainer(run, str(folder / "trl"))
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(run.train))])
+    theirs = trainer.compute_loss(run.model.eval(), batch)
+    ours = batch_loss(load_policy(base), [rows[:32]], tokenizer.pad_token_id, rank=0, world=1)
+    torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-5)
+    print(f"TRL {theirs:.5f}, ours {ours:.5f}")
+else:
+    print("TRL is not installed here; tests/test_sft.py compares loss and gradient.")
+
+# %% [markdown]
+# Equal to rounding. A well-kept library is the better choice where it has what you need. Ours is the default because it also
+# mixes in pretraining text, resumes bit for bit, and runs where TRL is not.
+#
+# ## Exercises
+#
+# Replace the dots, run the cell, read what the check says: it names the likely mistake.
+#
+# ### Exercise 1 (easy, 5 minutes): labels
+#
+# `prompt` and `completion` are lists of token ids, `end` is the id of the end token. Return the labels of the whole row: -100
+# where there is no loss.
+
+# %% tags=["exercise"]
+from utils.exercises.sft import check_labels
+
+
+def labels(prompt, completion, end):
+    return ...
+
+
+print(check_labels(labels))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def labels(prompt, completion, end):
+#     return [-100] * len(prompt) + [*completion, end]
+# ```
+# One label a token; the loss function does the shift.
+# </details>
+#
+# ### Exercise 2 (easy, 5 minutes): the mean of a batch
+#
+# `logprobs` has one list for each answer of a batch: the log-probs of its tokens. Return SFT's loss.
+
+# %% tags=["exercise"]
+from utils.exercises.sft import check_batch_loss
+
+
+def batch_loss(logprobs):
+    return ...
+
+
+print(check_batch_loss(batch_loss))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def batch_loss(logprobs):
+#     every = [value for answer in logprobs for value in answer]
+#     return -sum(every) / len(every)
+# ```
+# Every token weighs the same, so a long answer weighs more than a short one. A mean of means would be another training.
+# </details>
+#
+# ### Exercise 3 (easy, 5 minutes): the checkpoint
+#
+# `valid_loss` and `reward` map epochs to figures on validation prompts. Return the epoch that the paper keeps; of two that
+# score the same, the earlier.
+
+# %% tags=["exercise"]
+from utils.exercises.sft import check_choose
+
+
+def choose(valid_loss, reward):
+    return ...
+
+
+print(check_choose(choose))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def choose(valid_loss, reward):
+#     return max(sorted(reward), key=lambda epoch: reward[epoch])
+# ```
+# `max` keeps the first of equal ones, so sorting the epochs first is enough.
+# </details>
+#
+# ### Exercise 4 (middling, 10 minutes): the learning rate
+#
+# Cosine from `peak` at step 0 to a tenth of it at the last step, `total - 1`, without warm-up (C.1). You need
+# `math.cos` and `math.pi`.
+
+# %% tags=["exercise"]
+from utils.exercises.sft import check_rate
+
+
+def rate(step, total, peak):
+    return ...
+
+
+print(check_rate(rate))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# import math
+#
+#
+# def rate(step, total, peak):
+#     fall = 0.5 * (1 + math.cos(math.pi * step / (total - 1)))  # 1 at the first step, 0 at the last
+#     return peak * (0.1 + 0.9 * fall)
+# ```
+# `utils.losses.learning_rate` is the same with a warm-up for PPO.
+# </details>
+#
+# ### Exercise 5 (hard, 15 minutes): what a mix weighs
+#
+# A batch has `batch` rows, of which `round(batch * fraction)` are web text. A demonstration has `answer_tokens` loss tokens on
+# average, a web row `web_tokens`. The loss is one mean over all loss tokens. Which share of it is web text? Then put in the
+# figures of this lesson: `len(row.ids) - row.loss_from` is the number of loss tokens of a row.
+
+# %% tags=["exercise"]
+from utils.exercises.sft import check_web_share
+
+
+def web_share(batch, fraction, answer_tokens, web_tokens):
+    return ...
+
+
+print(check_web_share(web_share))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def web_share(batch, fraction, answer_tokens, web_tokens):
+#     web = round(batch * fraction)
+#     answers = batch - web
+#     return web * web_tokens / (web * web_tokens + answers * answer_tokens)
+# ```
+# A tenth of the rows is far more than a tenth of the loss. "10 % pretraining data" leaves open which of the two is meant; the
+# paper does not say.
+# </details>
+#
+# **And one without a check.** Change one thing and run from "Training" on: more dropout in
+# `replace(every_epoch, dropout=...)`, half of the demonstrations (`rows[:700]`), a learning rate ten times smaller. Write down first what the three judges will say.
+
+# %% [markdown]
+# ## The four predictions
+#
+# <details><summary>1: held-out loss</summary>
+# It is lowest after an epoch or a few and then rises, while the training loss goes on falling: overfitting, by the book.
+# </details>
+# <details><summary>2: three judges</summary>
+# Held-out loss likes an early epoch; reward model and gold like a late one. They ask different questions: these exact words, or
+# a good answer.
+# </details>
+# <details><summary>3: dropout</summary>
+# Both curves change, in opposite directions, and the gap between them opens. The answers get worse.
+# </details>
+# <details><summary>4: four mistakes</summary>
+# Harmless here: loss on the prompt too, and the forgotten line end. The missing end token and the blank do most harm, each in its
+# own way: one never stops, the other answers something else.
+# </details>
+
+# %% [markdown]
+# ## InstructGPT and this lesson
+#
+# | | InstructGPT | here | why |
+# |---|---|---|---|
+# | base | GPT-3, 1.3B to 175B | our own small GPT-2 (`data/models`) | seconds on a CPU |
+# | demonstrations | 12,725 prompts by about 40 people | `len(rows)` by simulated labelers | time; the truth is known |
+# | epochs, batch, dropout, schedule | 16, 32, 0.2 residual, cosine to 10 % (C.1) | the same | |
+# | learning rate | 9.65e-6 at 1.3B | about a hundred times larger | small models take larger steps |
+# | loss on the prompt | not stated | no | the usual choice; no difference here |
+# | end of an answer | not described | a token of its own, `<\|end\|>` | so that the reward model can tell an end from a cut |
+# | choice of the checkpoint | reward model's score on validation prompts | the same | |
+# | epochs searched | also a setting that was searched | all 16 looked at | to see the disagreement |
+# | start of PPO | 2 epochs, 10 % pretraining data, own learning rate (C.3) | 8 epochs, 10 % of the rows | fewer demonstrations: as many steps need more epochs |
+# | people's preference | measured | simulated gold and reward model | no people needed |
+#
+# ## What is saved, and what comes next
+#
+# `runs/notebook_02/sft/epoch_01` ... hold the checkpoints as plain Hugging Face folders:
+# `AutoModelForCausalLM.from_pretrained` reads them. The lessons that follow start from the shipped ones in `data/lessons/sft`,
+# so that each runs alone.
+#
+# We have used a reward model as a judge here without saying where it is from. That is lesson
+# [03](03_reward_modeling.ipynb): how rankings become a number, and how far to trust it.
+#
+# - In the code: [`utils/sft.py`](../utils/sft.py), and [paper to code](../docs/paper-map.md) for every setting and its test.
+# - Words: [glossary](../docs/glossary.md).
