@@ -28,7 +28,8 @@ REPOSITORY, TAG = "https://github.com/instruct-gpt2/instruct-gpt2", "v0.1.0"
 places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "instruct-gpt2"]
 root = next((p for p in places if (p / "utils" / "pipeline").is_dir()), places[-1])
 if not root.exists():  # Colab, Kaggle: the notebook came alone
-    subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, str(root)], check=True)
+    clone = ["git", "-c", "advice.detachedHead=false", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, str(root)]
+    subprocess.run(clone, check=True)
 os.chdir(root)
 sys.path.insert(0, str(root))  # first, so that no other package called utils is found before ours
 if root / "utils" != Path(getattr(sys.modules.get("utils"), "__file__", None) or "none").parent:

@@ -49,25 +49,6 @@ class FunctionCheck:
         return all(same(x, y, self.tolerance) for x, y in zip(a, b, strict=True))
 
 
-@dataclass(frozen=True)
-class AnswerCheck:
-    """Checks a value. right: the solution. mistakes: (wrong value, what to say). otherwise: said of any other value."""
-
-    right: Any
-    mistakes: Sequence[tuple[Any, str]]
-    otherwise: str
-    tolerance: float = 1e-6
-
-    def __call__(self, answer: Any) -> str:
-        """One sentence on the learner's value."""
-        if answer is None or answer is ...:
-            return UNWRITTEN
-        if same(answer, self.right, self.tolerance):
-            return "Right."
-        said = (sentence for wrong, sentence in self.mistakes if same(answer, wrong, self.tolerance))
-        return f"Not yet: {next(said, self.otherwise)}"
-
-
 def same(a: Any, b: Any, tolerance: float = 1e-6) -> bool:
     """Equality of numbers (up to rounding), texts, tensors, and lists, tuples, sets and dicts of them."""
     a, b = (value.tolist() if hasattr(value, "tolist") else value for value in (a, b))
