@@ -125,7 +125,7 @@ def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
         ),
         (
             "a.jsonl.gz",
-            gzip.compress(b'{"prompt": "x"}')[:-5],
+            gzip.compress(b'{"prompt": "x"}', mtime=0)[:-5],
             "{path} is not a whole gzip file (Compressed file ended before the end-of-stream marker was reached): "
             "copy or download it again.",
         ),
