@@ -162,7 +162,7 @@ def normalise(notebook: NotebookNode, name: str) -> None:
     for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1):
         cell.execution_count = number
         cell.metadata.pop("execution", None)
-        outputs = []
+        outputs: list[NotebookNode] = []
         for output in cell.outputs:
             if output.output_type == "stream":
                 if output.name == "stderr":

@@ -8,11 +8,15 @@ calls per token and keys and values in buffers of fixed size. Measured by benchm
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
+from transformers.models.gpt2.modeling_gpt2 import GPT2Block
+from transformers.pytorch_utils import Conv1D
 
 from utils.sharding import plain_type
 
@@ -23,7 +27,7 @@ def supported(model: nn.Module) -> bool:
         return False
     if model.training and model.is_gradient_checkpointing:  # which transformers' own blocks do
         return False
-    config = model.config
+    config: Any = model.config  # of one of the two classes above, which an nn.Module does not say
     return (
         config.activation_function in ("gelu_new", "gelu_pytorch_tanh")
         and config.scale_attn_weights
@@ -31,6 +35,11 @@ def supported(model: nn.Module) -> bool:
         and not config.reorder_and_upcast_attn
         and not config.add_cross_attention
     )
+
+
+def _blocks(trunk: GPT2Model) -> Sequence[GPT2Block]:
+    """The layers; a ModuleList only says that they are modules."""
+    return cast(Sequence[GPT2Block], trunk.h)
 
 
 def _drop(module: nn.Dropout, x: Tensor) -> Tensor:
@@ -48,7 +57,7 @@ def _embed(trunk: GPT2Model, ids: Tensor, valid: Tensor | None) -> Tensor:
     return _drop(trunk.drop, x)
 
 
-def _attention(block: nn.Module, x: Tensor, shape: tuple[int, int], valid: Tensor | None) -> Tensor:
+def _attention(block: GPT2Block, x: Tensor, shape: tuple[int, int], valid: Tensor | None) -> Tensor:
     """(B * S, C) causal self-attention before its output projection; x (N, C) are the valid tokens."""
     batch, length = shape
     attn = block.attn
@@ -73,7 +82,7 @@ def hidden_states(trunk: GPT2Model, ids: Tensor, mask: Tensor, keep: Tensor) -> 
     kept_of_valid = kept if valid is None else keep.flatten()[valid].nonzero().squeeze(1)
     x = _embed(trunk, ids, valid)
     last = len(trunk.h) - 1
-    for index, block in enumerate(trunk.h):
+    for index, block in enumerate(_blocks(trunk)):
         attended = _attention(block, x, shape, valid)
         if index == last:
             attended, x = attended[kept], x[kept_of_valid]
@@ -83,6 +92,13 @@ def hidden_states(trunk: GPT2Model, ids: Tensor, mask: Tensor, keep: Tensor) -> 
         inner = F.gelu(block.mlp.c_fc(block.ln_2(x)), approximate="tanh")
         x = x + _drop(block.mlp.dropout, block.mlp.c_proj(inner))
     return trunk.ln_f(x)
+
+
+def _affine(block: GPT2Block) -> list[tuple[Tensor, Tensor]]:
+    """(weight, bias) of what a token goes through in a layer, in that order."""
+    attn, mlp = block.attn, block.mlp
+    parts: list[nn.LayerNorm | Conv1D] = [block.ln_1, attn.c_attn, attn.c_proj, block.ln_2, mlp.c_fc, mlp.c_proj]
+    return [(part.weight, part.bias) for part in parts]
 
 
 class Decoder:
@@ -100,10 +116,7 @@ class Decoder:
         self.eps = config.layer_norm_epsilon
         self.wte, self.wpe, self.head = trunk.wte.weight, trunk.wpe.weight, model.lm_head.weight.t()
         self.final = (trunk.ln_f.weight, trunk.ln_f.bias)
-        self.layers = [
-            tuple((part.weight, part.bias) for part in (b.ln_1, b.attn.c_attn, b.attn.c_proj, b.ln_2, b.mlp.c_fc, b.mlp.c_proj))
-            for b in trunk.h
-        ]
+        self.layers = [_affine(block) for block in _blocks(trunk)]
         total = width + max_new_tokens
         self.cache = self.wte.new_empty(len(self.layers), 2, batch, self.heads, total, self.size)
         # None: nothing is padded. Otherwise added to the attention scores: 0 at real tokens, -inf at padding.
@@ -167,9 +180,8 @@ class Decoder:
             if start:
                 out = self._attend_one(qkv[:, 0, 0], cache)
             else:
-                out = F.scaled_dot_product_attention(
-                    *qkv.permute(2, 0, 3, 1, 4).unbind(0), attn_mask=mask, is_causal=mask is None
-                )
+                query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+                out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
                 out = out.transpose(1, 2).reshape(batch * width, -1)
             x = torch.addmm(bo, out, wo).add_(x)
             inner = F.gelu(torch.addmm(bf, F.layer_norm(x, shape, w2, b2, self.eps), wf), approximate="tanh")

@@ -8,6 +8,7 @@ the whole batch: every response token has the same weight, so a long response we
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -207,7 +208,7 @@ def learning_rate(
 
 
 @torch.no_grad()
-def ema_update(average: dict[str, Tensor], weights: dict[str, Tensor], decay: float) -> None:
+def ema_update(average: Mapping[str, Tensor], weights: Mapping[str, Tensor], decay: float) -> None:
     """average <- decay * average + (1 - decay) * weights, in place (C.4: decay 0.992 per policy step).
 
     A plain average that starts at the initial weights; there is no bias correction.

@@ -283,13 +283,19 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
     if pad is None or pad in taken:
         pad = _known(tokenizer, PAD_NAMES, taken) or PAD
     tokenizer.add_special_tokens({"bos_token": bos, "eos_token": end, "pad_token": pad})
-    if len(tokenizer) != model.get_input_embeddings().weight.shape[0]:
+    if len(tokenizer) != _embedded(model):
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     if len(tokenizer) > old:
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
             if layer is not None:
-                layer.weight.data[old:] = layer.weight.data[:old].mean(0)
+                weight = layer.get_parameter("weight")
+                weight.data[old:] = weight.data[:old].mean(0)
     set_special_ids(model, tokenizer)
+
+
+def _embedded(model: PreTrainedModel) -> int:
+    """Number of token ids that the model has an embedding for."""
+    return model.get_input_embeddings().get_parameter("weight").shape[0]
 
 
 def _known(tokenizer: PreTrainedTokenizerBase, names: tuple[str, ...], taken: tuple[str | None, ...]) -> str | None:
@@ -305,7 +311,7 @@ def is_ready(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> bool
         None not in ids
         and len(ids) == 3
         and tokenizer.eos_token == (end_of_turn(tokenizer) or tokenizer.eos_token)
-        and len(tokenizer) == model.get_input_embeddings().weight.shape[0]
+        and len(tokenizer) == _embedded(model)
     )
 
 
@@ -320,7 +326,7 @@ def set_special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
     """Raise UserError if the tokenizer has ids that the model has no embedding for."""
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = _embedded(model)
     if len(tokenizer) > rows:
         raise UserError(
             f"{path}: the tokenizer has {len(tokenizer)} tokens but the model embeds only {rows}; "
@@ -344,7 +350,7 @@ def context_length(model: PreTrainedModel) -> int | None:
 def _ready(model: PreTrainedModel, device: torch.device | str) -> PreTrainedModel:
     fuse_gelu(model)
     disable_dropout(model)
-    return model.to(device).eval()
+    return model.to(device).eval()  # type: ignore[arg-type]  # transformers wraps `to` and loses its signature
 
 
 def load_as_published(path: str | Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
@@ -385,7 +391,7 @@ def reward_from_policy(path: str | Path, device: torch.device | str = "cpu", see
     """
     _check_kind(_read_config(path), path, "policy")
     model = _load(AutoModelForSequenceClassification, path, new=("score.weight",), num_labels=1)
-    weight = model.score.weight
+    weight = model.get_parameter("score.weight")
     generator = torch_generator(seed, "score")
     weight.data.copy_(torch.randn(weight.shape, generator=generator) * SCORE_INIT_STD)
     model.config.reward_shift = 0.0

@@ -219,10 +219,10 @@ def run_round(
 def _gather(
     accelerator: Accelerator,
     rollout: Rollout,
-    readings: Sequence[Tensor],
+    readings: tuple[Tensor, Tensor, Tensor],
     prompts: Sequence[Sequence[int]],
     pad_id: int,
-) -> tuple[Rollout, tuple[Tensor, ...]]:
+) -> tuple[Rollout, tuple[Tensor, Tensor, Tensor]]:
     """All processes' episodes in the order of `prompts`, of which each process has done every n-th."""
 
     def whole(part: Tensor) -> Tensor:
@@ -231,7 +231,8 @@ def _gather(
 
     prompt_ids, prompt_mask = (x.to(rollout.ended.device) for x in pad_left(prompts, pad_id))
     responses = (rollout.response_ids, rollout.response_mask, rollout.logprobs, rollout.ended)
-    return Rollout(prompt_ids, prompt_mask, *map(whole, responses)), tuple(map(whole, readings))
+    scores, ref_logprobs, values = map(whole, readings)
+    return Rollout(prompt_ids, prompt_mask, *map(whole, responses)), (scores, ref_logprobs, values)
 
 
 def experience_metrics(experience: Experience) -> dict[str, float]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, GPT2LMHeadModel, GPT2Model, PreTrainedModel
 
 from utils import gpt2
 from utils.data.encoding import pad_left, pad_right
@@ -156,13 +157,14 @@ def _prefilled(
     make: type[gpt2.Decoder] | type[CachedDecoder], model: PreTrainedModel, rollout: Rollout, n_new: int
 ) -> tuple[gpt2.Decoder | CachedDecoder, Tensor]:
     """A decoder that has read the prompts, and its next-token logits (B, V); a prompt that comes again is read once."""
+    plain = cast(GPT2LMHeadModel, model)  # if `make` is gpt2.Decoder; CachedDecoder takes any
     width = rollout.prompt_ids.shape[1]
     both = torch.cat([rollout.prompt_ids, rollout.prompt_mask.long()], 1)
     distinct, place = both.unique(dim=0, return_inverse=True)
     if len(distinct) == len(both):
-        decoder = make(model, rollout.prompt_ids, rollout.prompt_mask, n_new)
+        decoder = make(plain, rollout.prompt_ids, rollout.prompt_mask, n_new)
         return decoder, decoder.prefill()
-    decoder = make(model, distinct[:, :width], distinct[:, width:].bool(), n_new)
+    decoder = make(plain, distinct[:, :width], distinct[:, width:].bool(), n_new)
     logits = decoder.prefill()
     decoder.select(place)
     return decoder, logits[place]
@@ -276,7 +278,7 @@ def selected_logits(model: PreTrainedModel, ids: Tensor, mask: Tensor, keep: Ten
     """
     if gpt2.supported(model):
         with lowered(ids.device):
-            return model.lm_head(gpt2.hidden_states(model.transformer, ids, mask, keep)).float()
+            return model.lm_head(gpt2.hidden_states(cast(GPT2Model, model.transformer), ids, mask, keep)).float()
     head = unwrapped(model).get_output_embeddings()  # type: ignore[operator]
     with _before(head, lambda hidden: hidden[keep].unsqueeze(0)), lowered(ids.device):
         return _forward(model, ids, mask).squeeze(0).float()
@@ -287,7 +289,7 @@ def selected_scores(model: PreTrainedModel, ids: Tensor, mask: Tensor, keep: Ten
     plain = unwrapped(model)
     with lowered(ids.device):
         if gpt2.supported(model):
-            hidden = gpt2.hidden_states(model.transformer, ids, mask, keep)
+            hidden = gpt2.hidden_states(cast(GPT2Model, model.transformer), ids, mask, keep)
         else:
             seen: list[Tensor] = []
             with _before(plain.score, lambda x: seen.append(x)):  # type: ignore[arg-type]

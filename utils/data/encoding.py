@@ -9,7 +9,7 @@ A tokenizer with a chat template writes the prompt in it (`utils.data.chat`); on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -77,7 +77,7 @@ def decode_response(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> t
     end = next((i for i, token in enumerate(ids) if int(token) in stops), None)
     body = list(ids) if end is None else list(ids[:end])
     text = tokenizer.decode(body, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return text.strip(), end is not None
+    return cast(str, text).strip(), end is not None  # a list only of a batch
 
 
 def reward_input(prompt: Sequence[int], response: Sequence[int], stops: Sequence[int], eos_id: int) -> list[int]:
