@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -52,7 +55,7 @@ def test_one_sentence_and_exit_code(error: BaseException, code: int, sentence: s
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("error", [ValueError("a fault of ours"), OSError(errno.EIO, "broken disk")])
+@pytest.mark.parametrize("error", [ValueError("a fault of ours"), OSError(errno.EIO, "broken disk"), BrokenPipeError()])
 def test_a_fault_of_the_program_keeps_its_traceback(error: Exception) -> None:
     with pytest.raises(type(error)):
         failing(error)
@@ -64,6 +67,63 @@ def test_success_is_0_and_gets_the_arguments(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("sys.argv", ["script.py", "--out", "x"])
     assert main(seen.append) == 0
     assert seen == [["--seed", "3"], ["--out", "x"]]
+
+
+PRINTING = """
+import argparse, sys
+from utils.cli import main
+from utils.errors import UserError
+
+def run(arguments):
+    parser = argparse.ArgumentParser(prog="x")
+    parser.add_argument("lines", type=int)
+    parser.add_argument("--wrong", action="store_true")
+    args = parser.parse_args(arguments)
+    sys.stdin.readline()  # until the reader has gone
+    for number in range(args.lines):
+        print("line", number)
+    if args.wrong:
+        raise UserError("A wrong row.")
+
+sys.exit(main(run))
+"""
+
+
+def printing(*arguments: str, read: bool = False, together: bool = False) -> tuple[int, str]:
+    """(exit code, stderr) of a process that prints into a pipe whose reader has ended, unless `read`.
+
+    together: stderr goes the same way as stdout.
+    """
+    end, start = os.pipe()
+    errors = start if together else subprocess.PIPE
+    process = subprocess.Popen(
+        [sys.executable, "-c", PRINTING, *arguments], cwd=Path(__file__).parents[1], text=True,
+        stdin=subprocess.PIPE, stdout=start, stderr=errors,
+    )  # fmt: skip
+    os.close(start)
+    if not read:
+        os.close(end)
+    _, said = process.communicate("go\n", timeout=60)
+    if read:
+        os.close(end)
+    return process.returncode, said or ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGPIPE convention on Windows")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("lines", ["1", "10000"])
+def test_output_that_nobody_reads_ends_quietly(lines: str, unbuffered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    assert printing(lines) == (141, "")
+    assert printing(lines, together=True)[0] == 141
+
+
+def test_what_is_read_and_what_is_wrong_keep_their_exit_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", "")  # the pipe is noticed after the wrong row
+    assert printing("10", read=True) == (0, "")
+    assert printing("--help") == (141, "")
+    assert printing("10", "--wrong") == (2, "A wrong row.\n")
+    assert printing("10", "--wrong", together=True)[0] == 2
 
 
 def parse(*arguments: str) -> argparse.Namespace:

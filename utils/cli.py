@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from utils import processes
@@ -16,6 +18,7 @@ from utils.io import DISK_FULL
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
 OWN_DATA = ("prompts", "demonstrations", "comparisons", "pretraining")
 EXIT_TERMINATED = 143
 ALONE = "Stopped, because the system told this process to end: run the same command again to go on from here."
@@ -27,10 +30,11 @@ class _Terminated(BaseException):
 
 
 def main(run: Callable[[Sequence[str]], Any], arguments: Sequence[str] | None = None) -> int:
-    """Call `run` with the command line's arguments and return the exit code: 0, 2 (UserError, full disk), 130 or 143.
+    """Call `run` with the command line's arguments and return the exit code: 0, 2 (UserError, full disk), 130, 141 or 143.
 
     A script ends in `sys.exit(main(run))`. Every other exception is a fault of the program and keeps its traceback. Of
-    several processes only the one that stopped first says why.
+    several processes only the one that stopped first says why. 141, without a word: what read the output, such as
+    `head`, has ended, as of a program that SIGPIPE ends.
     """
     given = sys.argv[1:] if arguments is None else arguments
     try:
@@ -38,12 +42,18 @@ def main(run: Callable[[Sequence[str]], Any], arguments: Sequence[str] | None = 
             return _run(run, given)
     except _Terminated:
         return _stop(LEFT if processes.world() > 1 else ALONE, EXIT_TERMINATED)
+    except BrokenPipeError:
+        if not _unread():  # some other pipe than our output
+            raise
+        return EXIT_UNREAD
+    finally:
+        _discard_unread()
 
 
 def _run(run: Callable[[Sequence[str]], Any], given: Sequence[str]) -> int:
     """`main` without SIGTERM."""
     try:
-        run(given)
+        _run_and_flush(run, given)
         processes.leave()
     except UserError as error:
         return _stop(str(error), EXIT_USER_ERROR)
@@ -62,6 +72,35 @@ def _run(run: Callable[[Sequence[str]], Any], given: Sequence[str]) -> int:
         processes.first_to_speak()
         raise
     return 0
+
+
+def _run_and_flush(run: Callable[[Sequence[str]], Any], given: Sequence[str]) -> None:
+    """Call `run`; what it printed leaves the buffer here, where an output that nobody reads still sets the exit code."""
+    try:
+        run(given)
+    except SystemExit:  # --help
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+
+
+def _unread() -> list[int]:
+    """File descriptors among stdout and stderr that are pipes whose reader has ended."""
+    if not hasattr(select, "poll"):  # Windows, where such a write is no BrokenPipeError either
+        return []
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # no file behind it, closed
+            poll.register(stream.fileno(), 0)
+    return [place for place, event in poll.poll(0) if event & (select.POLLERR | select.POLLHUP)]
+
+
+def _discard_unread() -> None:
+    """Let what is still buffered for a reader that has ended go nowhere: Python would complain of it at exit."""
+    for place in _unread():
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, place)
+        os.close(nowhere)
 
 
 @contextmanager
@@ -84,7 +123,8 @@ def _sigterm_raises() -> Iterator[None]:
 def _stop(sentence: str, code: int) -> int:
     """Print the one sentence, unless another process has, and give `code` back."""
     if processes.first_to_speak():
-        print(" ".join(sentence.split()), file=sys.stderr, flush=True)
+        with suppress(BrokenPipeError):
+            print(" ".join(sentence.split()), file=sys.stderr, flush=True)
     return code
 
 
