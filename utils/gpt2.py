@@ -18,12 +18,10 @@ from transformers import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Mod
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 from transformers.pytorch_utils import Conv1D
 
-from utils.sharding import plain_type
-
 
 def supported(model: nn.Module) -> bool:
     """True if the functions here compute what `model` itself computes; others take the general path."""
-    if plain_type(model) not in (GPT2LMHeadModel, GPT2ForSequenceClassification):
+    if type(model) not in (GPT2LMHeadModel, GPT2ForSequenceClassification):
         return False
     if model.training and model.is_gradient_checkpointing:  # which transformers' own blocks do
         return False

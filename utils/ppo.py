@@ -65,7 +65,6 @@ from utils.rollout import (
     sequence_logprobs,
 )
 from utils.runtime import stream_seed, torch_generator
-from utils.sharding import whole
 from utils.training import TrainingLoop, make_optimizer, save_trained
 
 SAMPLING_BATCH = 512  # sequences sampled at once, if the settings do not say
@@ -166,11 +165,10 @@ def read_responses(actors: Actors, rollout: Rollout, cfg: PPOConfig, micro_batch
     """scores (B,), ref_logprobs (B, R) and values (B, R) of sampled responses."""
     scores = reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)
     ref_logprobs, values = [], []
-    with whole(actors.value):
-        for rows in torch.arange(len(rollout), device=scores.device).split(micro_batch or cfg.minibatch_size):
-            inputs = _inputs(rollout[rows])
-            ref_logprobs.append(response_logprobs(actors.reference, *inputs, temperature=cfg.temperature))
-            values.append(response_values(actors.value, *inputs))
+    for rows in torch.arange(len(rollout), device=scores.device).split(micro_batch or cfg.minibatch_size):
+        inputs = _inputs(rollout[rows])
+        ref_logprobs.append(response_logprobs(actors.reference, *inputs, temperature=cfg.temperature))
+        values.append(response_values(actors.value, *inputs))
     return scores, torch.cat(ref_logprobs), torch.cat(values)
 
 
@@ -188,12 +186,11 @@ def collect_round(
     With an accelerator of several processes each does every n-th row, and all get the whole experience.
     """
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    with whole(actors.policy):
-        rollout = sample(
-            actors.policy, prompts[rank::world], episode_uniforms(seeds[rank::world], max_new_tokens),
-            max_new_tokens=max_new_tokens, temperature=cfg.temperature, stop_ids=actors.stops, pad_id=actors.pad_id,
-            batch_size=compute.sampling_batch or SAMPLING_BATCH,
-        )  # fmt: skip
+    rollout = sample(
+        actors.policy, prompts[rank::world], episode_uniforms(seeds[rank::world], max_new_tokens),
+        max_new_tokens=max_new_tokens, temperature=cfg.temperature, stop_ids=actors.stops, pad_id=actors.pad_id,
+        batch_size=compute.sampling_batch or SAMPLING_BATCH,
+    )  # fmt: skip
     readings = read_responses(actors, rollout, cfg, compute.micro_batch)
     if accelerator is not None and world > 1:
         rollout, readings = _gather(accelerator, rollout, readings, prompts, actors.pad_id)

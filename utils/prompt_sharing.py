@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from transformers import GPT2ForSequenceClassification
 
 from utils import gpt2
-from utils.sharding import plain_type
 
 Ids = Sequence[int]
 
@@ -81,7 +80,7 @@ def pack(prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], device: t
 
 def can_share(model: nn.Module) -> bool:
     """True for a bare GPT-2 classifier with standard attention and no dropout; other models take the plain forward."""
-    if plain_type(model) is not GPT2ForSequenceClassification or not gpt2.supported(model):
+    if type(model) is not GPT2ForSequenceClassification or not gpt2.supported(model):
         return False
     return not (model.training and any(m.p > 0 for m in model.modules() if isinstance(m, nn.Dropout)))
 

@@ -20,7 +20,6 @@ from utils.errors import UserError
 from utils.models import load_policy, load_tokenizer
 from utils.rollout import episode_uniforms, sample
 from utils.runtime import python_rng, stream_seed
-from utils.sharding import whole
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,7 @@ class Sampler:
         Several processes share the prompts, so all of them must call this.
         """
         rows = list(zip(prompts, names, strict=True))
-        with whole(self.model):
-            return processes.shared(rows, lambda part: self._answer(part, seed, temperature))
+        return processes.shared(rows, lambda part: self._answer(part, seed, temperature))
 
     def _answer(self, rows: Sequence[tuple[str, str]], seed: int, temperature: float) -> list[Response]:
         """The completions of (prompt, stream) rows in this process."""

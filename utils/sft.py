@@ -34,7 +34,6 @@ from utils.losses import learning_rate, token_logprobs
 from utils.models import checkpoint_gradients, context_length, load_policy, load_tokenizer, set_residual_dropout
 from utils.rollout import eval_mode, selected_logits
 from utils.runtime import choose_device, stream_seed, torch_generator
-from utils.sharding import whole
 from utils.training import TrainingLoop, make_optimizer, save_trained
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ def evaluate_loss(model: PreTrainedModel, rows: Sequence[Row], pad_id: int) -> f
             found.append((float(loss.total), loss.tokens))
         return found
 
-    with eval_mode(model), whole(model):
+    with eval_mode(model):
         sums = processes.shared(batches, losses)
     total, tokens = sum(loss for loss, _ in sums), sum(count for _, count in sums)
     return total / tokens if tokens else float("nan")

@@ -24,7 +24,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 
-from utils import processes, sharding, tracking
+from utils import processes, tracking
 from utils.errors import UserError
 from utils.io import (
     PathLike,
@@ -71,7 +71,7 @@ def make_optimizer(
 def make_accelerator(device: torch.device) -> Accelerator:
     """The engine that `accelerate launch` set up in the environment: one process, or several with whole models.
 
-    Raises UserError for FSDP and DeepSpeed: sharded training is not run through every stage yet (docs/scaling.md).
+    Raises UserError for FSDP and DeepSpeed: sharded models are not supported (docs/scaling.md).
     """
     for engine in ("FSDP", "DEEPSPEED"):
         if os.environ.get(f"ACCELERATE_USE_{engine}", "").lower() == "true":
@@ -81,10 +81,9 @@ def make_accelerator(device: torch.device) -> Accelerator:
 
 
 def save_trained(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: PathLike) -> None:
-    """`models.save_model` by the main process, after gathering the weights if they are sharded; all must call it."""
-    gathered = sharding.gathered_weights(model)
+    """`models.save_model` by the main process alone."""
     if processes.is_main():
-        save_model(model, tokenizer, Path(path), gathered)
+        save_model(model, tokenizer, Path(path))
 
 
 class TrainingLoop:
@@ -217,14 +216,13 @@ class TrainingLoop:
         """
         optimizer = self.optimizers[name]
         params = [param for group in optimizer.param_groups for param in group["params"]]
-        if not sharding.is_sharded(self.models[name]):
-            self._average_gradients(params)
+        self._average_gradients(params)
         for bias, moving in key_biases(self.models[name]):
             if bias.grad is not None:
-                bias.grad.mul_(sharding.placed_like(bias.grad, moving))
+                bias.grad.mul_(moving)
         self.accelerator.unscale_gradients(optimizer)
         limit = math.inf if max_grad_norm is None else max_grad_norm
-        norm = float(sharding.gathered(torch.nn.utils.clip_grad_norm_(params, limit)))
+        norm = float(torch.nn.utils.clip_grad_norm_(params, limit))
         self._require_finite("gradient norm", norm)
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -272,39 +270,32 @@ class TrainingLoop:
     def save(self, done: int) -> None:
         """Write the state after `done` steps to checkpoint/step-N: into a temporary folder first, then one rename.
 
-        Older checkpoints go only when the new one is there. Raises UserError if the disk is full. All processes must
-        call it.
+        Older checkpoints go only when the new one is there. Raises UserError if the disk is full.
         """
-        tensors = self._tensors()
         if not self.accelerator.is_main_process:
             return
         root = self.out_dir / CHECKPOINT
         target, temporary = root / f"step-{done:09d}", root / f".tmp-{os.getpid()}"
         _remove(temporary, target)
-        write_tensors(temporary / TENSORS, tensors)
+        write_tensors(temporary / TENSORS, self._tensors())
         write_json(temporary / STATE, {"label": self.label, "step": done, "fingerprint": self.fingerprint})
         with disk_errors(target):
             temporary.rename(target)
         _remove(*(path for path in root.iterdir() if path != target))
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """Everything a step changes, by a name that says where it belongs; empty but in the main process."""
+        """Everything a step changes, by a name that says where it belongs."""
         tensors = self._weights()
         for name, optimizer in self._optimizers.items():
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer/{name}/{index}/{key}": value for key, value in state.items()}
-        found = {}
-        for name, tensor in tensors.items():
-            value = sharding.gathered(tensor)
-            if self.accelerator.is_main_process:
-                found[name] = value if value is tensor else value.cpu()
-        return found
+        return tensors
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """The tensors of models and extra groups, as they are in this process."""
         tensors: dict[str, torch.Tensor] = {}
         for name, model in self.models.items():
-            tensors |= {f"model/{name}/{key}": value for key, value in sharding.weights(model).items()}
+            tensors |= {f"model/{name}/{key}": value for key, value in _learnt(model).items()}
         for name, group in self.extra.items():
             tensors |= {f"extra/{name}/{key}": value for key, value in group.items()}
         return tensors
@@ -346,20 +337,32 @@ class TrainingLoop:
             return None
         with torch.no_grad():
             for name, target in targets.items():
-                target.copy_(sharding.placed_like(target, tensors[name]))
+                target.copy_(tensors[name])
         for name, optimizer in self._optimizers.items():
             _load_optimizer(optimizer, tensors, f"optimizer/{name}/")
         return int(state["step"])
 
 
+def _learnt(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters (tied ones once) and saved buffers of a model, the tensors themselves."""
+    buffers = dict(model.named_buffers())
+    kept = {name for module_name, module in model.named_modules() for name in _saved_buffers(module_name, module)}
+    return {**dict(model.named_parameters()), **{name: buffers[name] for name in kept if name in buffers}}
+
+
+def _saved_buffers(prefix: str, module: torch.nn.Module) -> list[str]:
+    """Full names of a module's own buffers that belong to its state."""
+    names = [name for name in module._buffers if name not in module._non_persistent_buffers_set]
+    return [f"{prefix}.{name}" if prefix else name for name in names]
+
+
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], prefix: str) -> None:
     """Put the tensors named `prefix`index/key back as the optimizer's state."""
-    params = [param for group in optimizer.param_groups for param in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(prefix):
             index, key = name.removeprefix(prefix).split("/")
-            state.setdefault(int(index), {})[key] = sharding.placed_like(params[int(index)], tensor)
+            state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
