@@ -23,7 +23,8 @@ def supported(model: nn.Module) -> bool:
     """True if the functions here compute what `model` itself computes; others take the general path."""
     if type(model) not in (GPT2LMHeadModel, GPT2ForSequenceClassification):
         return False
-    if model.training and model.is_gradient_checkpointing:  # which transformers' own blocks do
+    # Which transformers' own blocks do. (The model's property for it has changed its name between versions.)
+    if model.training and any(getattr(block, "gradient_checkpointing", False) for block in model.transformer.h):
         return False
     config: Any = model.config  # of one of the two classes above, which an nn.Module does not say
     return (
