@@ -24,7 +24,8 @@ def supported(model: nn.Module) -> bool:
     if type(model) not in (GPT2LMHeadModel, GPT2ForSequenceClassification):
         return False
     # Which transformers' own blocks do. (The model's property for it has changed its name between versions.)
-    if model.training and any(getattr(block, "gradient_checkpointing", False) for block in model.transformer.h):
+    blocks = _blocks(cast(GPT2Model, model.transformer))
+    if model.training and any(getattr(block, "gradient_checkpointing", False) for block in blocks):
         return False
     config: Any = model.config  # of one of the two classes above, which an nn.Module does not say
     return (

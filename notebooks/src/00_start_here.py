@@ -167,8 +167,8 @@ table(ask(config.model, questions, times=5), "The base model continues the line"
 
 # %% [markdown]
 # No assistant talks like that. Some continuations are answers; some are the *next line of a page*: another request, a
-# different question, a speaker's name. The same question gets a true answer in one draw and the popular wrong one in
-# another. And a stranger's sorrow may meet cheerfulness or an insult. How often?
+# different question, a speaker's name. Some repeat what many people believe: carrots for rabbits, whales that are fish. And a
+# stranger's sorrow may meet cheerfulness. How often, over many draws?
 
 # %%
 from utils.world import World
@@ -206,8 +206,8 @@ with quiet():
 table(read_json(run.path("prompts") / "cleaning.json"), "Every raw prompt and what became of it", digits=1)
 
 # %% [markdown]
-# Most of what is dropped is one user's 201st prompt or a copy; the rest is personal data (made up, of course),
-# other languages, and prompts that are too long. The validation and test sets hold *users* that training never sees.
+# Nearly all that is dropped are copies; the rest is personal data (made up, of course), prompts that are too long, other
+# languages, and what one user sent beyond the cap. The validation and test sets hold *users* that training never sees.
 
 # %%
 table(read_json(run.path("prompts") / "tables.json")["use_cases"], "Use cases, beside the paper's Table 1", digits=1)
@@ -237,7 +237,7 @@ with quiet():
 picture(screening(read_json(run.path("labelers") / "screening.json")))
 
 # %% [markdown]
-# The careless sit to the left or low, mostly below the dashed cuts, and few of them are hired. Nobody is perfect: the
+# The careless and the unskilled sit to the left or low, mostly below the dashed cuts, and hardly one of them is hired. Nobody is perfect: the
 # careful ones differ too, because each has a taste of their own. That remains, and the reward model has to live with it.
 
 # %% [markdown]
@@ -278,7 +278,7 @@ print(f"by hand {by_hand:.4f}, utils.losses.lm_loss {lm_loss(probabilities.log()
 # to stop.
 
 # %% [markdown]
-# > **Predict first (1).** We train for 16 epochs on a few hundred answers. What will the *validation* loss do: fall
+# > **Predict first (1).** We train for 16 epochs on a thousand answers. What will the *validation* loss do: fall
 # > and stay, or turn up? If it turns up, is the last model worse?
 
 # %%
@@ -368,7 +368,8 @@ picture(
 )
 
 # %% [markdown]
-# One epoch, as in the paper: more would learn the labelers' noise. The loss leaves 0.693 and settles well above zero,
+# Two passes over the rankings (the paper took one, because its second overfitted). Where the second begins, the curve drops:
+# the model has seen these answers before. The loss leaves 0.693 and settles well above zero,
 # because labelers disagree. Now on prompts that it has never seen:
 
 # %%
@@ -387,7 +388,8 @@ table(
 )
 
 # %% [markdown]
-# Against single labels it is right about as often as two labelers agree with each other. Against **gold**, the true preference that no
+# Against single labels it is right a little less often than two labelers agree with each other; this short run had few rankings, and
+# lesson [03](03_reward_modeling.ipynb) has the full one. Against **gold**, the true preference that no
 # labeler knows exactly and no training sees, it is clearly better: the noise of forty labelers averages out. (Only a
 # simulated world can show this second number. It is the reason to have one.)
 
@@ -468,9 +470,9 @@ shown = [row for row in samples if row["prompt_id"] in first.values()]
 table(side_by_side(shown, ["base", "sft", "ppo"], 1.0), "First test prompt of each use case, temperature 1 (gold points of 10)")
 
 # %% [markdown]
-# Read it row by row. The base writes the next line of some page. SFT answers in form, with slips. PPO more often does
-# what was asked, finishes its sentence, and adds the niceties that the labelers liked. Not always: some rows show no
-# gain, and PPO's answers begin to resemble each other.
+# Read it row by row. The base writes the next line of some page. SFT answers in form, with slips. Between SFT and PPO some rows
+# get better, some worse, and many stay: ten answers cannot show a difference of a few tenths of a point. That is what the next
+# table is for.
 
 # %%
 with quiet():
@@ -478,7 +480,9 @@ with quiet():
 summary = read_json(run.out_dir / "summary.json")
 
 # %% [markdown]
-# The table has every policy once. Gold is the rubric's score out of 10, ± one standard error.
+# The table has every policy once. Gold is the rubric's score out of 10, ± one standard error. *PPO start* is the short
+# fine-tuning from which PPO begins, *KL* the distance from it, *web loss* the loss on held-out web text, *facts* the share of
+# closed-book facts that the model gets right.
 
 # %%
 from utils.plotting import gold_by_policy, win_rates
@@ -495,7 +499,7 @@ picture(win_rates(summary))
 # %% [markdown]
 # Held-out simulated labelers, who made no training data and put truth and harmlessness first, as in the paper's final
 # evaluation. The bars are 95 % intervals over a few hundred prompts; a bar that crosses the dashed line says "cannot
-# tell".
+# tell". In so short a run that may well happen to PPO over SFT; lesson [05](05_ppo_ptx.ipynb) has the full run.
 
 # %% [markdown]
 # ### Learning or sharpening?
@@ -515,8 +519,10 @@ gains = [
 table(gains)
 
 # %% [markdown]
-# The answer to the second prediction: the gain at temperature 1 is the larger one, because part of it is *sharpening*,
-# fewer unlucky draws. What is left when both are greedy is *learning*: other answers, not only surer ones. A paper that
+# The answer to the second prediction needs both pairs. A gain at temperature 1 mixes two things: *sharpening*, fewer unlucky
+# draws, and *learning*, other answers. PPO sharpens its start, so over the start the gain at temperature 1 holds both. SFT,
+# after 16 epochs, is sharp already, and at temperature 1 that hides a part of PPO's lead. What is left when both are greedy is
+# learning. A paper that
 # shows one temperature only cannot tell the two apart.
 
 # %% [markdown]
@@ -563,7 +569,7 @@ from utils.plotting import overoptimisation
 picture(overoptimisation(rows))
 
 # %% [markdown]
-# The proxy, which training maximises, goes up and stays up. Gold goes up at first, then turns. The policy has left the
+# The proxy, which training maximises, goes up. Gold may rise for a moment, then falls far below where it began. The policy has left the
 # region where the reward model was trained, and found answers that it likes and nobody wants. Which ones?
 
 # %%
@@ -690,7 +696,7 @@ print(check_tax_undone(tax_undone))
 # def tax_undone(base, ppo, ppo_ptx):
 #     return (ppo - ppo_ptx) / (ppo - base)
 # ```
-# `tax_undone(loss[0], loss[2], loss[3])` is this run's share; README's table of targets has it over five seeds.
+# `tax_undone(loss[0], loss[2], loss[3])` is this run's share; README's table of targets says how many of five seeds reach its bound.
 # </details>
 
 # %% [markdown]
@@ -701,7 +707,8 @@ print(check_tax_undone(tax_undone))
 # labelers' exact words, the reward model for a good answer.
 # </details>
 # <details><summary>2: temperature 1 or greedy</summary>
-# Larger at temperature 1. A greedy lead of zero would mean that PPO only sharpened: the same best answer, said with more
+# At temperature 1 the lead over a model that samples wildly counts sharpening too. SFT is sharp already, so here the lead over it
+# is larger when both are greedy. A greedy lead of zero would mean that PPO only sharpened: the same best answer, said with more
 # confidence. You could have had that for free by sampling colder.
 # </details>
 # <details><summary>3: without the leash</summary>
@@ -724,13 +731,13 @@ print(check_tax_undone(tax_undone))
 # | SFT | 16 epochs, dropout 0.2, cosine to 10 % | the same; checkpoints after 1, 2, 4, 8, 16 epochs | keeps the choice by reward cheap |
 # | learning rates | around 1e-5 | around 1e-3 (SFT, reward), 3e-4 (PPO) | small models take larger steps |
 # | PPO start | 2 epochs with 10 % pretraining text | 8 epochs, 10 % | fewer demonstrations: about as many steps need more epochs |
-# | PPO length | 256,000 episodes, batch 512 | 20 rounds of 256 (40 in the full tiny run) | time |
+# | PPO length | 256,000 episodes, batch 512 | 20 rounds of 256 (60 in the full tiny run) | time |
 # | beta | 0.02 | 0.05 | a small reward model is easier to fool |
 # | value model | starts as the reward model | the same, and 3 rounds alone first | it starts far from a value function |
 # | GAE lambda, whitening | not reported | 0.95, on | usual values |
 # | weight average | 0.992 | 0.9 (0.95 in the full tiny run) | so few steps need a shorter memory |
 # | gamma of PPO-ptx | 27.8 | 1 per token | multiplies a mean per token; the paper does not say what its number multiplies |
-# | web text | 8 examples an episode | 1 row for every 8 episodes | time |
+# | web text | 8 examples an episode | 3 rows for every 8 episodes | time |
 # | evaluation | people; public NLP tasks | held-out simulated labelers, gold; web loss and facts | offline, and a tiny model is at chance on public tasks |
 #
 # ## Where to go next

@@ -172,7 +172,7 @@ picture(screening([vars(row) for row in report.rows]))
 
 # %% [markdown]
 # Each point is one candidate. Crosses are the unreliable ones; the dashed lines are the first two cuts. Careless people
-# lie at the left or low, and hardly any is hired. They need not be caught by *one* test: see what each of them failed.
+# lie at the left or low, and hardly any is hired. See what each of them failed.
 
 # %%
 table(
@@ -187,8 +187,8 @@ table(
 )
 
 # %% [markdown]
-# Unskilled ones overlook what should be flagged; careless ones rank badly; most write poor answers. Three different
-# tests catch different people.
+# All of these rank badly, most also overlook what should be flagged, and some write poor answers. One test would have done for
+# them, but nobody knows beforehand which one.
 #
 # > **Predict first (1).** We raise the cut on *ranking* from 75 % to 90 %. Will fewer than 40 be hired? And if instead we
 # > need 80 people of the same pool, what happens to quality?
@@ -293,7 +293,8 @@ picture(lines(factors, curves, "noise, as a multiple of what our labelers have",
 #
 # ### Noise averages out
 #
-# One labeler is right on the share of pairs that we have just seen. What if several rank the same answers and we take the mean of their ranks?
+# We have just seen how often one labeler is right on average. What if several rank the same answers and we take the mean of their
+# ranks? (The curve begins with the first of the hired, who happens to be a careful one.)
 
 # %%
 from utils.labeling import dense_ranks
@@ -431,7 +432,7 @@ table(
 #
 # ### Cleaning, live
 #
-# Now you are the cleaner. Seven prompts arrive, and two greedy users' lists. Which of the seven survive?
+# Now you are the cleaner. Seven prompts arrive, and one greedy user's list. Which of the seven survive?
 
 # %%
 from utils.data.schemas import Prompt
@@ -560,8 +561,7 @@ worst = sorted(zip(marks, demonstrations, strict=True), key=lambda pair: pair[0]
 table([{"points": mark, "prompt": d.prompt, "demonstration": d.completion, "by": d.labeler_id} for mark, d in worst], digits=1)
 
 # %% [markdown]
-# The worst four. Each is the kind of thing a tired person writes: another animal, the wrong kind of answer, help with what
-# should be refused. Nobody checked them, as nobody checked most of the paper's.
+# The worst four are what a tired person lets pass: rudeness, and help with what should be refused. Nobody checked them, as nobody checked most of the paper's.
 
 # %% [markdown]
 # ## 6 · What goes wrong, on purpose

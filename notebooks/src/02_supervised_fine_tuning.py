@@ -3,7 +3,7 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/instruct-gpt2/instruct-gpt2/blob/main/notebooks/02_supervised_fine_tuning.ipynb)
 #
-# A pretrained model continues whatever it reads. Show it a few hundred questions *with good answers*, let it predict them
+# A pretrained model continues whatever it reads. Show it some questions *with good answers*, let it predict them
 # token by token, and it answers. This is step 1 of InstructGPT ([sec. 3.5 and C.1](https://arxiv.org/abs/2203.02155)). It is
 # ordinary next-token prediction with two or three decisions around it, and this lesson is about those decisions.
 #
@@ -13,7 +13,7 @@
 # | **Running** | less than four minutes on two CPU cores; no GPU, no download of models or data |
 # | **Outputs made on** | a two-core CPU; the first cell's output names device and versions |
 # | **You need** | Python, a little PyTorch, what a language model and cross-entropy are. No reinforcement learning |
-# | **You will be able to** | say which tokens carry loss and why; read two curves that disagree; choose a checkpoint as the paper did; say what dropout and mixed-in web text buy; recognise three classic mistakes by their symptoms |
+# | **You will be able to** | say which tokens carry loss and why; read two curves that disagree; choose a checkpoint as the paper did; say what dropout and mixed-in web text buy; recognise four classic mistakes by their symptoms |
 #
 # All labelers here are **simulated**, and so is the score called *gold*: a program that knows every fact of a small made-up
 # world gives each answer 0 to 10 points ([how](../docs/tiny-world.md)). No number below comes from people.
@@ -193,9 +193,8 @@ def surprise(model):
 token_view([TokenRow("base", tokens, surprise(load_policy(base)))], "surprise (nats)")
 
 # %% [markdown]
-# The first token has nothing before it and is not predicted. In the prompt, names and nouns are dark: nobody can guess what a
-# stranger will ask, and with loss on the prompt most of the gradient would go there. In the answer, words that the prompt
-# gives away are pale.
+# The first token has nothing before it and is not predicted. Dark tokens are those that nobody can guess: in the prompt
+# what a stranger will ask, in the answer the words that the prompt does not give away. (A labeler's slip is among the darkest.)
 #
 # ## Training
 #
@@ -261,7 +260,8 @@ picture(checkpoint_choice(judges))
 # Three judges, and they disagree, just as in the paper. Held-out loss asks: *how likely are this labeler's exact words?* Reward
 # and gold ask: *is what the model says a good answer?* An overfitted model is too sure of itself, which ruins the first and
 # helps the second, because it draws fewer wild words. The bars are 95 % intervals over prompts: neighbouring epochs cannot be
-# told apart, the early from the late ones can.
+# told apart. By gold the early and the late ones can; the reward's bars overlap more, as they do not use that all checkpoints
+# answered the same prompts.
 #
 # ## Choosing the checkpoint
 #
@@ -375,7 +375,7 @@ both = {"base": judged(asked["base"], shown, cfg, 1.0), "sft": judged(chosen, sh
 table(compared(shown, both), "Before and after (gold points of 10)")
 
 # %% [markdown]
-# The form has changed at once: one voice, whole sentences, an end. Read on for what has *not*: some answers are fluent and
+# The form has changed at once: mostly one voice, whole sentences, an end. Read on for what has *not*: some answers are fluent and
 # wrong. Over all test prompts, part by part of the gold rubric:
 
 # %%
@@ -446,7 +446,7 @@ lines = [{"asked": test_prompts[i].prompt, **{n: a.responses[i].text for n, a in
 table([{k: v for k, v in line.items() if k != "loss on the prompt too"} for line in lines], "The same prompts, three mistakes")
 
 # %% [markdown]
-# Without an end token the first sentence is often right, and then the model has nothing to say and no way to be silent. If you
+# Without an end token the first sentence is sometimes right, and then the model has nothing to say and no way to be silent. If you
 # ever see this, look at the last label of a row before you look at anything else. A wrong suffix is worse in practice,
 # because training looks perfect: the fault is in the *serving* code. So the same two functions, `encode_prompt` and
 # `encode_completion`, build the ids of training, sampling and scoring in this package.

@@ -99,7 +99,7 @@ told.sort(key=lambda row: -row["reward"])
 table([*told[:3], *told[-3:]], prompts[0].prompt)
 
 # %% [markdown]
-# Same prompt, different answers, different rewards. The policy can already say the better ones, only not often enough. Nobody tells it *which word* was
+# Same prompt, different answers, different rewards. The policy can already say what the judge likes better, only not often enough. Nobody tells it *which word* was
 # wrong; it learns only that this answer was worth more than that one. (And "best" is what the reward model likes best. It need not be right.) Reward 0 is "as good as a labeler's demonstration".
 #
 # ## The policy gradient, with three answers
@@ -208,7 +208,7 @@ for row in right:
 table([{"estimate": "exact", "mean": exact, "noise of one draw": 0.0}, *right], digits=4)
 
 # %% [markdown]
-# Both find the exact value. k3 is never negative and here less noisy. So why does the penalty use k1? Because the *expected* penalty
+# Both find the exact value. k3 is never negative, and on this small example it is the less noisy one. So why does the penalty use k1? Because the *expected* penalty
 # must be beta times the KL of whole answers, token by token, and the log-ratio is that by definition. k3 is for looking.
 #
 # > **Predict first (1).** Many samplers draw only among the k likeliest tokens (*top-k*). We draw with `top_k=2` and compute k1 as
@@ -266,7 +266,7 @@ table([{**row, "se": f"{row['se']:.2f}"} for row in rows], "The shipped PPO poli
 # %%
 ratio = answers.logprobs - ref_logprobs
 strips = [
-    TokenRow(f"KL {found['k1'][i]:.1f}", token_texts(tokenizer, answers.responses()[i]), ratio[i][seen[i]].tolist())
+    TokenRow(f"sum {found['k1'][i]:.1f}", token_texts(tokenizer, answers.responses()[i]), ratio[i][seen[i]].tolist())
     for i in range(6)
 ]
 token_view(strips, "log pi - log ref (nats)")
@@ -417,7 +417,7 @@ picture(training_curves(metrics, *labels, labels=labels, xlabel="round", title="
 
 # %% [markdown]
 # In the first rounds only the value model learns, and nothing else moves. Then the score climbs, and gold, which the training never
-# sees, rises too. The KL grows: this is what the reward costs. The entropy falls: the policy becomes surer. Curves jump from round
+# sees, rises at first. The KL grows: this is what the reward costs. The entropy falls: the policy becomes surer. Curves jump from round
 # to round, because each round has other prompts.
 #
 # Two more numbers to look at in every run, before anything else:
@@ -776,7 +776,7 @@ print(check_best_policy(best_policy))
 # </details>
 # <details><summary>4: temperatures</summary>
 # Cooling lifts both models, so look at the printed differences. A lead of zero at temperature 0 would mean that PPO had only made the policy
-# surer. It is not zero.
+# surer. It is not zero. Do not read an order into the four leads without their standard errors.
 # </details>
 # <details><summary>5: beta</summary>
 # Large: the KL stays small and the score gains least. None: KL and score run away, and gold turns down.

@@ -443,7 +443,7 @@ table([{"InstructGPT": paper, "here": ours} for paper, ours in findings])
 
 # %% [markdown]
 # What this table cannot say: whether *people* would agree, whether it holds at another size, and whether another seed would show the same. The
-# first needs people. For the others the repository's README has five seeds and three sizes, with the rows that did not reproduce.
+# first needs people. For the others the repository's README has five seeds, and `results/tiny/ladder.txt` three sizes.
 #
 # ## One more thing that goes wrong
 #
