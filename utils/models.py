@@ -446,7 +446,9 @@ def checkpoint_gradients(model: PreTrainedModel) -> None:
     """Keep only each block's input for the backward pass, which computes the rest again; in training mode alone."""
     if not model.supports_gradient_checkpointing:
         raise UserError(f"{type(model).__name__} cannot do it: set compute.gradient_checkpointing to false.")
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    # Newer releases of transformers renamed it and warn of the old name.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
     model.train()
 
 
