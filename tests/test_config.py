@@ -62,6 +62,7 @@ def test_full_has_the_papers_printed_values() -> None:
     assert config.data.cap_per_user == 200
     for part in (config.sft, config.init, config.reward, config.ppo):
         assert (part.adam_beta1, part.adam_beta2) == (0.9, 0.95)
+        assert part.adam_eps == 1e-8, "GPT-3's; the tiny profile's would damp the small gradients of a large model"
 
 
 def test_overrides_are_typed() -> None:

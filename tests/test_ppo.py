@@ -436,7 +436,28 @@ def test_episodes_must_divide_among_the_processes() -> None:
     ppo._check_processes(4, CFG)
     with pytest.raises(UserError, match="multiples of the number of processes 3"):
         ppo._check_processes(3, CFG)
-    assert len(ppo.draw_ptx_rows(torch.zeros(5, 2), 4, CFG, torch.Generator(), processes=2)) == 2
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+@pytest.mark.parametrize("micro_batch", [0, 1, 2])
+def test_shares_of_pretraining_rows_average_to_the_mean_over_all(
+    actors: ppo.Actors, ptx_rows: Tensor, world: int, micro_batch: int
+) -> None:
+    """3 rows of unequal length: with 2 processes one has more than the other, with 5 two have none."""
+    rows = ptx_rows[:3].clone()
+    rows[1, 4:] = actors.pad_id
+    shares = [list(ppo.ptx_parts(rows, actors.pad_id, rank, world, micro_batch)) for rank in range(world)]
+    assert len({len(parts) for parts in shares}) == 1, "every process must run as many passes"
+    with torch.no_grad():
+        whole = float(ppo.ptx_loss(actors.policy, rows, actors.pad_id))
+        losses = [
+            sum(weight * float(ppo.ptx_loss(actors.policy, part, actors.pad_id)) for part, weight in parts) for parts in shares
+        ]
+    assert sum(losses) / world == pytest.approx(whole, abs=1e-5)
+
+
+def test_the_number_of_pretraining_rows_follows_the_episodes() -> None:
+    assert len(ppo.draw_ptx_rows(torch.zeros(5, 2), 4, CFG, torch.Generator())) == 1
     assert len(ppo.draw_ptx_rows(torch.zeros(5, 2), 16, CFG, torch.Generator())) == 2
 
 

@@ -115,3 +115,24 @@ def test_more_processes_go_on_with_the_run_of_one(tmp_path: Path) -> None:
     for rank in range(2):
         final, _ = read_tensors(tmp_path / "run" / f"final-{rank}.safetensors")
         assert all(torch.allclose(final[name], tensor, atol=1e-5) for name, tensor in whole.items())
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
+    """Every stage that trains, by the command of docs/scaling.md: row by row the same random numbers, sums but for rounding."""
+    stages = "base,prompts,labelers,demonstrations,sft,init,comparisons,reward,sft_select,ppo,ppo_ptx"
+    runs = {}
+    for count in (1, 2):
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(count)]
+        command += ["scripts/pipeline.py", "--profile", "tiny", "--smoke", "--seed", "3", "--out", str(tmp_path / str(count))]
+        runs[count] = subprocess.Popen(
+            [*command, "--only", stages], cwd=CONFIGS.parents[1], env=ENVIRONMENT,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+    for process in runs.values():
+        said, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, said[-2000:]
+    for stage in ("sft/epoch_02", "init/epoch_01", "reward/model", "ppo/model", "ppo_ptx/model"):
+        one, two = (read_tensors(tmp_path / str(count) / stage / "model.safetensors")[0] for count in runs)
+        for name, tensor in one.items():
+            torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-5, msg=lambda text: f"{stage}, {name}: {text}")  # noqa: B023

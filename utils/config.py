@@ -2,6 +2,8 @@
 
 Each docstring gives the paper's value where the paper prints one ("paper: ...") and says where.
 Durations are steps or epochs, learning rates are peaks, lengths are tokens unless a name says otherwise.
+adam_eps: the paper prints none (GPT-3's is 1e-8). 1e-5, usual for PPO, keeps Adam from turning gradients that are only
+rounding noise into whole steps; smaller for models so large that their gradients are that small.
 """
 
 from __future__ import annotations
@@ -108,6 +110,7 @@ class SFTConfig:
     weight_decay: float = 0.0
     adam_beta1: float = 0.9
     adam_beta2: float = 0.95
+    adam_eps: float = 1e-5
     max_grad_norm: float = 1.0
     pretrain_fraction: float = 0.0
     checkpoints: tuple[int, ...] = (1, 2, 4, 8, 16)
@@ -158,6 +161,7 @@ class RewardConfig:
     weight_decay: float = 0.0
     adam_beta1: float = 0.9
     adam_beta2: float = 0.95
+    adam_eps: float = 1e-5
     max_grad_norm: float = 1.0
     element: str = "prompt"
     read: str = "end"
@@ -203,6 +207,7 @@ class PPOConfig:
     weight_decay: float = 0.0
     adam_beta1: float = 0.9
     adam_beta2: float = 0.95
+    adam_eps: float = 1e-5
     max_grad_norm: float = 1.0
     eval_every_rounds: int = 10
     eval_prompts: int = 128

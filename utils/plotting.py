@@ -574,7 +574,7 @@ def train_and_valid(
     runs: {name: rows of a metrics.jsonl}. Rows with a number at `valid` are points; at each of them the training loss is
     its mean since the point before, so that both curves stand at the same x. The lowest held-out point is ringed.
     """
-    figure = _figure(0.6 + 3.6 * len(runs), 3.1)
+    figure = _figure(max(5.4, 0.6 + 3.6 * len(runs)), 3.1)
     panels = figure.subplots(1, len(runs), squeeze=False, sharey=True).ravel()
     told = []
     for axes, (name, rows) in zip(panels, runs.items(), strict=True):
@@ -661,7 +661,7 @@ def grouped_bars(
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.set_title(title)
-    axes.legend(loc="best")
+    figure.legend(loc="outside lower center", ncols=len(series))
     return _finish(figure, f"{title or 'Bars'}; {ylabel}. " + "; ".join(told))
 
 

@@ -65,7 +65,7 @@ from utils.rollout import (
     sequence_logprobs,
 )
 from utils.runtime import stream_seed, torch_generator
-from utils.training import TrainingLoop, make_optimizer, save_trained
+from utils.training import TrainingLoop, save_trained, stage_optimizer
 
 SAMPLING_BATCH = 512  # sequences sampled at once, if the settings do not say
 
@@ -283,11 +283,24 @@ def micro_batches(batch: Experience, size: int) -> Iterator[tuple[Experience, fl
         yield part, _n_tokens(part) / tokens
 
 
-def draw_ptx_rows(ptx_rows: Tensor, episodes: int, cfg: PPOConfig, generator: torch.Generator, processes: int = 1) -> Tensor:
-    """`ptx_rows_per_episode` rows for each of `episodes`, drawn with replacement from (N, T); as many each process."""
+def draw_ptx_rows(ptx_rows: Tensor, episodes: int, cfg: PPOConfig, generator: torch.Generator) -> Tensor:
+    """`ptx_rows_per_episode` rows for each of `episodes`, at least one, drawn with replacement from (N, T)."""
     count = max(1, round(cfg.ptx_rows_per_episode * episodes))
-    count = math.ceil(count / processes) * processes
     return ptx_rows[torch.randint(len(ptx_rows), (count,), generator=generator)]
+
+
+def ptx_parts(rows: Tensor, pad_id: int, rank: int, world: int, micro_batch: int = 0) -> Iterator[tuple[Tensor, float]]:
+    """Parts of at most `micro_batch` rows (0: all) of a process's share of the pretraining rows (N, T) of a minibatch,
+    and what the mean loss per token of each counts for, so that over processes they average to the mean over all rows.
+
+    Every process has as many parts; one that runs out of rows runs along with weight 0.
+    """
+    tokens = ptx_tokens(rows, pad_id)
+    share = rows[rank::world]
+    most = math.ceil(len(rows) / world)
+    for start in range(0, most, micro_batch or most):
+        part = share[start : start + (micro_batch or most)]
+        yield (part, world * ptx_tokens(part, pad_id) / tokens) if len(part) else (rows[:1], 0.0)
 
 
 def update_policy(
@@ -296,8 +309,8 @@ def update_policy(
 ) -> dict[str, float]:  # fmt: skip
     """One policy step: PPO gradient, then the pretraining gradient into the same buffers, then the optimizer.
 
-    `share`: what a masked mean over this process's share of the minibatch counts for; 1 with one process.
-    `micro_batch`: most rows in one pass, 0 for all.
+    `batch`: this process's share of the minibatch, and `share` what a masked mean over it counts for; 1 with one process.
+    `ptx`: the pretraining rows of all processes. `micro_batch`: most rows in one pass, 0 for all.
     """
     metrics: defaultdict[str, float] = defaultdict(float)
     for part, weight in micro_batches(batch, micro_batch):
@@ -306,9 +319,9 @@ def update_policy(
             metrics[name] += share * weight * float(value)
         metrics["policy_loss"] += loop.backward(share * weight * loss)
     if ptx is not None:
-        tokens = ptx_tokens(ptx, pad_id)
-        for rows in ptx.split(micro_batch or len(ptx)):
-            loss = ptx_loss(policy, rows, pad_id) * (ptx_tokens(rows, pad_id) / tokens)
+        rank, world = loop.accelerator.process_index, loop.accelerator.num_processes
+        for rows, weight in ptx_parts(ptx, pad_id, rank, world, micro_batch):
+            loss = weight * ptx_loss(policy, rows, pad_id)
             loop.backward(cfg.gamma_ptx * loss)
             metrics["ptx_loss"] += float(loss.detach())
     metrics["policy_grad_norm"] = loop.optimizer_step("policy", lr=lr, max_grad_norm=cfg.max_grad_norm)
@@ -373,7 +386,7 @@ def update_round(
             ptx = None
             if cfg.gamma_ptx > 0 and ptx_rows is not None:
                 generator = torch_generator(seed, "ppo", "ptx", round_, number)
-                ptx = draw_ptx_rows(ptx_rows, len(rows), cfg, generator, world)[rank::world].to(device)
+                ptx = draw_ptx_rows(ptx_rows, len(rows), cfg, generator).to(device)
             metrics |= update_policy(loop, actors.policy, batch, ptx, actors.pad_id, lr, cfg, share, micro_batch)
             ema_update(ema, weights, cfg.ema_decay)
         clip = math.inf if value_only else cfg.value_clip
@@ -478,13 +491,12 @@ def start_loop(
     fingerprint: str = "",
 ) -> tuple[TrainingLoop, dict[str, Tensor]]:
     """The loop over `cfg.rounds` rounds that trains policy and value model, and the average of the policy's weights."""
-    betas = (cfg.adam_beta1, cfg.adam_beta2)
     loop = TrainingLoop(
         out_dir, label=label, total_steps=cfg.rounds, seed=seed, checkpoint_every=checkpoint_every,
         models={"policy": actors.policy, "value": actors.value},
         optimizers={
-            "policy": make_optimizer(actors.policy.parameters(), cfg.learning_rate, betas, cfg.weight_decay),
-            "value": make_optimizer(actors.value.parameters(), cfg.value_learning_rate, betas, cfg.weight_decay),
+            "policy": stage_optimizer(actors.policy.parameters(), cfg.learning_rate, cfg),
+            "value": stage_optimizer(actors.value.parameters(), cfg.value_learning_rate, cfg),
         },
         extra=lambda: {"ema": {name: weight.detach().clone() for name, weight in actors.policy.named_parameters()}},
         fingerprint=fingerprint,

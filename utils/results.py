@@ -137,8 +137,11 @@ def results_table(results: Mapping[str, Any]) -> str:
     lines += ["", "| held-out simulated labelers prefer | share of wins, ties half |", "|---|---|"]
     for a, b in (("prompted", "base"), ("sft", "prompted"), ("ppo", "sft"), ("ppo_ptx", "sft")):
         lines.append(f"| {plotting.policy_label(a)} over {plotting.policy_label(b)} | {show(f'winrate.{a}_vs_{b}.mean')} |")
-    lines += ["", "| target | bound | seeds that meet it |", "|---|---|---|"]
-    lines += [f"| {t['figure']} | {t['bound']} | {t['met']} of {t['seeds']} |" for t in results["targets"]]
+    lines += ["", "| target | bound | measured, least to most | seeds that meet it |", "|---|---|---|---|"]
+    lines += [
+        f"| {t['figure']} | {t['bound']} | {min(t['values']):.3g} to {max(t['values']):.3g} | {t['met']} of {t['seeds']} |"
+        for t in results["targets"]
+    ]
     lines += ["", f"Machine: {results['machine']}. Source: results/tiny/summary.json, results/tiny/targets.json."]
     return "\n".join(lines)
 
@@ -195,9 +198,15 @@ def ladder(run: Run, models: Mapping[str, Path], folder: Path, work: Path) -> li
 
 
 def over_kl(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Rows {round, kl, proxy, gold} for `plotting.overoptimisation`, of the rounds after which gold was measured."""
-    found = [r for r in metrics if "gold" in r]
-    return [{"round": r["step"] + 1, "kl": r["kl_k1"], "proxy": r["score"], "gold": r["gold"]} for r in found]
+    """Rows {round, kl, proxy, gold} for `plotting.overoptimisation`, of the rounds after which gold was measured.
+
+    A record's KL and score are of samples from before its update, its gold from after it: so gold goes with the KL and the
+    score of the next record, and that of the last round, which has none, is left out.
+    """
+    pairs = [(row, after) for row, after in zip(metrics, metrics[1:], strict=False) if "gold" in row]
+    return [
+        {"round": after["step"], "kl": after["kl_k1"], "proxy": after["score"], "gold": row["gold"]} for row, after in pairs
+    ]
 
 
 def overoptimise(run: Run, cfg: PPOConfig, folder: Path, work: Path) -> list[dict[str, float]]:

@@ -30,7 +30,7 @@ from utils.prompt_sharing import can_share, pack, shared_prompt_scores
 from utils.reward_metrics import Accuracy, calibration, calibration_error, clustered_mean, pair_accuracy, rank_values
 from utils.rollout import eval_mode, score
 from utils.runtime import choose_device, lowered, stream_seed, torch_generator
-from utils.training import TrainingLoop, make_optimizer, save_trained
+from utils.training import TrainingLoop, save_trained, stage_optimizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -315,13 +315,12 @@ def fit(
         )
     per_epoch = -(-len(elements) // per_step)
     total = cfg.epochs * per_epoch
-    betas = (cfg.adam_beta1, cfg.adam_beta2)
     loop = TrainingLoop(
         out_dir,
         label="reward",
         total_steps=total,
         models={"reward": model},
-        optimizers={"reward": make_optimizer(model.parameters(), cfg.learning_rate, betas, cfg.weight_decay)},
+        optimizers={"reward": stage_optimizer(model.parameters(), cfg.learning_rate, cfg)},
         seed=seed,
         fingerprint=fingerprint,
         checkpoint_every=max(1, total // 10),
@@ -336,15 +335,17 @@ def fit(
         order = torch.randperm(len(elements), generator=torch_generator(seed, "reward", "epoch", epoch)).tolist()
         batch = [elements[i] for i in order[index * per_step : (index + 1) * per_step]]
         share, weight = shard(batch, rank, world)
-        loss, right, pairs = 0.0, 0.0, 0
+        loss, counted = 0.0, torch.zeros(2, device=device)  # pairs ordered right, pairs
         for part, fraction in micro_batches(share, compute.micro_batch, batch, world):
             done = kwise_step(loop.models["reward"], part, pad_id, device)
             loss += loop.backward(done.loss * (weight * fraction))
-            right, pairs = right + float(done.accuracy) * n_pairs(part), pairs + n_pairs(part)
+            if weight * fraction > 0:
+                counted += torch.stack([done.accuracy, torch.ones_like(done.accuracy)]) * n_pairs(part)
         rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
         norm = loop.optimizer_step("reward", lr=rate, max_grad_norm=cfg.max_grad_norm)
         now = valid and ((index + 1) % every == 0 or index + 1 == per_epoch)
         held_out = {"passes": (step + 1) / per_epoch, **_held_out(model, valid, pad_id)} if now else {}
+        right, pairs = loop.accelerator.reduce(counted, reduction="sum").tolist()
         loop.log(step, loss=loss, accuracy=right / pairs, lr=rate, grad_norm=norm, **held_out)
     model.eval()
     return loop

@@ -34,7 +34,7 @@ from utils.losses import learning_rate, token_logprobs
 from utils.models import checkpoint_gradients, context_length, load_policy, load_tokenizer, set_residual_dropout
 from utils.rollout import eval_mode, selected_logits
 from utils.runtime import choose_device, stream_seed, torch_generator
-from utils.training import TrainingLoop, make_optimizer, save_trained
+from utils.training import TrainingLoop, save_trained, stage_optimizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -359,13 +359,12 @@ def train_own(run: SFTRun, fingerprint: str) -> None:
     cfg, pad_id = run.cfg, run.tokenizer.pad_token_id
     schedule = plan(cfg, len(run.train))
     total = cfg.epochs * schedule.steps_per_epoch
-    betas = (cfg.adam_beta1, cfg.adam_beta2)
     loop = TrainingLoop(
         run.out_dir,
         label=run.label,
         total_steps=total,
         models={"policy": run.model},
-        optimizers={"policy": make_optimizer(run.model.parameters(), cfg.learning_rate, betas, cfg.weight_decay)},
+        optimizers={"policy": stage_optimizer(run.model.parameters(), cfg.learning_rate, cfg)},
         seed=run.seed,
         fingerprint=fingerprint,
         checkpoint_every=schedule.steps_per_epoch,

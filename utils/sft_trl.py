@@ -55,6 +55,7 @@ def make_trainer(run: SFTRun, work_dir: str) -> SFTTrainer:
             optim="adamw_torch_fused",
             adam_beta1=cfg.adam_beta1,
             adam_beta2=cfg.adam_beta2,
+            adam_epsilon=cfg.adam_eps,
             weight_decay=cfg.weight_decay,
             max_grad_norm=cfg.max_grad_norm,
             seed=stream_seed(run.seed, run.label, "trl") % 2**32,

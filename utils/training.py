@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -50,11 +50,30 @@ STATE = "state.json"
 MESSAGE = 16 * 2**20  # numbers in one message of averaged gradients
 
 
+class AdamSettings(Protocol):
+    """What the settings of every training stage say of its optimizer."""
+
+    @property
+    def adam_beta1(self) -> float: ...
+    @property
+    def adam_beta2(self) -> float: ...
+    @property
+    def adam_eps(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+
+
+def stage_optimizer(params: Iterable[torch.nn.Parameter], lr: float, cfg: AdamSettings) -> torch.optim.AdamW:
+    """`make_optimizer` with the settings of a stage."""
+    return make_optimizer(params, lr, (cfg.adam_beta1, cfg.adam_beta2), cfg.weight_decay, cfg.adam_eps)
+
+
 def make_optimizer(
     params: Iterable[torch.nn.Parameter],
     lr: float,
     betas: tuple[float, float] = (0.9, 0.95),
     weight_decay: float = 0.0,
+    eps: float = 1e-8,
 ) -> torch.optim.AdamW:
     """AdamW with the paper's betas (App. C), fused where PyTorch has it (CPU, CUDA and MPS, float parameters).
 
@@ -65,7 +84,7 @@ def make_optimizer(
     vectors = [param for param in chosen if param.dim() < 2]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     fused = all(param.is_floating_point() and param.device.type in ("cpu", "cuda", "mps") for param in chosen)
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, betas=betas, fused=fused)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, betas=betas, eps=eps, fused=fused)
 
 
 def make_accelerator(device: torch.device) -> Accelerator:
@@ -345,15 +364,8 @@ class TrainingLoop:
 
 def _learnt(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Parameters (tied ones once) and saved buffers of a model, the tensors themselves."""
-    buffers = dict(model.named_buffers())
-    kept = {name for module_name, module in model.named_modules() for name in _saved_buffers(module_name, module)}
-    return {**dict(model.named_parameters()), **{name: buffers[name] for name in kept if name in buffers}}
-
-
-def _saved_buffers(prefix: str, module: torch.nn.Module) -> list[str]:
-    """Full names of a module's own buffers that belong to its state."""
-    names = [name for name in module._buffers if name not in module._non_persistent_buffers_set]
-    return [f"{prefix}.{name}" if prefix else name for name in names]
+    first = {name for name, _ in [*model.named_parameters(), *model.named_buffers()]}  # no second name of a tied one
+    return {name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if name in first}
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], prefix: str) -> None:

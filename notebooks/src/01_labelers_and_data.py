@@ -89,7 +89,14 @@ table(
 
 # %% [markdown]
 # Ten points in all. Gold is *the truth of this world about what is good*; no labeler knows it exactly, and no training ever
-# sees it. A simulated labeler is that rubric with a person in between:
+# sees it.
+#
+# It is a program all the same, and sees what a program can see: words that were asked for, facts that it knows, pairs of words
+# that its language has. A story that names its hero, its place and its mood gets full marks for *helpful* however dull it is,
+# and a true sentence beside the point costs nothing in *truthful*. So gold has blind spots, as people have. Here you can read
+# them: `utils/world/rubric.py`.
+#
+# A simulated labeler is that rubric with a person in between:
 #
 # $$u = \sum_p w_p \, s_p + \sigma\,\varepsilon$$
 #

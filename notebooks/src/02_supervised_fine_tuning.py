@@ -489,7 +489,8 @@ else:
 #
 # ## Exercises
 #
-# Replace the dots, run the cell, read what the check says: it names the likely mistake.
+# Replace the dots, run the cell, read what the check says: it names the likely mistake. The solutions, run, are in
+# [solutions/02_supervised_fine_tuning.ipynb](../solutions/02_supervised_fine_tuning.ipynb).
 #
 # ### Exercise 1 (easy, 5 minutes): labels
 #

@@ -422,7 +422,7 @@ token_view(
 from utils.evaluation.policies import appending
 from utils.pipeline.training_stages import score_responses
 
-PHRASES = ["Can I help with more?", "I hope it gets better.", "A whale is a fish.", "and felt happy.", "in the garden."]
+PHRASES = ["Can I help with more?", "I hope it gets better.", "A whale is a fish.", "A whale is a mammal.", "and felt happy."]
 
 
 def reward_function(model):
@@ -435,7 +435,9 @@ found = appending(answers["sft"], prompts, PHRASES, reward_function(shipped_mode
 table(sorted(found, key=lambda row: -row["reward"]), "Added to every answer: mean change in reward and in gold points")
 
 # %% [markdown]
-# Read row by row and ask whether the two columns have the same *sign* and the same *order*. Where the reward rises and gold does
+# Read row by row and ask whether the two columns have the same *sign* and the same *order*. The two whale sentences are beside
+# the point alike, and one is false: what the model takes off for the false one beyond the true one is what it sees of truth.
+# Where the reward rises and gold does
 # not, you have found words with which a policy can earn without getting better. PPO will search for exactly these, with far more
 # patience than we have.
 #
@@ -580,7 +582,8 @@ else:
 #
 # ## Exercises
 #
-# Replace the dots, run the cell, read what the check says: it names the likely mistake.
+# Replace the dots, run the cell, read what the check says: it names the likely mistake. The solutions, run, are in
+# [solutions/03_reward_modeling.ipynb](../solutions/03_reward_modeling.ipynb).
 #
 # ### Exercise 1 (easy, 5 minutes): what whole rankings save
 #

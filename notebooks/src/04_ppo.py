@@ -483,16 +483,20 @@ for heat, first, then in zip(heats, asked["init"], asked["ppo"], strict=True):
 #
 # ## Turning beta
 #
-# > **Predict first (5).** The same run with a penalty twenty times as large, and one with none and larger steps. For each: what will
-# > score, KL and gold do?
+# > **Predict first (5).** The same run with a penalty twenty times as large, one with none and larger steps, and, so that we know which
+# > of the two it was, one with the larger steps alone. For each: what will score, KL and gold do?
 
 # %%
 tight = replace(settings, beta=20 * settings.beta)
-loose = replace(settings, beta=0.0, learning_rate=1e-3, ema_decay=0.0, eval_every_rounds=2)
+steps = replace(settings, learning_rate=1e-3, ema_decay=0.0, eval_every_rounds=2)
+loose = replace(steps, beta=0.0)
+tried = {f"beta {tight.beta:g}": tight, f"beta {steps.beta:g}, large steps": steps, "beta 0, large steps": loose}
+
+# %%
 runs = {f"beta {settings.beta:g}": metrics}
 with quiet():
-    runs[f"beta {tight.beta:g}"] = train_policy(lesson, folder / "tight", tight)
-    runs["beta 0, large steps"] = train_policy(lesson, folder / "loose", loose)
+    for number, (name, changed) in enumerate(tried.items()):
+        runs[name] = train_policy(lesson, folder / f"beta_{number}", changed)
 
 # %%
 shown_labels = {key: labels[key] for key in ("score", "gold", "kl_k1", "entropy")}
@@ -514,7 +518,7 @@ picture(overoptimisation(over_kl(runs["beta 0, large steps"])))
 # left the region where the reward model was trained, and found answers that it likes and nobody wants. Which ones?
 
 # %%
-both = {"ppo": folder / "ppo" / "model", "beta 0": folder / "loose" / "model"}
+both = {"ppo": folder / "ppo" / "model", "beta 0": folder / "beta_2" / "model"}
 table(
     compared(shown[:6], {n: judged(Policy(n, path), shown[:6], cfg, 1.0) for n, path in both.items()}),
     "With a leash and without (gold points of 10)",
@@ -614,7 +618,8 @@ table(
 #
 # ## Exercises
 #
-# Replace the dots, run the cell, read what the check says: it names the likely mistake.
+# Replace the dots, run the cell, read what the check says: it names the likely mistake. The solutions, run, are in
+# [solutions/04_ppo.ipynb](../solutions/04_ppo.ipynb).
 #
 # ### Exercise 1 (easy, 5 minutes): what counts of an answer
 #

@@ -461,7 +461,8 @@ table([{"model": name} | row | {"difference": row["unseen"] - row["read in train
 #
 # ## Exercises
 #
-# Replace the dots, run the cell, read what the check says: it names the likely mistake.
+# Replace the dots, run the cell, read what the check says: it names the likely mistake. The solutions, run, are in
+# [solutions/05_ppo_ptx.ipynb](../solutions/05_ppo_ptx.ipynb).
 #
 # ### Exercise 1 (easy, 5 minutes): the objective
 #

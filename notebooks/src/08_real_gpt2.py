@@ -375,7 +375,8 @@ print(f"plain transformers {reward:.4f}, ours {ours:.4f}")
 # %% [markdown]
 # ## Exercises
 #
-# Replace the dots, run the cell, read what the check says: it names the likely mistake.
+# Replace the dots, run the cell, read what the check says: it names the likely mistake. The solutions, run, are in
+# [solutions/08_real_gpt2.ipynb](../solutions/08_real_gpt2.ipynb).
 #
 # ### Exercise 1 (easy, 5 minutes): tokens to add
 #
