@@ -30,9 +30,11 @@ from nbformat import NotebookNode
 
 from utils.cli import main
 from utils.errors import UserError
-from utils.io import write_text
+from utils.io import read_json, write_json, write_text
+from utils.runtime import machine, versions
 
 SOURCES = _bootstrap.ROOT / "notebooks" / "src"
+SECONDS = _bootstrap.ROOT / "results" / "lessons" / "seconds.json"
 SOLUTION = re.compile(r"<details><summary>Solution</summary>(.*?)</details>", re.DOTALL)
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 TIMEOUT_SECONDS = 3600
@@ -197,7 +199,16 @@ def build(source: Path, fast: bool, keep: bool) -> None:
         os.environ["FAST"] = "1"
     elif not keep:
         shutil.rmtree(folder, ignore_errors=True)
-    _build(load_source(source), built_path(source), fast)
+    seconds = _build(load_source(source), built_path(source), fast)
+    if not fast and not keep:
+        _record(source.stem, seconds)
+
+
+def _record(name: str, seconds: float) -> None:
+    """Put what running a lesson took into results/lessons/seconds.json."""
+    known = read_json(SECONDS) if SECONDS.exists() else {}
+    known[name] = {"seconds": round(seconds), "machine": machine(), "versions": versions()}
+    write_json(SECONDS, dict(sorted(known.items())))
 
 
 def build_solutions(source: Path, fast: bool) -> None:
@@ -210,8 +221,8 @@ def build_solutions(source: Path, fast: bool) -> None:
         raise UserError(f"solutions/{source.stem}: a check does not pass: {wrong[0]}")
 
 
-def _build(notebook: NotebookNode, path: Path, fast: bool) -> None:
-    """Execute a notebook and, unless `fast`, write it."""
+def _build(notebook: NotebookNode, path: Path, fast: bool) -> float:
+    """Execute a notebook and, unless `fast`, write it; the seconds that running it took."""
     name = f"{path.parent.name}/{path.stem}"
     began = time.monotonic()
     execute(notebook, name)
@@ -221,6 +232,7 @@ def _build(notebook: NotebookNode, path: Path, fast: bool) -> None:
         path.parent.mkdir(exist_ok=True)
         write_text(path, nbformat.writes(notebook) + "\n")
     print(f"{name}: {len(notebook.cells)} cells in {seconds:.0f} s", flush=True)
+    return seconds
 
 
 def run(arguments: Sequence[str]) -> None:
