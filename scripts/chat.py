@@ -97,7 +97,7 @@ class Line:
     def end(self, answer: Answer) -> None:
         """Print the rest of an answer, and what is to be said about it."""
         label, note = self._label(answer.name), answer.note()
-        whole = label + (safe(answer.text) or "(nothing)") + (f"   [{note}]" if note else "")
+        whole = label + safe(answer.said) + (f"   [{note}]" if note else "")
         if answer.problem or not whole.startswith(self.printed):  # some tokenizers take back what they gave for odd bytes
             print(end="\n" if self.printed else "")
             self.printed = ""

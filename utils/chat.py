@@ -13,7 +13,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from utils.config import Config, load_config
+from utils.config import Config, DataConfig, load_config
+from utils.data.encoding import encode_prompt
 from utils.data.schemas import Prompt
 from utils.errors import UserError
 from utils.io import PathLike
@@ -45,6 +46,11 @@ class Answer:
     cut_at: int | None = None
     problem: str = ""
 
+    @property
+    def said(self) -> str:
+        """The text, or that there is none."""
+        return self.text or "(nothing)"
+
     def note(self) -> str:
         """What is to be said about the answer, "reward 1.20, cut off at 32 tokens"; empty if nothing."""
         notes = [] if self.reward is None else [f"reward {self.reward:.2f}"]
@@ -57,6 +63,19 @@ class Judge:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+
+    def check(self, prompt: str, data: DataConfig) -> None:
+        """Raise UserError if the prompt and the longest answer to it do not fit the reward model."""
+        context, length = context_length(self.model), len(encode_prompt(self.tokenizer, prompt, data))
+        if context is not None and length + data.max_response_tokens > context:
+            raise UserError(
+                f"The prompt's {length} tokens and {data.max_response_tokens} for the answer exceed the reward model's context "
+                f"of {context}: shorten it."
+            )
+
+    def reward(self, prompt: str, response: Response, data: DataConfig) -> float:
+        """The score of one answer."""
+        return score_responses(self.model, self.tokenizer, [Prompt("chat", prompt)], [response], data)[0]
 
 
 @dataclass
@@ -101,8 +120,7 @@ class Chat:
         on_text: hears every answer grow while it is sampled; the answer is the same as without. A policy that cannot
         answer (the prompt is too long for it) gives its problem. Raises UserError if the message is empty.
         """
-        if not message.strip():
-            raise UserError("The prompt is empty: write what the models are to answer.")
+        check_message(message)
         number, self.asked = self.asked, self.asked + 1
         for speaker in self.speakers:
             try:
@@ -114,23 +132,17 @@ class Chat:
     def _answer(self, speaker: Speaker, message: str, stream: str, temperature: float, on_text: OnText | None) -> Answer:
         """What one policy says. stream: of its random numbers."""
         prompt = speaker.prompt(message) if self.keep_turns else message
+        data = speaker.sampler.data
+        if self.judge is not None:
+            self.judge.check(prompt, data)
         response = speaker.sampler.stream(
             prompt, lambda text: on_text(speaker.name, text) if on_text else None,
             seed=self.seed, name=stream, temperature=temperature,
         )  # fmt: skip
         if self.keep_turns:
             speaker.turns.append((message, response.text))
-        data = speaker.sampler.data
-        return Answer(
-            speaker.name, response.text, self._reward(prompt, response, speaker),
-            None if response.ended else data.max_response_tokens,
-        )  # fmt: skip
-
-    def _reward(self, prompt: str, response: Response, speaker: Speaker) -> float | None:
-        if self.judge is None:
-            return None
-        rows = [Prompt("chat", prompt)], [response], speaker.sampler.data
-        return score_responses(self.judge.model, self.judge.tokenizer, *rows)[0]
+        reward = self.judge.reward(prompt, response, data) if self.judge is not None else None
+        return Answer(speaker.name, response.text, reward, None if response.ended else data.max_response_tokens)
 
 
 def open_chat(
@@ -176,14 +188,28 @@ def named_folders(models: Sequence[PathLike]) -> dict[str, Path]:
     if not models:
         raise UserError("No model is named: give the folder of at least one policy.")
     places = [model_directory(locate(model)) for model in models]
-    short = [place.parent.name if place.name == "model" else place.name for place in places]
+    short = [_short_name(model) for model in models]
     count = Counter(short)
     return {name if count[name] == 1 else str(m): p for name, m, p in zip(short, models, places, strict=True)}
+
+
+def _short_name(model: PathLike) -> str:
+    place = locate(model)
+    if not place.is_dir():  # a hub name
+        return str(model)
+    place = place.resolve()
+    return place.parent.name if place.name == "model" else place.name
 
 
 def _sampler(place: Path, config: Config, max_tokens: int | None) -> Sampler:
     data = replace(config.data, max_response_tokens=max_tokens) if max_tokens else config.data
     return Sampler.load(place, data, device=choose_device(config.device))
+
+
+def check_message(message: str) -> None:
+    """Raise UserError if there is nothing to answer."""
+    if not message.strip():
+        raise UserError("The prompt is empty: write what the models are to answer.")
 
 
 def check_settings(temperature: float, max_tokens: int | None) -> None:
