@@ -208,6 +208,7 @@ def test_a_reward_model_with_a_smaller_context_says_so(tmp_path: Path) -> None:
     judge.config.n_positions = judge.config.max_position_embeddings = 40
     judge.transformer.wpe.weight = torch.nn.Parameter(judge.transformer.wpe.weight[:40].detach().clone())
     save_model(judge, load_tokenizer(REWARD), tmp_path)
+    assert [a.problem for a in open_chat([POLICY], reward_model=tmp_path, max_tokens=9).ask("What is a bat?")] == [""]
     (answer,) = open_chat([POLICY], reward_model=tmp_path).ask("What is a bat? What is a hen?")
     assert "exceed the reward model's context of 40" in answer.problem
 

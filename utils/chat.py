@@ -64,15 +64,6 @@ class Judge:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
 
-    def check(self, prompt: str, data: DataConfig) -> None:
-        """Raise UserError if the prompt and the longest answer to it do not fit the reward model."""
-        context, length = context_length(self.model), len(encode_prompt(self.tokenizer, prompt, data))
-        if context is not None and length + data.max_response_tokens > context:
-            raise UserError(
-                f"The prompt's {length} tokens and {data.max_response_tokens} for the answer exceed the reward model's context "
-                f"of {context}: shorten it."
-            )
-
     def reward(self, prompt: str, response: Response, data: DataConfig) -> float:
         """The score of one answer."""
         return score_responses(self.model, self.tokenizer, [Prompt("chat", prompt)], [response], data)[0]
@@ -132,10 +123,12 @@ class Chat:
     def _answer(self, speaker: Speaker, message: str, stream: str, temperature: float, on_text: OnText | None) -> Answer:
         """What one policy says. stream: of its random numbers."""
         prompt = speaker.prompt(message) if self.keep_turns else message
-        data = speaker.sampler.data
+        sampler, data = speaker.sampler, speaker.sampler.data
+        _check_length("model", sampler.model, sampler.encode(prompt), data)
         if self.judge is not None:
-            self.judge.check(prompt, data)
-        response = speaker.sampler.stream(
+            ids = encode_prompt(self.judge.tokenizer, prompt, data)
+            _check_length("reward model", self.judge.model, ids, data)
+        response = sampler.stream(
             prompt, lambda text: on_text(speaker.name, text) if on_text else None,
             seed=self.seed, name=stream, temperature=temperature,
         )  # fmt: skip
@@ -143,6 +136,16 @@ class Chat:
             speaker.turns.append((message, response.text))
         reward = self.judge.reward(prompt, response, data) if self.judge is not None else None
         return Answer(speaker.name, response.text, reward, None if response.ended else data.max_response_tokens)
+
+
+def _check_length(what: str, model: PreTrainedModel, prompt: Sequence[int], data: DataConfig) -> None:
+    """Raise UserError if the prompt's ids and the longest answer do not fit what a model reads at once."""
+    context = context_length(model)
+    if context is not None and len(prompt) + data.max_response_tokens > context:
+        raise UserError(
+            f"The prompt's {len(prompt)} tokens and {data.max_response_tokens} for the answer exceed the {what}'s context of "
+            f"{context}: write less or ask for shorter answers."
+        )
 
 
 def open_chat(

@@ -250,7 +250,9 @@ class _ChatBox:
         self.chat = chat
         self.message = Textarea(placeholder="Write a prompt", layout=Layout(width="95%", height="5em"))
         highest = max(2.0, temperature)
-        self.temperature = FloatSlider(value=temperature, min=0, max=highest, step=0.1, description="temperature")
+        self.temperature = FloatSlider(
+            value=temperature, min=0, max=highest, step=0.1, description="temperature", style={"description_width": "initial"}
+        )
         self.send = Button(description="Send", button_style="primary")
         self.problem, self.conversation = HTML(), VBox()
         self.send.on_click(self.answer)
@@ -276,7 +278,7 @@ class _ChatBox:
         """A new exchange on top of the conversation: the message, and under it an empty column a policy."""
         from ipywidgets import HTML, HBox, Layout, VBox
 
-        columns = {name: HTML(layout=Layout(flex="1 1 0", margin="0 1em 0 0")) for name in self.chat.names}
+        columns = {name: HTML(layout=Layout(flex="1 1 0", margin="0 1em 0 2px")) for name in self.chat.names}
         heads = [HTML(f"<b>{esc(name)}</b>", layout=column.layout) for name, column in columns.items()]
         asked = HTML(f'<div style="{PLAIN}"><b>{esc(message)}</b></div>')
         exchange = VBox([asked, HBox(heads), HBox(list(columns.values()))], layout=Layout(border_top="1px solid lightgrey"))
