@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
+from utils.chat import Answer, Chat, open_chat
 from utils.config import load_config
 from utils.data.schemas import Prompt
 from utils.errors import UserError
 from utils.evaluation.policies import Judged
+from utils.lessons import shipped
 from utils.notebook import (
+    chat_box,
     compared,
     fast_settings,
     html_table,
@@ -32,9 +37,12 @@ from utils.notebook import (
     token_view,
 )
 from utils.plotting import TokenRow, pipeline_map
-from utils.runtime import progress
+from utils.report import esc
+from utils.runtime import ROOT, progress
 from utils.sampling import Response
 from utils.world import Scores
+
+LESSON = ROOT / "data" / "lessons"
 
 
 def test_start_prints_device_and_versions(capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,6 +177,101 @@ def test_text_box_in_a_kernel_is_a_box(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown == [box] and isinstance(box, widgets.Textarea) and box.value == "A bat."
     box.value = "A hen."
     assert box.value == "A hen."
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is displayed in a kernel that has widgets."""
+    found: list[Any] = []
+    monkeypatch.delenv("WIDGETS", raising=False)
+    monkeypatch.setattr("utils.notebook._has_widgets", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda data, **_: found.append(data))
+    return found
+
+
+def texts(widget: Any) -> list[str]:
+    """The HTML in a widget and in those within it, from top to bottom."""
+    inner = [text for child in getattr(widget, "children", ()) for text in texts(child)]
+    return inner or ([widget.value] if type(widget).__name__ == "HTML" else [])
+
+
+def test_chat_box_without_widgets_is_a_table_of_answers(monkeypatch: pytest.MonkeyPatch, shown: list[Any]) -> None:
+    monkeypatch.setenv("WIDGETS", "0")
+    chat_box(shipped(), ["Name <b>three</b> birds."], temperature=0)
+    (data,) = shown
+    answers = list(open_chat(shipped()).ask("Name <b>three</b> birds.", 0))
+    assert re.findall("<th [^>]*>(.*?)</th>", data["text/html"]) == ["prompt", "base", "SFT", "PPO", "PPO-ptx"]
+    cells = re.findall("<td [^>]*>(.*?)</td>", data["text/html"], re.S)
+    assert cells == ["Name &lt;b&gt;three&lt;/b&gt; birds.", *(esc(f"{a.text}\nreward {a.reward:.2f}") for a in answers)]
+
+
+def test_chat_box_answers_when_its_button_is_clicked(shown: list[Any]) -> None:
+    pytest.importorskip("ipywidgets")
+    chat_box(LESSON, temperature=0.5, max_tokens=8)
+    (box,) = shown
+    message, (temperature, send), problem, conversation = box.children[0], box.children[1].children, *box.children[2:]
+    assert temperature.value == 0.5
+    message.value = "Name three birds."
+    send.click()
+    message.value, temperature.value = "What is a <bat>?", 0
+    send.click()
+    talk = open_chat(shipped(), max_tokens=8)
+    first, second = list(talk.ask("Name three birds.", 0.5)), list(talk.ask("What is a <bat>?", 0))
+    newest, oldest = (texts(exchange) for exchange in conversation.children)
+    assert "What is a &lt;bat&gt;?" in newest[0] and "Name three birds." in oldest[0] and problem.value == ""
+    for found, answers in ((newest, second), (oldest, first)):
+        assert [re.sub("<.*?>", "", text) for text in found[1:5]] == ["base", "SFT", "PPO", "PPO-ptx"]
+        assert [re.sub("<.*?>", "", text) for text in found[5:]] == [esc(a.text + a.note()) for a in answers]
+    assert not send.disabled
+
+
+def test_chat_box_fills_its_columns_while_they_are_sampled(shown: list[Any]) -> None:
+    pytest.importorskip("ipywidgets")
+    chat_box([LESSON / "ppo" / "model"], temperature=0)
+    (box,) = shown
+    box.children[0].value = "What is a bat?"
+    seen: list[str] = []
+    box.children[3].observe(lambda _: box.children[3].children[0].children[2].children[0].observe(
+        lambda change: seen.append(change["new"]), "value"), "children")  # fmt: skip
+    box.children[1].children[1].click()
+    grown = [re.sub("<.*?>", "", text) for text in seen]
+    assert len(grown) > 3 and all(later.startswith(text) for text, later in zip(grown, grown[1:], strict=False))
+
+
+def test_chat_box_escapes_what_models_say(monkeypatch: pytest.MonkeyPatch, shown: list[Any]) -> None:
+    pytest.importorskip("ipywidgets")
+
+    def ask(self: Chat, message: str, temperature: float, on_text: Any = None) -> Iterator[Answer]:
+        if on_text is not None:
+            on_text(self.names[0], "<script>half")
+        yield Answer(self.names[0], "<script>alert(1)</script>")
+
+    monkeypatch.setattr(Chat, "ask", ask)
+    chat_box([LESSON / "ppo" / "model"], ["Hi."])
+    table_data, box = shown
+    box.children[0].value = "Hi."
+    box.children[1].children[1].click()
+    for text in (table_data["text/html"], *texts(box.children[3])):
+        assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in texts(box.children[3])[-1]
+
+
+def test_chat_box_says_what_cannot_be_answered(shown: list[Any]) -> None:
+    pytest.importorskip("ipywidgets")
+    with pytest.raises(UserError, match="no such model directory"):
+        chat_box(["nowhere/at/all"])
+    with pytest.raises(UserError, match="temperature must be 0 or more"):
+        chat_box(shipped(), temperature=-1)
+    with pytest.raises(UserError, match="holds no run"):
+        chat_box("nowhere/at/all")
+    chat_box([LESSON / "ppo" / "model"])
+    (box,) = shown
+    send, problem, conversation = box.children[1].children[1], *box.children[2:]
+    send.click()
+    assert problem.value.startswith("The prompt is empty") and conversation.children == () and not send.disabled
+    box.children[0].value = "What is a bat? " * 60
+    send.click()
+    assert problem.value == "" and "exceed the model&#x27;s context of 128" in texts(conversation)[-1]
 
 
 def test_token_texts_are_what_the_tokens_say(tokenizer: PreTrainedTokenizerBase) -> None:

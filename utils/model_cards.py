@@ -81,12 +81,13 @@ def model_dir(run: Run, name: str) -> Path:
     """Directory of one of WHAT's models in a run. Raises UserError if the run has not made it."""
     path = init_dir(run) if name == "init" else run.path({"sft": "sft_select"}.get(name, name)) / "model"
     if name not in WHAT or not path.is_dir():
-        made = [known for known in WHAT if known != name and _is_made(run, known)]
+        made = [known for known in WHAT if known != name and has_model(run, known)]
         raise UserError(f'{run.out_dir}: has no model "{name}"; it has {", ".join(made) or "none yet"}.')
     return path
 
 
-def _is_made(run: Run, name: str) -> bool:
+def has_model(run: Run, name: str) -> bool:
+    """Whether the run has made this one of WHAT's models."""
     return (init_dir(run) if name == "init" else run.path({"sft": "sft_select"}.get(name, name)) / "model").is_dir()
 
 

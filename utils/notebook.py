@@ -1,7 +1,7 @@
 """What a notebook shows and how: the check at its start, figures with alternative text, tables, quiet training.
 
 Nothing here computes a result. Output is plain: images with alternative text and escaped HTML, no script, and no widget but
-for `text_box`, which does without where it must.
+for `text_box` and `chat_box`, which do without where they must.
 """
 
 from __future__ import annotations
@@ -26,16 +26,21 @@ from utils.config import PPOConfig, shortened
 from utils.errors import UserError
 from utils.plotting import TokenRow, alt_text, in_order, policy_label, token_strips
 from utils.report import esc
-from utils.runtime import ROOT, device_reason, ensure_package, versions
+from utils.runtime import ROOT, device_reason, ensure_package, locate, versions
 
 if TYPE_CHECKING:
+    from ipywidgets import HTML
     from transformers import PreTrainedTokenizerBase
 
+    from utils.chat import Answer, Chat
     from utils.data.schemas import Prompt
     from utils.evaluation.policies import Judged
+    from utils.io import PathLike
+    from utils.stages import Run
 
 SHOWN_VERSIONS = ("python", "torch", "transformers", "numpy")
 WIDTH_DPI = 110
+PLAIN = "white-space:pre-wrap;line-height:1.4;overflow-wrap:anywhere"  # how a model's text is shown in a widget
 
 
 def fast() -> bool:
@@ -192,7 +197,7 @@ def text_box(text: str, label: str = "") -> Any:
     Without ipywidgets, outside a notebook, or with WIDGETS=0 in the environment (as when notebooks are built, so that none
     has a widget's state in it) the text itself is the value: then one edits it in the cell.
     """
-    if os.environ.get("WIDGETS") == "0" or not _has_widgets():
+    if not _shows_widgets():
         return Typed(text)
     from IPython.display import display
     from ipywidgets import Layout, Textarea
@@ -200,6 +205,95 @@ def text_box(text: str, label: str = "") -> Any:
     box = Textarea(value=text, description=label, layout=Layout(width="95%", height="5em"))
     display(box)
     return box
+
+
+def chat_box(
+    models: Run | PathLike | Sequence[PathLike],
+    prompts: Sequence[str] = (),
+    *,
+    temperature: float = 1.0,
+    max_tokens: int | None = None,
+    **named: Any,
+) -> None:
+    """Talk to several policies side by side: their answers to `prompts` as a table, then a box that sends your own.
+
+    models: a finished run or its folder (its base, SFT, PPO and PPO-ptx answer, its reward model scores), or a list of
+    folders of policies. temperature: for `prompts`, and where the box's slider begins. named: the other arguments of
+    `utils.chat.open_chat` (reward_model, profile, seed, keep_turns). The table is plain and stays in a saved notebook; the
+    box is shown where `text_box` shows one. Raises UserError for a model that is not there.
+    """
+    from utils.chat import check_settings, open_chat  # here, so that `start` can say first what is missing
+    from utils.stages import open_run
+
+    check_settings(temperature, max_tokens)
+    found = open_run(locate(models)) if isinstance(models, str | os.PathLike) else models
+    chat = open_chat(found, max_tokens=max_tokens, **named)
+    if prompts:
+        table([{"prompt": prompt} | {a.name: _said(a) for a in chat.ask(prompt, temperature)} for prompt in prompts])
+    if _shows_widgets():
+        from IPython.display import display
+
+        display(_ChatBox(chat, temperature).box)
+
+
+def _said(answer: Answer) -> str:
+    """An answer with what is to be said about it."""
+    return answer.problem or "\n".join(part for part in (answer.said, answer.note()) if part)
+
+
+class _ChatBox:
+    """The box of `chat_box`. box: prompt, temperature, button, and the conversation with the newest answers on top."""
+
+    def __init__(self, chat: Chat, temperature: float) -> None:
+        from ipywidgets import HTML, Button, FloatSlider, HBox, Layout, Textarea, VBox
+
+        self.chat = chat
+        self.message = Textarea(placeholder="Write a prompt", layout=Layout(width="95%", height="5em"))
+        highest = max(2.0, temperature)
+        self.temperature = FloatSlider(
+            value=temperature, min=0, max=highest, step=0.1, description="temperature", style={"description_width": "initial"}
+        )
+        self.send = Button(description="Send", button_style="primary")
+        self.problem, self.conversation = HTML(), VBox()
+        self.send.on_click(self.answer)
+        self.box = VBox([self.message, HBox([self.temperature, self.send]), self.problem, self.conversation])
+
+    def answer(self, _: object = None) -> None:
+        """Ask what stands in the box; each policy's column fills while it is sampled."""
+        from utils.chat import check_message
+
+        message = self.message.value
+        self.send.disabled, self.problem.value = True, ""
+        try:
+            check_message(message)
+            columns = self._columns(message)
+            for said in self.chat.ask(message, self.temperature.value, lambda name, text: _fill(columns[name], text)):
+                _fill(columns[said.name], said.problem or said.said, said.note())
+        except UserError as error:
+            self.problem.value = esc(error)
+        finally:
+            self.send.disabled = False
+
+    def _columns(self, message: str) -> dict[str, Any]:
+        """A new exchange on top of the conversation: the message, and under it an empty column a policy."""
+        from ipywidgets import HTML, HBox, Layout, VBox
+
+        columns = {name: HTML(layout=Layout(flex="1 1 0", margin="0 1em 0 2px")) for name in self.chat.names}
+        heads = [HTML(f"<b>{esc(name)}</b>", layout=column.layout) for name, column in columns.items()]
+        asked = HTML(f'<div style="{PLAIN}"><b>{esc(message)}</b></div>')
+        exchange = VBox([asked, HBox(heads), HBox(list(columns.values()))], layout=Layout(border_top="1px solid lightgrey"))
+        self.conversation.children = (exchange, *self.conversation.children)
+        return columns
+
+
+def _fill(column: HTML, text: str, note: str = "") -> None:
+    """Show a text, and what is to be said about it, in a column."""
+    column.value = f'<div style="{PLAIN}">{esc(text)}</div><i>{esc(note)}</i>'
+
+
+def _shows_widgets() -> bool:
+    """Whether a widget is wanted and can be shown."""
+    return os.environ.get("WIDGETS") != "0" and _has_widgets()
 
 
 def _has_widgets() -> bool:

@@ -23,6 +23,7 @@ from utils.losses import token_logprobs
 from utils.models import context_length
 from utils.runtime import is_lowered, lowered
 
+OnTokens = Callable[[Tensor, Tensor], None]  # called as on_tokens(rows (A,), tokens (A,)) at each step of sampling
 COMPACT_BELOW = 0.75  # go on with the unfinished rows alone once they are at most this share of the batch
 SCORE_TOKENS = 8192  # padded tokens in one forward pass of `score`
 
@@ -126,6 +127,7 @@ def _sample_batch(
     temperature: float,
     stops: Tensor,
     top_k: int | None,
+    on_tokens: OnTokens | None,
 ) -> None:
     """Fill the response fields of a rollout that holds the prompts."""
     n_new = rollout.response_ids.shape[1]
@@ -140,6 +142,8 @@ def _sample_batch(
         rollout.response_ids[written, t] = tokens[alive]
         rollout.logprobs[written, t] = logprobs[alive]
         rollout.response_mask[written, t] = True
+        if on_tokens is not None:
+            on_tokens(written, tokens[alive])
         stopped = alive & torch.isin(tokens, stops)
         rollout.ended[rows[stopped]] = True
         alive = alive & ~stopped
@@ -205,6 +209,7 @@ def sample(
     pad_id: int,
     batch_size: int = 512,
     top_k: int | None = None,
+    on_tokens: OnTokens | None = None,
 ) -> Rollout:
     """One response for each prompt.
 
@@ -214,6 +219,7 @@ def sample(
     prompts: B lists of token ids. uniforms (B, max_new_tokens) in [0, 1), row i decides response i; None is greedy.
     Prompts of similar length share a batch of at most `batch_size`; the result is in the order given, on the model's
     device. A response ends at the first of `stop_ids`, which it includes. Runs in eval mode without gradients.
+    on_tokens: hears every step while it is sampled, as (numbers of the prompts that go on (A,), their tokens (A,)).
     Raises UserError for an empty prompt or one that does not fit the context.
     """
     _check_context(model, prompts, max_new_tokens)
@@ -236,10 +242,17 @@ def sample(
             width = int(lengths[rows].max())
             part = result[rows]
             part = replace(part, prompt_ids=part.prompt_ids[:, -width:], prompt_mask=part.prompt_mask[:, -width:])
-            _sample_batch(model, part, None if uniforms is None else uniforms[rows], temperature, stops, top_k)
+            _sample_batch(
+                model, part, None if uniforms is None else uniforms[rows], temperature, stops, top_k, _of_rows(on_tokens, rows)
+            )
             for name in ("response_ids", "response_mask", "logprobs", "ended"):
                 getattr(result, name)[rows] = getattr(part, name)
     return result
+
+
+def _of_rows(on_tokens: OnTokens | None, rows: Tensor) -> OnTokens | None:
+    """`on_tokens` for a batch that holds the prompts `rows`."""
+    return None if on_tokens is None else lambda places, tokens: on_tokens(rows[places], tokens)
 
 
 # Reading given tokens

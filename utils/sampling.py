@@ -10,6 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils import processes
@@ -18,8 +19,10 @@ from utils.data.encoding import decode_response, encode_prompt, encode_question,
 from utils.data.schemas import Prompt
 from utils.errors import UserError
 from utils.models import load_policy, load_tokenizer
-from utils.rollout import episode_uniforms, sample
+from utils.rollout import OnTokens, episode_uniforms, sample
 from utils.runtime import python_rng, stream_seed
+
+UNDECODED = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for bytes that are no character, or not yet one
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,24 @@ class Sampler:
         rows = list(zip(prompts, names, strict=True))
         return processes.shared(rows, lambda part: self._answer(part, seed, temperature))
 
-    def _answer(self, rows: Sequence[tuple[str, str]], seed: int, temperature: float) -> list[Response]:
+    def stream(
+        self, prompt: str, on_text: Callable[[str], None], *, seed: int, name: str, temperature: float = 1.0
+    ) -> Response:
+        """The completion that a call gives for this prompt and stream, in this process, told while it is sampled.
+
+        on_text: hears the text so far after each token. A character whose last byte is still to come is left out.
+        """
+        ids: list[int] = []
+
+        def hear(_: Tensor, tokens: Tensor) -> None:
+            ids.extend(tokens.tolist())
+            on_text(decode_response(self.tokenizer, ids)[0].rstrip(UNDECODED))
+
+        return self._answer([(prompt, name)], seed, temperature, hear)[0]
+
+    def _answer(
+        self, rows: Sequence[tuple[str, str]], seed: int, temperature: float, on_tokens: OnTokens | None = None
+    ) -> list[Response]:
         """The completions of (prompt, stream) rows in this process."""
         prompts, names = zip(*rows, strict=True)
         length = self.data.max_response_tokens
@@ -90,6 +110,7 @@ class Sampler:
             stop_ids=stop_ids(self.tokenizer),
             pad_id=self.tokenizer.pad_token_id,
             batch_size=self.batch_size,
+            on_tokens=on_tokens,
         )
         return [Response(*decode_response(self.tokenizer, ids), tuple(ids)) for ids in rollout.responses()]
 

@@ -330,6 +330,22 @@ print(f"pairs in the right order: {accuracy:.2f} ± {error:.2f} (standard error)
 # %% [markdown]
 # A coin gets half of them. The standard error tells how far this can be trusted with so few pairs.
 #
+# ## Talking to it
+#
+# Figures are means. Read answers too, of all models to the same prompt. A smoke run has little to say, so here speak the models
+# of the finished tiny run (simulated labelers), with the score of its reward model; for a run of your own give its folder, such
+# as `chat_box("runs/gpt2")`.
+
+# %%
+from utils.notebook import chat_box
+
+chat_box(shipped(), ["Name three birds.", "What is a bat?"])
+
+# %% [markdown]
+# In a live notebook a box for prompts of your own stands under the table; a published page has only the table. Does the reward
+# order the answers as you would? Ask the same prompt again: each message has random numbers of its own, and at temperature 0
+# there are none. In a terminal: `python scripts/chat.py --run runs/gpt2`.
+#
 # ## Giving it away
 #
 # A model is of use to others if it loads without this project, and says what it is. `export` writes plain folders with a card.
@@ -369,8 +385,6 @@ print(f"plain transformers {reward:.4f}, ours {ours:.4f}")
 # Equal to rounding. `reward_shift` is the paper's bias: it makes demonstrations average zero. It changes no comparison, but a
 # reward that is used as a number needs it. A licence is not stated in this export, because the file of pairs has none; then
 # `--push-to-hub` refuses.
-#
-# To talk to what you trained: `python scripts/chat.py runs/gpt2/ppo_ptx/model --reward-model runs/gpt2/reward/model`.
 
 # %% [markdown]
 # ## Exercises

@@ -1,0 +1,221 @@
+"""A conversation with several policies at once, with what a reward model thinks of each answer.
+
+`open_chat` loads the models of a finished run or of folders, `Chat.ask` asks them. scripts/chat.py shows the answers in the
+terminal, `utils.notebook.chat_box` in a notebook.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from utils.config import Config, DataConfig, load_config
+from utils.data.encoding import encode_prompt
+from utils.data.schemas import Prompt
+from utils.errors import UserError
+from utils.io import PathLike
+from utils.model_cards import REWARD, has_model, model_dir
+from utils.models import context_length, load_reward, load_tokenizer, model_directory
+from utils.pipeline.base import base_dir
+from utils.pipeline.training_stages import score_responses
+from utils.plotting import policy_label
+from utils.runtime import choose_device, locate
+from utils.sampling import Response, Sampler
+from utils.stages import Run, settings_of
+
+TRAINED = ("sft", "ppo", "ppo_ptx")  # what is shown of a run beside its base
+Turn = tuple[str, str]
+OnText = Callable[[str, str], None]  # called as on_text(name of the speaker, its answer so far)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one policy says to a message.
+
+    reward: None without a reward model. cut_at: the length limit in tokens if the answer met it, else None. problem: why
+    there is no answer (a prompt that is too long), else empty.
+    """
+
+    name: str
+    text: str = ""
+    reward: float | None = None
+    cut_at: int | None = None
+    problem: str = ""
+
+    @property
+    def said(self) -> str:
+        """The text, or that there is none."""
+        return self.text or "(nothing)"
+
+    def note(self) -> str:
+        """What is to be said about the answer, "reward 1.20, cut off at 32 tokens"; empty if nothing."""
+        notes = [] if self.reward is None else [f"reward {self.reward:.2f}"]
+        return ", ".join(notes + ([f"cut off at {self.cut_at} tokens"] if self.cut_at else []))
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A reward model with its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    def reward(self, prompt: str, response: Response, data: DataConfig) -> float:
+        """The score of one answer."""
+        return score_responses(self.model, self.tokenizer, [Prompt("chat", prompt)], [response], data)[0]
+
+
+@dataclass
+class Speaker:
+    """One policy and, if the chat keeps turns, its conversation so far."""
+
+    name: str
+    sampler: Sampler
+    turns: list[Turn] = field(default_factory=list)
+
+    def prompt(self, message: str) -> str:
+        """The transcript that now waits for an answer, without the oldest turns if the model's context is too small."""
+        context = context_length(self.sampler.model)
+        while True:
+            text = "".join(f"\n\nHuman: {asked}\n\nAssistant: {said}" for asked, said in self.turns)
+            text += f"\n\nHuman: {message}\n\nAssistant:"
+            room = context is None or len(self.sampler.encode(text)) + self.sampler.data.max_response_tokens <= context
+            if room or not self.turns:
+                return text
+            del self.turns[0]
+
+
+@dataclass
+class Chat:
+    """Policies that answer the same messages. asked: messages so far; each has random numbers of its own, the same for all
+    policies. keep_turns: the conversation so far goes along as a transcript ("Human: ... Assistant: ...")."""
+
+    speakers: list[Speaker]
+    judge: Judge | None = None
+    seed: int = 1
+    keep_turns: bool = False
+    asked: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the policies, all different, in the order in which they answer."""
+        return [speaker.name for speaker in self.speakers]
+
+    def ask(self, message: str, temperature: float = 1.0, on_text: OnText | None = None) -> Iterator[Answer]:
+        """The answer of each policy, one after the other. temperature 0 takes the likeliest token.
+
+        on_text: hears every answer grow while it is sampled; the answer is the same as without. A policy that cannot
+        answer (the prompt is too long for it) gives its problem. Raises UserError if the message is empty.
+        """
+        check_message(message)
+        number, self.asked = self.asked, self.asked + 1
+        for speaker in self.speakers:
+            try:
+                answer = self._answer(speaker, message.strip(), f"chat/{number}", temperature, on_text)
+            except UserError as error:
+                answer = Answer(speaker.name, problem=str(error))
+            yield answer
+
+    def _answer(self, speaker: Speaker, message: str, stream: str, temperature: float, on_text: OnText | None) -> Answer:
+        """What one policy says. stream: of its random numbers."""
+        prompt = speaker.prompt(message) if self.keep_turns else message
+        sampler, data = speaker.sampler, speaker.sampler.data
+        _check_length("model", sampler.model, sampler.encode(prompt), data)
+        if self.judge is not None:
+            ids = encode_prompt(self.judge.tokenizer, prompt, data)
+            _check_length("reward model", self.judge.model, ids, data)
+        response = sampler.stream(
+            prompt, lambda text: on_text(speaker.name, text) if on_text else None,
+            seed=self.seed, name=stream, temperature=temperature,
+        )  # fmt: skip
+        if self.keep_turns:
+            speaker.turns.append((message, response.text))
+        reward = self.judge.reward(prompt, response, data) if self.judge is not None else None
+        return Answer(speaker.name, response.text, reward, None if response.ended else data.max_response_tokens)
+
+
+def _check_length(what: str, model: PreTrainedModel, prompt: Sequence[int], data: DataConfig) -> None:
+    """Raise UserError if the prompt's ids and the longest answer do not fit what a model reads at once."""
+    context = context_length(model)
+    if context is not None and len(prompt) + data.max_response_tokens > context:
+        raise UserError(
+            f"The prompt's {len(prompt)} tokens and {data.max_response_tokens} for the answer exceed the {what}'s context of "
+            f"{context}: write less or ask for shorter answers."
+        )
+
+
+def open_chat(
+    models: Run | Sequence[PathLike],
+    *,
+    reward_model: PathLike | None = None,
+    profile: str | None = None,
+    max_tokens: int | None = None,
+    seed: int = 1,
+    keep_turns: bool = False,
+) -> Chat:
+    """Load the policies, and the reward model, that take part; all are in memory at once.
+
+    models: a finished run (its base, SFT, PPO and PPO-ptx policies, as far as it has them, and its reward model), or
+    folders and hub names of policies. Prompts are written as the run that made the policy wrote them; profile names the
+    settings for policies that no run has made. reward_model: instead of the run's; folders come without one. max_tokens:
+    longest answer (default: the run's). Raises UserError for a model that is not there.
+    """
+    if isinstance(models, Run):
+        folders = run_folders(models)
+        reward_model = reward_model or (model_dir(models, REWARD) if has_model(models, REWARD) else None)
+        settings = [models.config] * len(folders)
+    else:
+        folders = named_folders(models)
+        settings = [load_config(profile) if profile else settings_of(place) for place in folders.values()]
+    parts = zip(folders.items(), settings, strict=True)
+    speakers = [Speaker(name, _sampler(place, config, max_tokens)) for (name, place), config in parts]
+    judge = None
+    if reward_model is not None:
+        place = model_directory(locate(reward_model))
+        judge = Judge(load_reward(place, choose_device(settings[0].device)), load_tokenizer(place))
+    return Chat(speakers, judge, seed, keep_turns)
+
+
+def run_folders(run: Run) -> dict[str, Path]:
+    """Folders of the policies of a run by the names that figures give them."""
+    made = {name: model_dir(run, name) for name in TRAINED if has_model(run, name)}
+    return {policy_label(name): place for name, place in {"base": base_dir(run), **made}.items()}
+
+
+def named_folders(models: Sequence[PathLike]) -> dict[str, Path]:
+    """Local folders of models by their names: of a run's `ppo/model` the stage, where two are alike the path as given."""
+    if not models:
+        raise UserError("No model is named: give the folder of at least one policy.")
+    places = [model_directory(locate(model)) for model in models]
+    short = [_short_name(model) for model in models]
+    count = Counter(short)
+    return {name if count[name] == 1 else str(m): p for name, m, p in zip(short, models, places, strict=True)}
+
+
+def _short_name(model: PathLike) -> str:
+    place = locate(model)
+    if not place.is_dir():  # a hub name
+        return str(model)
+    place = place.resolve()
+    return place.parent.name if place.name == "model" else place.name
+
+
+def _sampler(place: Path, config: Config, max_tokens: int | None) -> Sampler:
+    data = replace(config.data, max_response_tokens=max_tokens) if max_tokens else config.data
+    return Sampler.load(place, data, device=choose_device(config.device))
+
+
+def check_message(message: str) -> None:
+    """Raise UserError if there is nothing to answer."""
+    if not message.strip():
+        raise UserError("The prompt is empty: write what the models are to answer.")
+
+
+def check_settings(temperature: float, max_tokens: int | None) -> None:
+    """Raise UserError unless these can be sampled with."""
+    if temperature < 0 or (max_tokens is not None and max_tokens < 1):
+        raise UserError("The temperature must be 0 or more and the longest answer at least 1 token.")
