@@ -145,7 +145,8 @@ def test_checkpointing_keeps_less(base: Path) -> None:
 # --- precision -----------------------------------------------------------------------------------------------------
 
 
-def test_bf16_computes_lower_and_answers_in_float32(base: Path) -> None:
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_passes_compute_lower_and_answer_in_float32(base: Path, name: str) -> None:
     """Sampled and recomputed log-probs stay close; heads, log-probs and weights are float32; outside nothing changes."""
     model, value = load_policy(base), reward_from_policy(base)
     prompts = [[5, 6, 7], [8, 9], [10, 11, 12, 13]] * 4
@@ -160,7 +161,7 @@ def test_bf16_computes_lower_and_answers_in_float32(base: Path) -> None:
 
     with torch.no_grad():
         exact = draw()
-        with runtime.precision("bf16"):
+        with runtime.precision(name):
             low = draw()
             logprobs, values = read(low)
         before, values_before = read(low)
@@ -173,10 +174,13 @@ def test_bf16_computes_lower_and_answers_in_float32(base: Path) -> None:
 
 
 @pytest.mark.parametrize("compute", [ComputeConfig(), KEPT], ids=["plain", "checkpointed"])
-def test_bf16_learns_nearly_the_same(base: Path, judge: Path, tmp_path: Path, compute: ComputeConfig) -> None:
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_a_lower_precision_learns_nearly_the_same(
+    base: Path, judge: Path, tmp_path: Path, name: str, compute: ComputeConfig
+) -> None:
     cfg = replace(PPO, rounds=2, gamma_ptx=1.0, ptx_rows_per_episode=1.0)
     rows = torch.randint(5, 300, (12, 20), generator=torch.Generator().manual_seed(0))
-    with runtime.precision("bf16"):
+    with runtime.precision(name):
         sft.train_sft(tmp_path / "low", base, DEMOS, DEMOS[:3], SFT, DATA, 5, compute=compute)
         reward.train_reward(tmp_path / "reward", base, comparisons(), REWARD, DATA, 5, DEMOS, compute=compute)
         ppo.train_ppo(tmp_path / "ppo", base, judge, TEXTS, cfg, PPO_DATA, 5, rows, compute=compute)
@@ -216,5 +220,5 @@ def test_out_of_memory_is_one_sentence(tmp_path: Path, error: Exception) -> None
 
 def test_settings_of_compute_are_checked() -> None:
     assert load_config("tiny", {"compute.micro_batch": "4"}).compute.micro_batch == 4
-    with pytest.raises(UserError, match='"compute.precision": "fp8" is unknown; use auto or fp32 or bf16'):
+    with pytest.raises(UserError, match='"compute.precision": "fp8" is unknown; use auto or fp32 or bf16 or fp16'):
         load_config("tiny", {"compute.precision": "fp8"})

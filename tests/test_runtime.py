@@ -79,12 +79,13 @@ def test_bfloat16_only_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert runtime.choose_dtype(cuda) == runtime.choose_dtype(cpu) == torch.float32
-    with pytest.raises(UserError, match="no bfloat16 in hardware: use compute.precision fp32"):
+    with pytest.raises(UserError, match="no bfloat16 in hardware: use compute.precision fp16 or fp32"):
         runtime.choose_dtype(cuda, "bf16")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     assert runtime.choose_dtype(cuda) == torch.bfloat16 == runtime.choose_dtype(cpu, "bf16")
     assert runtime.choose_dtype(cuda, "fp32") == torch.float32
-    with pytest.raises(UserError, match="use auto, fp32, bf16"):
+    assert runtime.choose_dtype(cuda, "fp16") == torch.float16
+    with pytest.raises(UserError, match="use auto, fp32, bf16, fp16"):
         runtime.choose_dtype(cuda, "float16")
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from training_run import build, run
 
-from utils import training
+from utils import runtime, training
 from utils.errors import UserError
 from utils.io import read_jsonl, read_tensors, write_json
 from utils.training import TrainingLoop, make_optimizer
@@ -271,6 +271,39 @@ def test_a_gradient_that_is_no_number_changes_no_weight(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="sft: the gradient norm is inf at step 0 of 5"):
         loop.optimizer_step("policy", lr=0.1, max_grad_norm=1.0)
     assert torch.equal(model.weight, torch.zeros(1, 2))
+
+
+def overflow(loop: TrainingLoop, model: nn.Linear, size: float) -> float:
+    """A step whose scaled loss is beyond float32 until the scale is small enough."""
+    loop.backward(model.weight.sum() * size)
+    return loop.optimizer_step("policy", lr=0.1, max_grad_norm=1.0)
+
+
+def test_a_step_whose_fp16_gradient_overflows_is_left_out_and_the_scale_falls(tmp_path: Path) -> None:
+    """65,536 x 1e34 is beyond float32, half of it is not. The scale outlives a kill."""
+    with runtime.precision("fp16"):
+        model = nn.Linear(2, 1, bias=False)
+        loop = make_loop(tmp_path, model, checkpoint_every=1)
+        before, scale = model.weight.detach().clone(), loop.scaler.get_scale()
+        steps = iter(loop)
+        next(steps)
+        assert overflow(loop, model, 1e34) == 0.0 and torch.equal(model.weight, before)
+        assert loop.scaler.get_scale() == scale / 2
+        next(steps)
+        again = make_loop(tmp_path, nn.Linear(2, 1, bias=False), checkpoint_every=1)
+        assert again.start == 1 and again.scaler.get_scale() == scale / 2
+        assert step(loop, model) > 0 and not torch.equal(model.weight, before)
+
+
+def test_fp16_gradients_that_overflow_at_any_scale_are_an_error(tmp_path: Path) -> None:
+    with runtime.precision("fp16"):
+        model = nn.Linear(2, 1, bias=False)
+        loop = make_loop(tmp_path, model)
+        before = model.weight.detach().clone()
+        with pytest.raises(UserError, match="the gradient norm is inf at step 0 of 5"):
+            for _ in range(50):
+                overflow(loop, model, 3e38)
+        assert torch.equal(model.weight, before) and loop.scaler.get_scale() == training.SMALLEST_SCALE
 
 
 def test_optimizer_step_clips_and_reports_the_norm_before(tmp_path: Path) -> None:

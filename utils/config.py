@@ -232,7 +232,8 @@ class EvaluationConfig:
 class ComputeConfig:
     """How the models compute and how they fit into memory (not in the paper).
 
-    precision: number format of the forward and backward passes: "auto" is bf16 on a GPU that has it in hardware, else fp32.
+    precision: number format of the forward and backward passes: "auto" is bf16 on a GPU that has it in hardware, else fp32;
+    "fp16" (with scaled losses) is for GPUs without bf16, such as a T4.
     Weights, gradients, optimizer, losses, KL and values are fp32 in any case. micro_batch: most sequences in one forward
     and backward pass of training; a step adds up as many passes as its batch needs, with the same result up to rounding.
     0 is as many as the memory plan allows (`utils.memory`). sampling_batch: the same for what PPO samples at once.

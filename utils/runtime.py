@@ -29,7 +29,7 @@ Item = TypeVar("Item")
 
 ROOT = Path(__file__).resolve().parent.parent
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "safetensors", "tokenizers", "numpy", "trl")
 PLAIN_PROGRESS_SECONDS = 15.0
 
@@ -120,7 +120,8 @@ def _choose(name: str) -> tuple[torch.device, str]:
 
 
 def choose_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
-    """Number format of forward and backward passes; weights stay float32. "auto": bf16 on a GPU with it in hardware.
+    """Number format of forward and backward passes; weights stay float32. "auto": bf16 on a GPU with it in hardware, else
+    fp32; fp16, whose losses must be scaled, only if asked for.
 
     PyTorch says that a T4 supports bfloat16, but that is emulation; the real thing starts at compute capability 8.0.
     Raises UserError for another name, or if a GPU would only emulate it.
@@ -131,7 +132,9 @@ def choose_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
         raise UserError(f'Unknown number format "{precision}": use {", ".join(PRECISIONS)}.')
     has = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     if precision == "bf16" and not has and device.type != "cpu":
-        raise UserError(f"The device {device} has no bfloat16 in hardware: use compute.precision fp32.")
+        raise UserError(f"The device {device} has no bfloat16 in hardware: use compute.precision fp16 or fp32.")
+    if precision == "fp16":
+        return torch.float16
     return torch.bfloat16 if precision == "bf16" or (precision == "auto" and has) else torch.float32
 
 
@@ -149,18 +152,21 @@ def precision(name: str) -> Iterator[None]:
         _precision = before
 
 
+def pass_dtype(device: torch.device) -> torch.dtype:
+    """The number format in which passes on this device run now."""
+    return choose_dtype(device, _precision)
+
+
 def is_lowered(device: torch.device) -> bool:
     """True if passes on this device now run in less than float32."""
-    import torch
-
-    return choose_dtype(device, _precision) is not torch.float32
+    return pass_dtype(device).itemsize < 4
 
 
 def lowered(device: torch.device) -> AbstractContextManager[object]:
     """Autocast to the number format of `precision` around one forward pass, nothing in fp32."""
     import torch
 
-    return torch.autocast(device.type, torch.bfloat16) if is_lowered(device) else nullcontext()
+    return torch.autocast(device.type, pass_dtype(device)) if is_lowered(device) else nullcontext()
 
 
 def set_threads(count: int | None = None) -> int:

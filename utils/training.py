@@ -38,7 +38,7 @@ from utils.io import (
     write_tensors,
 )
 from utils.models import key_biases, save_model
-from utils.runtime import progress, stream_seed
+from utils.runtime import pass_dtype, progress, stream_seed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -47,6 +47,7 @@ CHECKPOINT = "checkpoint"
 METRICS = "metrics.jsonl"
 TENSORS = "tensors.safetensors"
 STATE = "state.json"
+SMALLEST_SCALE = 1.0  # of fp16 losses: if gradients still overflow, something else is wrong
 MESSAGE = 16 * 2**20  # numbers in one message of averaged gradients
 
 
@@ -151,6 +152,9 @@ class TrainingLoop:
         self._optimizers = dict(optimizers)
         self._interrupted = False
         self.accelerator = make_accelerator(next(next(iter(models.values())).parameters()).device)
+        device = self.accelerator.device
+        # fp16 has no room for small gradients: the loss is scaled up before the backward pass, the gradients down after it.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=pass_dtype(device) is torch.float16)
         self.models: dict[str, torch.nn.Module] = dict(models)
         self.optimizers = {name: self._prepare(name) for name in optimizers}
         self.extra = {name: dict(tensors) for name, tensors in extra().items()}
@@ -214,7 +218,7 @@ class TrainingLoop:
         """
         value = self._agree(loss.detach())
         self._require_finite("loss", value)
-        self.accelerator.backward(loss)
+        self.accelerator.backward(self.scaler.scale(loss))
         return value
 
     def _agree(self, loss: torch.Tensor) -> float:
@@ -231,7 +235,8 @@ class TrainingLoop:
         `lr`, zero the gradient.
 
         Returns the 2-norm of the gradient before clipping. Raises UserError if it is not finite, before any weight
-        has changed.
+        has changed. With fp16 a step whose gradient overflows is left out and the norm is 0: losses are scaled less from
+        then on, and only if that does not help it is an error.
         """
         optimizer = self.optimizers[name]
         params = [param for group in optimizer.param_groups for param in group["params"]]
@@ -239,15 +244,17 @@ class TrainingLoop:
         for bias, moving in key_biases(self.models[name]):
             if bias.grad is not None:
                 bias.grad.mul_(moving)
-        self.accelerator.unscale_gradients(optimizer)
+        self.scaler.unscale_(self._optimizers[name])
         limit = math.inf if max_grad_norm is None else max_grad_norm
         norm = float(torch.nn.utils.clip_grad_norm_(params, limit))
-        self._require_finite("gradient norm", norm)
+        overflow = not math.isfinite(norm) and self.scaler.is_enabled() and self.scaler.get_scale() > SMALLEST_SCALE
+        self._require_finite("gradient norm", 0.0 if overflow else norm)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        optimizer.step()
+        self.scaler.step(self._optimizers[name])
+        self.scaler.update()
         optimizer.zero_grad(set_to_none=True)
-        return norm
+        return 0.0 if overflow else norm
 
     @torch.no_grad()
     def _average_gradients(self, params: Sequence[torch.nn.Parameter]) -> None:
@@ -297,7 +304,8 @@ class TrainingLoop:
         target, temporary = root / f"step-{done:09d}", root / f".tmp-{os.getpid()}"
         _remove(temporary, target)
         write_tensors(temporary / TENSORS, self._tensors())
-        write_json(temporary / STATE, {"label": self.label, "step": done, "fingerprint": self.fingerprint})
+        scaler = self.scaler.state_dict()
+        write_json(temporary / STATE, {"label": self.label, "step": done, "fingerprint": self.fingerprint, "scaler": scaler})
         with disk_errors(target):
             temporary.rename(target)
         _remove(*(path for path in root.iterdir() if path != target))
@@ -359,6 +367,8 @@ class TrainingLoop:
                 target.copy_(tensors[name])
         for name, optimizer in self._optimizers.items():
             _load_optimizer(optimizer, tensors, f"optimizer/{name}/")
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
         return int(state["step"])
 
 
