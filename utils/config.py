@@ -193,7 +193,7 @@ class PPOConfig:
     warmup_from: float = 0.1
     value_warmup_rounds: int = 3
     value_warmup_epochs: int = 3
-    beta: float = 0.1
+    beta: float = 0.05
     clip: float = 0.2
     value_clip: float = 0.2
     gae_gamma: float = 1.0
@@ -271,7 +271,7 @@ class Config:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
-    ppo_ptx: PPOConfig = field(default_factory=lambda: PPOConfig(gamma_ptx=2.0, ptx_rows_per_episode=0.375))
+    ppo_ptx: PPOConfig = field(default_factory=lambda: PPOConfig(gamma_ptx=1.0, ptx_rows_per_episode=0.375))
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
