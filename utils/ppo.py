@@ -65,6 +65,7 @@ from utils.rollout import (
     sequence_logprobs,
 )
 from utils.runtime import stream_seed, torch_generator
+from utils.sharding import whole
 from utils.training import TrainingLoop, make_optimizer, save_trained
 
 SAMPLING_BATCH = 512  # sequences sampled at once, if the settings do not say
@@ -186,12 +187,14 @@ def collect_round(
     With an accelerator of several processes each does every n-th row, and all get the whole experience.
     """
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    rollout = sample(
-        actors.policy, prompts[rank::world], episode_uniforms(seeds[rank::world], max_new_tokens),
-        max_new_tokens=max_new_tokens, temperature=cfg.temperature, stop_ids=actors.stops, pad_id=actors.pad_id,
-        batch_size=compute.sampling_batch or SAMPLING_BATCH,
-    )  # fmt: skip
-    readings = read_responses(actors, rollout, cfg, compute.micro_batch)
+    with whole(actors.policy):
+        rollout = sample(
+            actors.policy, prompts[rank::world], episode_uniforms(seeds[rank::world], max_new_tokens),
+            max_new_tokens=max_new_tokens, temperature=cfg.temperature, stop_ids=actors.stops, pad_id=actors.pad_id,
+            batch_size=compute.sampling_batch or SAMPLING_BATCH,
+        )  # fmt: skip
+    with whole(actors.value):
+        readings = read_responses(actors, rollout, cfg, compute.micro_batch)
     if accelerator is not None and world > 1:
         rollout, readings = _gather(accelerator, rollout, readings, prompts, actors.pad_id)
     return build_experience(rollout, *readings, cfg)
@@ -405,11 +408,12 @@ def _summary(steps: Sequence[dict[str, float]], lr: float, cfg: PPOConfig, accel
 
 @contextmanager
 def averaged_weights(policy: PreTrainedModel, ema: dict[str, Tensor]) -> Iterator[PreTrainedModel]:
-    """The policy with the averaged weights inside the block, with its own again after it (bit for bit)."""
+    """The policy with the averaged weights, whole, inside the block; with its own again after it (bit for bit)."""
     own = {name: weight.detach().clone() for name, weight in policy.named_parameters()}
     _copy_weights(policy, ema)
     try:
-        yield policy
+        with whole(policy):
+            yield policy
     finally:
         _copy_weights(policy, own)
 

@@ -24,7 +24,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 
-from utils import processes, tracking
+from utils import processes, sharding, tracking
 from utils.errors import UserError
 from utils.io import (
     PathLike,
@@ -69,21 +69,20 @@ def make_optimizer(
 
 
 def make_accelerator(device: torch.device) -> Accelerator:
-    """The engine that `accelerate launch` set up in the environment: one process, or several with whole models.
+    """The engine that `accelerate launch` set up in the environment: one process, or several with whole models or FSDP.
 
-    Raises UserError for FSDP and DeepSpeed: sharded models are not supported (docs/scaling.md).
+    Raises UserError for DeepSpeed, which is not supported (docs/scaling.md).
     """
-    for engine in ("FSDP", "DEEPSPEED"):
-        if os.environ.get(f"ACCELERATE_USE_{engine}", "").lower() == "true":
-            name = {"DEEPSPEED": "DeepSpeed"}.get(engine, engine)
-            raise UserError(f"The launch settings ask for {name}, which is not supported: use configs/accelerate/ddp.yaml.")
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        raise UserError("The launch settings ask for DeepSpeed, which is not supported: use configs/accelerate/fsdp.yaml.")
     return Accelerator(cpu=device.type == "cpu", step_scheduler_with_optimizer=False)
 
 
 def save_trained(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: PathLike) -> None:
-    """`models.save_model` by the main process alone."""
-    if processes.is_main():
-        save_model(model, tokenizer, Path(path))
+    """`models.save_model` by the main process alone, with whole weights: all processes must call it."""
+    with sharding.whole(model):
+        if processes.is_main():
+            save_model(model, tokenizer, Path(path), learnt(model))
 
 
 class TrainingLoop:
@@ -132,6 +131,7 @@ class TrainingLoop:
         self._optimizers = dict(optimizers)
         self._interrupted = False
         self.accelerator = make_accelerator(next(next(iter(models.values())).parameters()).device)
+        self._sharded = sharding.asked() and self.accelerator.num_processes > 1
         self.models: dict[str, torch.nn.Module] = dict(models)
         self.optimizers = {name: self._prepare(name) for name in optimizers}
         self.extra = {name: dict(tensors) for name, tensors in extra().items()}
@@ -139,11 +139,13 @@ class TrainingLoop:
         self.step = self.start
 
     def _prepare(self, name: str) -> AcceleratedOptimizer:
-        """Put a model and its optimizer under accelerate, every weight whole in every process."""
+        """Put a model and its optimizer under accelerate: every weight whole in every process, or sharded if so asked."""
         model, optimizer = self.models[name], self._optimizers[name]
         # As for evaluation: not in DistributedDataParallel, because forwards here go past the model's own forward, and
         # PPO-ptx adds two gradients that are averaged once (`_average_gradients`).
         self.models[name] = self.accelerator.prepare_model(model, evaluation_mode=True)
+        if self._sharded:
+            sharding.shard(model.to(self.accelerator.device), optimizer)
         return self.accelerator.prepare_optimizer(optimizer)
 
     # --- the steps ---------------------------------------------------------------------------------------------
@@ -216,13 +218,14 @@ class TrainingLoop:
         """
         optimizer = self.optimizers[name]
         params = [param for group in optimizer.param_groups for param in group["params"]]
-        self._average_gradients(params)
+        if not self._sharded:  # FSDP has averaged them already
+            self._average_gradients(params)
         for bias, moving in key_biases(self.models[name]):
             if bias.grad is not None:
-                bias.grad.mul_(moving)
+                bias.grad.mul_(sharding.placed_like(bias.grad, moving))
         self.accelerator.unscale_gradients(optimizer)
         limit = math.inf if max_grad_norm is None else max_grad_norm
-        norm = float(torch.nn.utils.clip_grad_norm_(params, limit))
+        norm = float(sharding.gathered(torch.nn.utils.clip_grad_norm_(params, limit)))
         self._require_finite("gradient norm", norm)
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -270,32 +273,37 @@ class TrainingLoop:
     def save(self, done: int) -> None:
         """Write the state after `done` steps to checkpoint/step-N: into a temporary folder first, then one rename.
 
-        Older checkpoints go only when the new one is there. Raises UserError if the disk is full.
+        Older checkpoints go only when the new one is there. All processes must call it. Raises UserError if the disk
+        is full.
         """
+        tensors = self._tensors()
         if not self.accelerator.is_main_process:
             return
         root = self.out_dir / CHECKPOINT
         target, temporary = root / f"step-{done:09d}", root / f".tmp-{os.getpid()}"
         _remove(temporary, target)
-        write_tensors(temporary / TENSORS, self._tensors())
+        write_tensors(temporary / TENSORS, tensors)
         write_json(temporary / STATE, {"label": self.label, "step": done, "fingerprint": self.fingerprint})
         with disk_errors(target):
             temporary.rename(target)
         _remove(*(path for path in root.iterdir() if path != target))
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """Everything a step changes, by a name that says where it belongs."""
+        """Everything a step changes, by a name that says where it belongs; sharded tensors whole, in the main process."""
         tensors = self._weights()
         for name, optimizer in self._optimizers.items():
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer/{name}/{index}/{key}": value for key, value in state.items()}
-        return tensors
+        if not self._sharded:
+            return tensors
+        on_disk = "cpu" if self.accelerator.is_main_process else "meta"  # one whole tensor at a time on the device
+        return {name: sharding.gathered(tensor).to(on_disk) for name, tensor in tensors.items()}
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """The tensors of models and extra groups, as they are in this process."""
         tensors: dict[str, torch.Tensor] = {}
         for name, model in self.models.items():
-            tensors |= {f"model/{name}/{key}": value for key, value in _learnt(model).items()}
+            tensors |= {f"model/{name}/{key}": value for key, value in learnt(model).items()}
         for name, group in self.extra.items():
             tensors |= {f"extra/{name}/{key}": value for key, value in group.items()}
         return tensors
@@ -337,13 +345,13 @@ class TrainingLoop:
             return None
         with torch.no_grad():
             for name, target in targets.items():
-                target.copy_(tensors[name])
+                target.copy_(sharding.placed_like(target, tensors[name]))
         for name, optimizer in self._optimizers.items():
             _load_optimizer(optimizer, tensors, f"optimizer/{name}/")
         return int(state["step"])
 
 
-def _learnt(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def learnt(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Parameters (tied ones once) and saved buffers of a model, the tensors themselves."""
     buffers = dict(model.named_buffers())
     kept = {name for module_name, module in model.named_modules() for name in _saved_buffers(module_name, module)}
@@ -358,11 +366,12 @@ def _saved_buffers(prefix: str, module: torch.nn.Module) -> list[str]:
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], prefix: str) -> None:
     """Put the tensors named `prefix`index/key back as the optimizer's state."""
+    params = [param for group in optimizer.param_groups for param in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(prefix):
             index, key = name.removeprefix(prefix).split("/")
-            state.setdefault(int(index), {})[key] = tensor
+            state.setdefault(int(index), {})[key] = sharding.placed_like(params[int(index)], tensor)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
