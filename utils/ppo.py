@@ -164,12 +164,14 @@ def build_experience(rollout: Rollout, scores: Tensor, ref_logprobs: Tensor, val
 @torch.no_grad()
 def read_responses(actors: Actors, rollout: Rollout, cfg: PPOConfig, micro_batch: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """scores (B,), ref_logprobs (B, R) and values (B, R) of sampled responses."""
-    scores = reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)
-    ref_logprobs, values = [], []
-    for rows in torch.arange(len(rollout), device=scores.device).split(micro_batch or cfg.minibatch_size):
-        inputs = _inputs(rollout[rows])
-        ref_logprobs.append(response_logprobs(actors.reference, *inputs, temperature=cfg.temperature))
-        values.append(response_values(actors.value, *inputs))
+    rows = torch.arange(len(rollout), device=rollout.ended.device)
+    parts = [_inputs(rollout[some]) for some in rows.split(micro_batch or cfg.minibatch_size)]
+    with whole(actors.reward):
+        scores = reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)
+    with whole(actors.reference):
+        ref_logprobs = [response_logprobs(actors.reference, *part, temperature=cfg.temperature) for part in parts]
+    with whole(actors.value):
+        values = [response_values(actors.value, *part) for part in parts]
     return scores, torch.cat(ref_logprobs), torch.cat(values)
 
 
@@ -193,8 +195,7 @@ def collect_round(
             max_new_tokens=max_new_tokens, temperature=cfg.temperature, stop_ids=actors.stops, pad_id=actors.pad_id,
             batch_size=compute.sampling_batch or SAMPLING_BATCH,
         )  # fmt: skip
-    with whole(actors.value):
-        readings = read_responses(actors, rollout, cfg, compute.micro_batch)
+    readings = read_responses(actors, rollout, cfg, compute.micro_batch)
     if accelerator is not None and world > 1:
         rollout, readings = _gather(accelerator, rollout, readings, prompts, actors.pad_id)
     return build_experience(rollout, *readings, cfg)
@@ -485,7 +486,7 @@ def start_loop(
     betas = (cfg.adam_beta1, cfg.adam_beta2)
     loop = TrainingLoop(
         out_dir, label=label, total_steps=cfg.rounds, seed=seed, checkpoint_every=checkpoint_every,
-        models={"policy": actors.policy, "value": actors.value},
+        models={"policy": actors.policy, "value": actors.value}, frozen=(actors.reference, actors.reward),
         optimizers={
             "policy": make_optimizer(actors.policy.parameters(), cfg.learning_rate, betas, cfg.weight_decay),
             "value": make_optimizer(actors.value.parameters(), cfg.value_learning_rate, betas, cfg.weight_decay),

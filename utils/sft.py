@@ -258,6 +258,8 @@ def train_sft(
     """
     if cfg.backend not in ("own", "trl"):
         raise UserError(f'sft.backend is "{cfg.backend}": use "own" or "trl".')
+    if cfg.backend == "trl" and processes.shards() > 1:
+        raise UserError('sft.backend "trl" does not shard models: use "own", or configs/accelerate/ddp.yaml.')
     tokenizer = load_tokenizer(model_dir)
     model = load_policy(model_dir, choose_device(device))
     if compute.gradient_checkpointing:

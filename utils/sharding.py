@@ -7,7 +7,6 @@ holds all weights of one model and needs no other.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,38 +19,19 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from utils import processes
 from utils.errors import UserError
 
-# What accelerate's launcher writes into the environment for configs/accelerate/fsdp.yaml, where it decides the result.
-SETTINGS = {"version": "2", "reshard_after_forward": "true", "offload_params": "false", "cpu_ram_efficient_loading": "false"}
-
-
-def asked() -> bool:
-    """Whether the launch settings ask for FSDP. Raises UserError for settings of it that are not supported."""
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() != "true":
-        return False
-    for name, value in SETTINGS.items():
-        given = os.environ.get(f"FSDP_{name.upper()}", "1" if name == "version" else value).lower()
-        if given != value:
-            raise UserError(
-                f"The launch settings have fsdp_{name}: {given}, but only {value} is supported: use "
-                "configs/accelerate/fsdp.yaml."
-            )
-    if not hasattr(FSDPModule, "set_reshard_after_forward"):
-        raise UserError(f"FSDP needs PyTorch 2.8 or newer, this is {torch.__version__}: upgrade it or use ddp.yaml.")
-    return True
-
-
-def parts() -> int:
-    """Number of parts that the weights of trained models are in: 1 without FSDP."""
-    return processes.world() if asked() else 1
-
 
 def is_sharded(model: nn.Module) -> bool:
     """True if the model holds a part of its weights; False inside `whole`."""
     return isinstance(model, FSDPModule)
 
 
-def shard(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Spread a model over all processes in place, its blocks one by one and the rest together; `optimizer` follows."""
+def shard(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+    """Spread a model over all processes in place, its blocks one by one and the rest together; its optimizer follows.
+
+    Raises UserError if PyTorch is too old.
+    """
+    if not hasattr(FSDPModule, "set_reshard_after_forward"):
+        raise UserError(f"FSDP needs PyTorch 2.8, this is {torch.__version__}: upgrade, or use configs/accelerate/ddp.yaml.")
     names = {param: name for name, param in model.named_parameters()}
     mesh = init_device_mesh(next(iter(names)).device.type, (processes.world(),))
     blocks = set(getattr(model, "_no_split_modules", None) or ())
@@ -61,7 +41,7 @@ def shard(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     # The rest stays gathered between forward and backward: heads are read after the model's own forward.
     fully_shard(model, mesh=mesh, reshard_after_forward=False)
     new = dict(model.named_parameters())
-    for group in optimizer.param_groups:
+    for group in optimizer.param_groups if optimizer is not None else ():
         group["params"] = [new[names[param]] for param in group["params"]]
 
 

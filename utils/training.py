@@ -69,12 +69,7 @@ def make_optimizer(
 
 
 def make_accelerator(device: torch.device) -> Accelerator:
-    """The engine that `accelerate launch` set up in the environment: one process, or several with whole models or FSDP.
-
-    Raises UserError for DeepSpeed, which is not supported (docs/scaling.md).
-    """
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
-        raise UserError("The launch settings ask for DeepSpeed, which is not supported: use configs/accelerate/fsdp.yaml.")
+    """The engine that `accelerate launch` set up in the environment: one process, or several."""
     return Accelerator(cpu=device.type == "cpu", step_scheduler_with_optimizer=False)
 
 
@@ -102,11 +97,13 @@ class TrainingLoop:
     when `out_dir/checkpoint` holds an unfinished run with the same `fingerprint`, label, seed and number of steps. Any
     other checkpoint is removed. `extra`: makes further tensors of the run (a weight average) by group and name, once the
     models are where they train; they are restored as well and are `loop.extra`.
-    `checkpoint_every`: steps between checkpoints; one more is written after the last step.
+    `checkpoint_every`: steps between checkpoints; one more is written after the last step. `frozen`: models that are
+    read, not trained.
 
     Under `accelerate launch` every process takes its share of a batch, gradients are averaged before each optimizer
-    step, and only the main process writes. Weights are whole in every process; a checkpoint does not depend on the
-    number of processes. Use `loop.accelerator` for the rank.
+    step, and only the main process writes. Weights are whole in every process, or, with FSDP, all models are sharded
+    (`utils.sharding`): a loss is then one forward pass through the model, and anything else runs in `sharding.whole`. A
+    checkpoint depends on neither. Use `loop.accelerator` for the rank.
     """
 
     def __init__(
@@ -120,6 +117,7 @@ class TrainingLoop:
         seed: int,
         fingerprint: str = "",
         checkpoint_every: int = 100,
+        frozen: Sequence[torch.nn.Module] = (),
         extra: Callable[[], Mapping[str, Mapping[str, torch.Tensor]]] = dict,
     ) -> None:
         self.out_dir = Path(out_dir)
@@ -130,10 +128,13 @@ class TrainingLoop:
         self.fingerprint = digest([fingerprint, label, total_steps, seed])
         self._optimizers = dict(optimizers)
         self._interrupted = False
+        self._all_stop = False
         self.accelerator = make_accelerator(next(next(iter(models.values())).parameters()).device)
-        self._sharded = sharding.asked() and self.accelerator.num_processes > 1
+        self._sharded = processes.shards() > 1
         self.models: dict[str, torch.nn.Module] = dict(models)
         self.optimizers = {name: self._prepare(name) for name in optimizers}
+        for model in frozen if self._sharded else ():
+            sharding.shard(model)
         self.extra = {name: dict(tensors) for name, tensors in extra().items()}
         self.start = self._restore()
         self.step = self.start
@@ -145,7 +146,7 @@ class TrainingLoop:
         # PPO-ptx adds two gradients that are averaged once (`_average_gradients`).
         self.models[name] = self.accelerator.prepare_model(model, evaluation_mode=True)
         if self._sharded:
-            sharding.shard(model.to(self.accelerator.device), optimizer)
+            sharding.shard(model, optimizer)
         return self.accelerator.prepare_optimizer(optimizer)
 
     # --- the steps ---------------------------------------------------------------------------------------------
@@ -165,9 +166,11 @@ class TrainingLoop:
                 torch.manual_seed(stream_seed(self.seed, self.label, step, *([rank] if rank else [])))
                 yield step
                 done = step + 1
-                if done % self.checkpoint_every == 0 or done == self.total_steps or self._interrupted:
+                # A signal that came after `backward` is known to this process alone: the others stop a step later.
+                stop = self._all_stop if self.accelerator.num_processes > 1 else self._interrupted
+                if done % self.checkpoint_every == 0 or done == self.total_steps or stop:
                     self.save(done)
-                if self._interrupted:
+                if stop or (done == self.total_steps and self._interrupted):
                     raise KeyboardInterrupt(f"{self.label}: saved after step {done} of {self.total_steps}")
         finally:
             tracking.detach(self.accelerator)
@@ -206,7 +209,7 @@ class TrainingLoop:
             return float(loss)
         both = torch.stack([loss.float(), loss.new_tensor(float(self._interrupted)).float()])
         value, interrupted = self.accelerator.reduce(both, reduction="mean").tolist()
-        self._interrupted = self._interrupted or interrupted > 0
+        self._all_stop = self._all_stop or interrupted > 0
         return value
 
     def optimizer_step(self, name: str, *, lr: float, max_grad_norm: float | None = None) -> float:
