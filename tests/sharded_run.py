@@ -1,6 +1,6 @@
 """SFT, reward model and PPO-ptx on a small model, and what a process holds of it: a program to start on several processes.
 
-Usage: sharded_run.py FOLDER BASE [--checkpointing]
+Usage: sharded_run.py FOLDER BASE [--parts]
 Writes the models to FOLDER, and to FOLDER/held-RANK.json the bytes of weights and optimizer state after one step.
 """
 
@@ -32,7 +32,7 @@ from utils.training import TrainingLoop, make_optimizer
 
 
 def train(folder: Path, base: Path, compute: ComputeConfig) -> None:
-    """The three stages, with what adds gradients or passes: a pretraining mix, parts of a batch, averaged weights."""
+    """The three stages, with what adds gradients or passes: a pretraining mix, averaged weights."""
     rows = torch.randint(5, 300, (12, 20), generator=torch.Generator().manual_seed(0))
     cfg = replace(SFT, epochs=1, dropout=0.0, pretrain_fraction=0.25, learning_rate=1e-4)
     sft.train_sft(folder / "sft", base, DEMOS, DEMOS[:3], cfg, DATA, 5, rows, device="cpu", compute=compute)
@@ -72,11 +72,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("base", type=Path)
-    parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--parts", action="store_true", help="parts of a batch, with checkpointed gradients")
     args = parser.parse_args()
     torch.set_num_threads(1)
     processes.join("cpu")
-    train(args.folder, args.base, ComputeConfig(gradient_checkpointing=args.checkpointing))
+    train(args.folder, args.base, ComputeConfig(micro_batch=3, gradient_checkpointing=True) if args.parts else ComputeConfig())
     write_json(args.folder / f"held-{processes.rank()}.json", held(args.folder, args.base))
     processes.leave()
 

@@ -54,6 +54,14 @@ def launch(engine: str, folder: Path, *options: str) -> subprocess.Popen[str]:
     return start(engine, "training_run.py", folder, "--steps", STEPS, "--every", 2, "--dropout", 0, *options)
 
 
+def finish(launcher: subprocess.Popen[str]) -> str:
+    """What a program says until it ends; processes that wait for each other are stopped."""
+    try:
+        return launcher.communicate(timeout=120)[0]
+    finally:
+        launcher.terminate()
+
+
 def wait_for_checkpoint(launcher: subprocess.Popen[str], folder: Path) -> None:
     """Until a running program has written one."""
     until = time.monotonic() + 120
@@ -143,7 +151,7 @@ def test_a_killed_process_ends_the_run_and_another_number_of_processes_goes_on(t
     checkpoint = tmp_path / "run" / training.CHECKPOINT
     wait_for_checkpoint(launcher, tmp_path / "run")
     os.kill(children(launcher)[1], signal.SIGKILL)
-    said, _ = launcher.communicate(timeout=120)
+    said = finish(launcher)
     assert launcher.returncode != 0
     assert "SIGKILL" in said or "Signal 9" in said
     assert list(checkpoint.glob("step-*")), "the checkpoint from before is there"
@@ -159,9 +167,9 @@ def test_a_killed_sharded_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path: 
     undisturbed, killed = launch("sharded", tmp_path / "whole"), launch("sharded", tmp_path / "run", "--pause", "0.3")
     wait_for_checkpoint(killed, tmp_path / "run")
     os.kill(children(killed)[0], signal.SIGKILL)
-    killed.communicate(timeout=120)
-    said, _ = (again := launch("sharded", tmp_path / "run")).communicate(timeout=120)
-    assert undisturbed.communicate(timeout=120) and undisturbed.returncode == again.returncode == 0, said[-2000:]
+    finish(killed), finish(undisturbed)
+    said = finish(again := launch("sharded", tmp_path / "run"))
+    assert undisturbed.returncode == again.returncode == 0, said[-2000:]
     assert "step 0\n" not in said, "it went on from the checkpoint"
     for rank in range(2):
         whole, final = (read_tensors(tmp_path / name / f"final-{rank}.safetensors")[0] for name in ("whole", "run"))
@@ -175,7 +183,7 @@ def test_ctrl_c_in_one_process_stops_all_after_the_same_step(tmp_path: Path) -> 
     launcher = launch("sharded", tmp_path, "--pause", "0.3")
     wait_for_checkpoint(launcher, tmp_path)
     os.kill(children(launcher)[1], signal.SIGINT)
-    said, _ = launcher.communicate(timeout=120)
+    said = finish(launcher)
     assert launcher.returncode != 0
     found = re.findall(r"KeyboardInterrupt: test: saved after step (\d)", said)
     assert len(found) == 2 and len(set(found)) == 1, said[-2000:]
@@ -183,13 +191,13 @@ def test_ctrl_c_in_one_process_stops_all_after_the_same_step(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["gpt2", "llama_base"])
-def test_sharded_stages_learn_what_one_process_learns(tmp_path: Path, family: str) -> None:
+@pytest.mark.parametrize(("family", "options"), [("gpt2", []), ("llama_base", ["--parts"])])
+def test_sharded_stages_learn_what_one_process_learns(tmp_path: Path, family: str, options: list[str]) -> None:
     """SFT, reward model and PPO-ptx on two processes, each of which holds half of the weights and moments."""
     base = prepared(make_family(family, tmp_path / "published"), tmp_path / "ready")
-    launcher = start("sharded", "sharded_run.py", tmp_path / "sharded", base, "--checkpointing")
+    launcher = start("sharded", "sharded_run.py", tmp_path / "sharded", base, *options)
     sharded_run.train(tmp_path / "whole", base, ComputeConfig())
-    said, _ = launcher.communicate(timeout=300)
+    said = finish(launcher)
     assert launcher.returncode == 0, said[-2000:]
     for model in ("sft/epoch_01", "reward/model", "ppo/model"):
         assert_same(tmp_path / "whole" / model, tmp_path / "sharded" / model, atol=1e-5)
@@ -219,7 +227,7 @@ def test_more_processes_go_on_with_the_run_of_one(tmp_path: Path, engine: str) -
     with pytest.raises(Stop):
         run(tmp_path / "run", steps=STEPS, every=2, dropout=0.0, each=each)
     launcher = launch(engine, tmp_path / "run")
-    said, _ = launcher.communicate(timeout=120)
+    said = finish(launcher)
     assert launcher.returncode == 0, said[-2000:]
     assert "step 3\n" not in said, "it went on from the checkpoint"
     for rank in range(2):
