@@ -90,7 +90,12 @@ def test_settled_keeps_what_fits_and_what_was_asked() -> None:
 @pytest.mark.parametrize(
     ("model", "free", "changes", "remedy"),
     [
-        ("gpt2-xl", 16, {}, "take a smaller --model or a device with more memory, since weights and optimizer alone"),
+        (
+            "gpt2-xl",
+            16,
+            {},
+            "more processes that share the weights (configs/accelerate/fsdp.yaml), since weights and optimizer alone",
+        ),
         ("gpt2", 12, {"compute.micro_batch": 64}, "lower compute.micro_batch or set compute.gradient_checkpointing to true"),
         ("gpt2", 8, {"compute.sampling_batch": 128, "ppo.episodes_per_round": 128}, "lower data.max_prompt_tokens"),
     ],

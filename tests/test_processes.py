@@ -1,8 +1,9 @@
-"""Several processes: launch settings that accelerate reads, a killed process, another number of processes on resume."""
+"""Several processes, with whole and with sharded models: launch settings, a killed process, another number on resume."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,30 +11,63 @@ import time
 from pathlib import Path
 
 import pytest
+import sharded_run
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
+from families import make_family
+from test_compute import assert_same, losses
 from training_run import run
 
-from utils import training
+from utils import memory, processes, training
+from utils.config import ComputeConfig, Config, DataConfig, SFTConfig
 from utils.errors import UserError
-from utils.io import read_jsonl, read_tensors
-from utils.models import new_policy
+from utils.io import read_json, read_jsonl, read_tensors
+from utils.models import load_policy, new_policy
+from utils.pipeline.base import prepared
+from utils.planner import KNOWN
 from utils.runtime import torch_generator
-from utils.sft import Row, batch_loss
+from utils.sft import Row, batch_loss, train_sft
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "accelerate"
-PROGRAM = Path(__file__).with_name("training_run.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+ENGINES = {"whole": {}, "sharded": FSDP}
 STEPS = 8
+METRICS = {
+    "sft": ("loss", "grad_norm", "valid_loss"),
+    "reward": ("loss", "grad_norm"),
+    "ppo": ("reward", "policy_loss", "ptx_loss", "value_loss", "policy_grad_norm", "value_grad_norm", "first_ratio"),
+}
 
 
-def launch(folder: Path, processes: int, *options: str) -> subprocess.Popen[str]:
-    """Start training_run.py without dropout as several processes on this machine."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+def start(engine: str, program: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start a program of the tests as two processes on this machine."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     return subprocess.Popen(
-        [*command, str(PROGRAM), str(folder), "--steps", str(STEPS), "--every", "2", "--dropout", "0", *options],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT, start_new_session=True,
+        [*command, str(Path(__file__).with_name(program)), *map(str, arguments)], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT | ENGINES[engine], start_new_session=True,
     )  # fmt: skip
+
+
+def launch(engine: str, folder: Path, *options: str) -> subprocess.Popen[str]:
+    """Start training_run.py without dropout."""
+    return start(engine, "training_run.py", folder, "--steps", STEPS, "--every", 2, "--dropout", 0, *options)
+
+
+def finish(launcher: subprocess.Popen[str]) -> str:
+    """What a program says until it ends; processes that wait for each other are stopped."""
+    try:
+        return launcher.communicate(timeout=120)[0]
+    finally:
+        launcher.terminate()
+
+
+def wait_for_checkpoint(launcher: subprocess.Popen[str], folder: Path) -> None:
+    """Until a running program has written one."""
+    until = time.monotonic() + 120
+    while not list((folder / training.CHECKPOINT).glob("step-*")):
+        assert launcher.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:
@@ -41,25 +75,58 @@ def children(process: subprocess.Popen[str]) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
-@pytest.mark.parametrize("name", ["ddp", "multi_node"])
+@pytest.mark.parametrize("name", ["ddp", "multi_node", "fsdp"])
 def test_accelerate_reads_the_launch_settings(name: str) -> None:
     config = load_config_from_file(str(CONFIGS / f"{name}.yaml"))
     assert config.num_processes >= 2
-    assert config.distributed_type.value == "MULTI_GPU"
+    assert config.distributed_type.value == ("FSDP" if name == "fsdp" else "MULTI_GPU")
     assert config.num_machines == (2 if name == "multi_node" else 1)
 
 
 def test_every_launch_setting_is_described() -> None:
     page = (CONFIGS.parents[1] / "docs" / "scaling.md").read_text(encoding="utf-8")
     assert all(f"configs/accelerate/{path.name}" in page for path in CONFIGS.glob("*.yaml"))
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {"ddp", "multi_node"}
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {"ddp", "multi_node", "fsdp"}
 
 
-@pytest.mark.parametrize("engine", ["FSDP", "DeepSpeed"])
-def test_sharding_engines_are_refused_with_what_to_use_instead(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(f"ACCELERATE_USE_{engine.upper()}", "true")
-    with pytest.raises(UserError, match=rf"{engine}.*configs/accelerate/ddp\.yaml"):
-        training.make_accelerator(torch.device("cpu"))
+def test_the_launch_file_has_the_settings_of_fsdp_that_are_supported() -> None:
+    settings = load_config_from_file(str(CONFIGS / "fsdp.yaml")).fsdp_config
+    assert {name.upper(): str(value).lower() for name, value in settings.items()} == processes.FSDP
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, r"ask for DeepSpeed, which is not supported: use .*fsdp\.yaml"),
+        ({"ACCELERATE_USE_FSDP": "true"}, r"fsdp_version: 1, but only 2 is supported: use .*fsdp\.yaml"),
+        (FSDP | {"FSDP_OFFLOAD_PARAMS": "true"}, r"fsdp_offload_params: true, but only false is supported"),
+        (FSDP | {"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}, r"fsdp_cpu_ram_efficient_loading: true, but only false"),
+    ],
+)
+def test_other_ways_to_shard_are_refused_with_what_to_use_instead(
+    environment: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=said):
+        processes.join("cpu")
+
+
+def test_trl_does_not_shard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(processes, "shards", lambda: 2)
+    with pytest.raises(UserError, match=r'sft\.backend "trl" does not shard models: use "own", or .*ddp\.yaml'):
+        train_sft(tmp_path, tmp_path, [], [], SFTConfig(backend="trl"), DataConfig(), 0)
+
+
+def test_the_plan_counts_a_share_of_sharded_weights_and_one_model_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 4 * KNOWN["gpt2"].parameters
+    whole = memory.needs(Config(), KNOWN["gpt2"], KNOWN["gpt2"])
+    monkeypatch.setattr(processes, "shards", lambda: 4)
+    sharded = memory.needs(Config(), KNOWN["gpt2"], KNOWN["gpt2"])
+    for before, after in zip(whole, sharded, strict=True):
+        assert after.weights == pytest.approx(before.weights / 4 + size)
+        assert (after.gradients, after.optimizer) == pytest.approx((before.gradients / 4, before.optimizer / 4))
+        assert (after.activations, after.cache) == (before.activations, before.cache)
 
 
 @pytest.mark.parametrize("world", [2, 3, 5])
@@ -76,17 +143,15 @@ def test_shares_of_an_uneven_batch_average_to_the_loss_of_one_process(world: int
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
-def test_a_killed_process_ends_the_run_and_another_number_of_processes_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_killed_process_ends_the_run_and_another_number_of_processes_goes_on(tmp_path: Path, engine: str) -> None:
     """Kill -9 one of two in a step: the other does not hang, and one process ends with the weights of an undisturbed run."""
     whole = run(tmp_path / "whole", steps=STEPS, every=2, dropout=0.0)
-    launcher = launch(tmp_path / "run", 2, "--pause", "0.3")
+    launcher = launch(engine, tmp_path / "run", "--pause", "0.3")
     checkpoint = tmp_path / "run" / training.CHECKPOINT
-    until = time.monotonic() + 120
-    while not list(checkpoint.glob("step-*")):
-        assert launcher.poll() is None and time.monotonic() < until
-        time.sleep(0.05)
+    wait_for_checkpoint(launcher, tmp_path / "run")
     os.kill(children(launcher)[1], signal.SIGKILL)
-    said, _ = launcher.communicate(timeout=120)
+    said = finish(launcher)
     assert launcher.returncode != 0
     assert "SIGKILL" in said or "Signal 9" in said
     assert list(checkpoint.glob("step-*")), "the checkpoint from before is there"
@@ -97,7 +162,60 @@ def test_a_killed_process_ends_the_run_and_another_number_of_processes_goes_on(t
 
 
 @pytest.mark.slow
-def test_more_processes_go_on_with_the_run_of_one(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+def test_a_killed_sharded_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
+    undisturbed, killed = launch("sharded", tmp_path / "whole"), launch("sharded", tmp_path / "run", "--pause", "0.3")
+    wait_for_checkpoint(killed, tmp_path / "run")
+    os.kill(children(killed)[0], signal.SIGKILL)
+    finish(killed), finish(undisturbed)
+    said = finish(again := launch("sharded", tmp_path / "run"))
+    assert undisturbed.returncode == again.returncode == 0, said[-2000:]
+    assert "step 0\n" not in said, "it went on from the checkpoint"
+    for rank in range(2):
+        whole, final = (read_tensors(tmp_path / name / f"final-{rank}.safetensors")[0] for name in ("whole", "run"))
+        assert all(torch.equal(final[name], tensor) for name, tensor in whole.items())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+def test_ctrl_c_in_one_process_stops_all_after_the_same_step(tmp_path: Path) -> None:
+    """It comes after the loss was exchanged, when the other process can only know a step later."""
+    launcher = launch("sharded", tmp_path, "--pause", "0.3")
+    wait_for_checkpoint(launcher, tmp_path)
+    os.kill(children(launcher)[1], signal.SIGINT)
+    said = finish(launcher)
+    assert launcher.returncode != 0
+    found = re.findall(r"KeyboardInterrupt: test: saved after step (\d)", said)
+    assert len(found) == 2 and len(set(found)) == 1, said[-2000:]
+    assert [path.name for path in (tmp_path / training.CHECKPOINT).iterdir()] == [f"step-{int(found[0]):09d}"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "options"), [("gpt2", []), ("llama_base", ["--parts"])])
+def test_sharded_stages_learn_what_one_process_learns(tmp_path: Path, family: str, options: list[str]) -> None:
+    """SFT, reward model and PPO-ptx on two processes, each of which holds half of the weights and moments."""
+    base = prepared(make_family(family, tmp_path / "published"), tmp_path / "ready")
+    launcher = start("sharded", "sharded_run.py", tmp_path / "sharded", base, *options)
+    sharded_run.train(tmp_path / "whole", base, ComputeConfig())
+    said = finish(launcher)
+    assert launcher.returncode == 0, said[-2000:]
+    for model in ("sft/epoch_01", "reward/model", "ppo/model"):
+        assert_same(tmp_path / "whole" / model, tmp_path / "sharded" / model, atol=1e-5)
+        left, right = (read_json(tmp_path / run / model / "config.json") for run in ("whole", "sharded"))
+        assert left.pop("reward_shift", 0.0) == pytest.approx(right.pop("reward_shift", 0.0), abs=1e-5) and left == right
+    for stage, names in METRICS.items():
+        for name in names:
+            expected = pytest.approx(losses(tmp_path / "whole" / stage, name), rel=2e-3, abs=1e-6)
+            assert losses(tmp_path / "sharded" / stage, name) == expected, (stage, name)
+    size = 4 * sum(param.numel() for param in load_policy(base).parameters())
+    held = [read_json(tmp_path / "sharded" / f"held-{rank}.json") for rank in range(2)]
+    for part in held:  # shares of an odd number of rows are padded
+        assert (part["weights"], part["moments"]) == pytest.approx((size / 2, size), rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_more_processes_go_on_with_the_run_of_one(tmp_path: Path, engine: str) -> None:
     class Stop(Exception):
         pass
 
@@ -108,8 +226,8 @@ def test_more_processes_go_on_with_the_run_of_one(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", steps=STEPS, every=2, dropout=0.0)
     with pytest.raises(Stop):
         run(tmp_path / "run", steps=STEPS, every=2, dropout=0.0, each=each)
-    launcher = launch(tmp_path / "run", 2)
-    said, _ = launcher.communicate(timeout=120)
+    launcher = launch(engine, tmp_path / "run")
+    said = finish(launcher)
     assert launcher.returncode == 0, said[-2000:]
     assert "step 3\n" not in said, "it went on from the checkpoint"
     for rank in range(2):

@@ -19,6 +19,7 @@ from torch import nn
 
 from utils.io import write_tensors
 from utils.runtime import torch_generator
+from utils.sharding import gathered
 from utils.training import TrainingLoop, make_optimizer
 
 SEED = 3
@@ -76,7 +77,8 @@ def run(
             ema[name].lerp_(param.detach(), 0.1)
         loop.log(step, loss=value, grad_norm=norm)
     loop.finish()
-    return {**model.state_dict(), **{f"ema/{name}": tensor for name, tensor in ema.items()}}
+    learnt = {**model.state_dict(), **{f"ema/{name}": tensor for name, tensor in ema.items()}}
+    return {name: gathered(tensor) for name, tensor in learnt.items()}
 
 
 def main() -> None:

@@ -119,10 +119,15 @@ def _need(
 
 def _training(stage: str, rows: int, sampled: int, trained: Sequence[Shape], frozen: int, kept: int, cache: int) -> Need:
     """A stage that trains models with Adam beside `frozen` bytes of weights. Gradients are those of the largest model:
-    each is stepped before the next one's are computed."""
+    each is stepped before the next one's are computed.
+
+    Of sharded models a process holds its part, and one of them whole while it is run: an upper estimate for training,
+    which gathers a block at a time."""
     weights = FLOAT * sum(shape.parameters for shape in trained)
-    gradients = FLOAT * max(shape.parameters for shape in trained)
-    return Need(stage, rows, sampled, weights + frozen, gradients, 2 * weights, kept, cache)
+    largest = FLOAT * max(shape.parameters for shape in trained)
+    parts = processes.shards()
+    held = -(-(weights + frozen) // parts) + (largest if parts > 1 else 0)
+    return Need(stage, rows, sampled, held, -(-largest // parts), -(-2 * weights // parts), kept, cache)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -169,7 +174,10 @@ def plan(config: Config, free: int | None = None, device: torch.device | None = 
 def remedy(config: Config, need: Need, budget: float) -> str:
     """What to change so that a stage that does not fit may fit."""
     if need.weights + need.gradients + need.optimizer > budget:
-        return "take a smaller --model or a device with more memory, since weights and optimizer alone do not fit"
+        return (
+            "take a smaller --model, a device with more memory, or more processes that share the weights "
+            "(configs/accelerate/fsdp.yaml), since weights and optimizer alone do not fit"
+        )
     steps = []
     if config.compute.micro_batch > 1:
         steps.append("lower compute.micro_batch")

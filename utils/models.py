@@ -415,8 +415,16 @@ def key_biases(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
     return [(weight, moving.to(weight.device)) for weight, moving in found]
 
 
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
-    """Write model and tokenizer as one Hugging Face directory; an old one is replaced only when the new is whole."""
+def save_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    path: str | Path,
+    weights: dict[str, Tensor] | None = None,
+) -> None:
+    """Write model and tokenizer as one Hugging Face directory; an old one is replaced only when the new is whole.
+
+    weights: by name, tied ones once, if they are not to be asked of the model.
+    """
     check_vocabulary(model, tokenizer, path)
     set_special_ids(model, tokenizer)
     final = Path(path)
@@ -425,7 +433,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path:
         with disk_errors(final), quiet_transformers():
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
-            model.save_pretrained(temporary)
+            model.save_pretrained(temporary, state_dict=weights)
             tokenizer.save_pretrained(temporary)
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)

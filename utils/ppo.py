@@ -65,6 +65,7 @@ from utils.rollout import (
     sequence_logprobs,
 )
 from utils.runtime import stream_seed, torch_generator
+from utils.sharding import whole
 from utils.training import TrainingLoop, save_trained, stage_optimizer
 
 SAMPLING_BATCH = 512  # sequences sampled at once, if the settings do not say
@@ -163,12 +164,14 @@ def build_experience(rollout: Rollout, scores: Tensor, ref_logprobs: Tensor, val
 @torch.no_grad()
 def read_responses(actors: Actors, rollout: Rollout, cfg: PPOConfig, micro_batch: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """scores (B,), ref_logprobs (B, R) and values (B, R) of sampled responses."""
-    scores = reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)
-    ref_logprobs, values = [], []
-    for rows in torch.arange(len(rollout), device=scores.device).split(micro_batch or cfg.minibatch_size):
-        inputs = _inputs(rollout[rows])
-        ref_logprobs.append(response_logprobs(actors.reference, *inputs, temperature=cfg.temperature))
-        values.append(response_values(actors.value, *inputs))
+    rows = torch.arange(len(rollout), device=rollout.ended.device)
+    parts = [_inputs(rollout[some]) for some in rows.split(micro_batch or cfg.minibatch_size)]
+    with whole(actors.reward):
+        scores = reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)
+    with whole(actors.reference):
+        ref_logprobs = [response_logprobs(actors.reference, *part, temperature=cfg.temperature) for part in parts]
+    with whole(actors.value):
+        values = [response_values(actors.value, *part) for part in parts]
     return scores, torch.cat(ref_logprobs), torch.cat(values)
 
 
@@ -186,11 +189,12 @@ def collect_round(
     With an accelerator of several processes each does every n-th row, and all get the whole experience.
     """
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    rollout = sample(
-        actors.policy, prompts[rank::world], episode_uniforms(seeds[rank::world], max_new_tokens),
-        max_new_tokens=max_new_tokens, temperature=cfg.temperature, stop_ids=actors.stops, pad_id=actors.pad_id,
-        batch_size=compute.sampling_batch or SAMPLING_BATCH,
-    )  # fmt: skip
+    with whole(actors.policy):
+        rollout = sample(
+            actors.policy, prompts[rank::world], episode_uniforms(seeds[rank::world], max_new_tokens),
+            max_new_tokens=max_new_tokens, temperature=cfg.temperature, stop_ids=actors.stops, pad_id=actors.pad_id,
+            batch_size=compute.sampling_batch or SAMPLING_BATCH,
+        )  # fmt: skip
     readings = read_responses(actors, rollout, cfg, compute.micro_batch)
     if accelerator is not None and world > 1:
         rollout, readings = _gather(accelerator, rollout, readings, prompts, actors.pad_id)
@@ -418,11 +422,12 @@ def _summary(steps: Sequence[dict[str, float]], lr: float, cfg: PPOConfig, accel
 
 @contextmanager
 def averaged_weights(policy: PreTrainedModel, ema: dict[str, Tensor]) -> Iterator[PreTrainedModel]:
-    """The policy with the averaged weights inside the block, with its own again after it (bit for bit)."""
+    """The policy with the averaged weights, whole, inside the block; with its own again after it (bit for bit)."""
     own = {name: weight.detach().clone() for name, weight in policy.named_parameters()}
     _copy_weights(policy, ema)
     try:
-        yield policy
+        with whole(policy):
+            yield policy
     finally:
         _copy_weights(policy, own)
 
@@ -493,7 +498,7 @@ def start_loop(
     """The loop over `cfg.rounds` rounds that trains policy and value model, and the average of the policy's weights."""
     loop = TrainingLoop(
         out_dir, label=label, total_steps=cfg.rounds, seed=seed, checkpoint_every=checkpoint_every,
-        models={"policy": actors.policy, "value": actors.value},
+        models={"policy": actors.policy, "value": actors.value}, frozen=(actors.reference, actors.reward),
         optimizers={
             "policy": stage_optimizer(actors.policy.parameters(), cfg.learning_rate, cfg),
             "value": stage_optimizer(actors.value.parameters(), cfg.value_learning_rate, cfg),

@@ -24,6 +24,13 @@ Result = TypeVar("Result")
 PATIENCE = timedelta(hours=6)  # how long the others wait for what the main process does alone
 STORE_SECONDS = 5.0
 WORLD_VARIABLES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+# What accelerate's launcher writes into the environment for FSDP, with what is run here.
+FSDP = {
+    "FSDP_VERSION": "2",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_OFFLOAD_PARAMS": "false",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",  # every process reads the weights of a model itself
+}
 LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
 
 
@@ -57,7 +64,11 @@ def _joined() -> bool:
 
 
 def join(device: torch.device | str) -> None:
-    """Meet the other processes that the launcher started, if there are any, for work on this kind of device."""
+    """Meet the other processes that the launcher started, if there are any, for work on this kind of device.
+
+    Raises UserError as `sharded` does.
+    """
+    sharded()
     launched = any(int(os.environ.get(name, "1")) > 1 for name in WORLD_VARIABLES)
     if launched and not _joined():
         from accelerate import PartialState
@@ -69,6 +80,30 @@ def leave() -> None:
     """Part from the others at the end of a run that went well."""
     if _joined():
         _distributed().destroy_process_group()
+
+
+def sharded() -> bool:
+    """Whether the launcher asks for models sharded over the processes (FSDP), not whole ones in each.
+
+    Raises UserError for DeepSpeed, and for settings of FSDP other than those of configs/accelerate/fsdp.yaml.
+    """
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        raise UserError("The launch settings ask for DeepSpeed, which is not supported: use configs/accelerate/fsdp.yaml.")
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() != "true":
+        return False
+    for name, value in FSDP.items():
+        given = os.environ.get(name, "1" if name == "FSDP_VERSION" else value).lower()
+        if given != value:
+            raise UserError(
+                f"The launch settings have {name.lower()}: {given}, but only {value} is supported: use "
+                "configs/accelerate/fsdp.yaml."
+            )
+    return True
+
+
+def shards() -> int:
+    """Number of parts that the weights of a training stage's models are in: 1 if they are whole in every process."""
+    return world() if sharded() else 1
 
 
 # --- agreeing and sharing ------------------------------------------------------------------------------------------

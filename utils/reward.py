@@ -30,6 +30,7 @@ from utils.prompt_sharing import can_share, pack, shared_prompt_scores
 from utils.reward_metrics import Accuracy, calibration, calibration_error, clustered_mean, pair_accuracy, rank_values
 from utils.rollout import eval_mode, score
 from utils.runtime import choose_device, lowered, stream_seed, torch_generator
+from utils.sharding import whole
 from utils.training import TrainingLoop, save_trained, stage_optimizer
 
 if TYPE_CHECKING:
@@ -373,7 +374,8 @@ def score_comparisons(
 
 def _score_encoded(model: PreTrainedModel, groups: Sequence[Group], pad_id: int) -> list[list[float]]:
     """Shifted rewards of encoded comparisons, shared by the processes."""
-    return processes.shared(groups, lambda part: _score_part(model, part, pad_id))
+    with whole(model):
+        return processes.shared(groups, lambda part: _score_part(model, part, pad_id))
 
 
 def _score_part(model: PreTrainedModel, groups: Sequence[Group], pad_id: int) -> list[list[float]]:
@@ -417,7 +419,7 @@ def score_demonstrations(
         encode_prompt(tokenizer, row.prompt, data_cfg)[-limit:] + encode_completion(tokenizer, row.completion, True, data_cfg)
         for row in demonstrations
     ]
-    with eval_mode(model):
+    with whole(model), eval_mode(model):
         return processes.shared(sequences, lambda part: score(model, part).tolist())
 
 

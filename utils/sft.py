@@ -34,6 +34,7 @@ from utils.losses import learning_rate, token_logprobs
 from utils.models import checkpoint_gradients, context_length, load_policy, load_tokenizer, set_residual_dropout
 from utils.rollout import eval_mode, selected_logits
 from utils.runtime import choose_device, stream_seed, torch_generator
+from utils.sharding import is_sharded, whole
 from utils.training import TrainingLoop, save_trained, stage_optimizer
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def evaluate_loss(model: PreTrainedModel, rows: Sequence[Row], pad_id: int) -> f
             found.append((float(loss.total), loss.tokens))
         return found
 
-    with eval_mode(model):
+    with whole(model), eval_mode(model):
         sums = processes.shared(batches, losses)
     total, tokens = sum(loss for loss, _ in sums), sum(count for _, count in sums)
     return total / tokens if tokens else float("nan")
@@ -257,6 +258,8 @@ def train_sft(
     """
     if cfg.backend not in ("own", "trl"):
         raise UserError(f'sft.backend is "{cfg.backend}": use "own" or "trl".')
+    if cfg.backend == "trl" and processes.shards() > 1:
+        raise UserError('sft.backend "trl" does not shard models: use "own", or configs/accelerate/ddp.yaml.')
     tokenizer = load_tokenizer(model_dir)
     model = load_policy(model_dir, choose_device(device))
     if compute.gradient_checkpointing:
@@ -375,8 +378,10 @@ def train_own(run: SFTRun, fingerprint: str) -> None:
     rank, world = loop.accelerator.process_index, loop.accelerator.num_processes
     set_residual_dropout(run.model, cfg.dropout)
     rows = by_row(run.model) if cfg.dropout > 0 else None
-    # Checkpointed blocks run again in the backward pass, with the dropout of the rows that were read last.
-    size = run.compute.micro_batch or (cfg.batch_size if run.compute.gradient_checkpointing else 0)
+    # One backward pass for each forward: checkpointed blocks run again with the dropout of the rows that were read last,
+    # and sharded ones are gathered again.
+    apart = run.compute.gradient_checkpointing or is_sharded(model)
+    size = run.compute.micro_batch or (cfg.batch_size if apart else 0)
     model.train()
     for step in loop:
         parts = batches(step)

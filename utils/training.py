@@ -24,7 +24,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 
-from utils import processes, tracking
+from utils import processes, sharding, tracking
 from utils.errors import UserError
 from utils.io import (
     PathLike,
@@ -89,21 +89,15 @@ def make_optimizer(
 
 
 def make_accelerator(device: torch.device) -> Accelerator:
-    """The engine that `accelerate launch` set up in the environment: one process, or several with whole models.
-
-    Raises UserError for FSDP and DeepSpeed: sharded models are not supported (docs/scaling.md).
-    """
-    for engine in ("FSDP", "DEEPSPEED"):
-        if os.environ.get(f"ACCELERATE_USE_{engine}", "").lower() == "true":
-            name = {"DEEPSPEED": "DeepSpeed"}.get(engine, engine)
-            raise UserError(f"The launch settings ask for {name}, which is not supported: use configs/accelerate/ddp.yaml.")
+    """The engine that `accelerate launch` set up in the environment: one process, or several."""
     return Accelerator(cpu=device.type == "cpu", step_scheduler_with_optimizer=False)
 
 
 def save_trained(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: PathLike) -> None:
-    """`models.save_model` by the main process alone."""
-    if processes.is_main():
-        save_model(model, tokenizer, Path(path))
+    """`models.save_model` by the main process alone, with whole weights: all processes must call it."""
+    with sharding.whole(model):
+        if processes.is_main():
+            save_model(model, tokenizer, Path(path), learnt(model))
 
 
 class TrainingLoop:
@@ -123,11 +117,13 @@ class TrainingLoop:
     when `out_dir/checkpoint` holds an unfinished run with the same `fingerprint`, label, seed and number of steps. Any
     other checkpoint is removed. `extra`: makes further tensors of the run (a weight average) by group and name, once the
     models are where they train; they are restored as well and are `loop.extra`.
-    `checkpoint_every`: steps between checkpoints; one more is written after the last step.
+    `checkpoint_every`: steps between checkpoints; one more is written after the last step. `frozen`: models that are
+    read, not trained.
 
     Under `accelerate launch` every process takes its share of a batch, gradients are averaged before each optimizer
-    step, and only the main process writes. Weights are whole in every process; a checkpoint does not depend on the
-    number of processes. Use `loop.accelerator` for the rank.
+    step, and only the main process writes. Weights are whole in every process, or, with FSDP, all models are sharded
+    (`utils.sharding`): a loss is then one forward pass through the model, and anything else runs in `sharding.whole`. A
+    checkpoint depends on neither. Use `loop.accelerator` for the rank.
     """
 
     def __init__(
@@ -141,6 +137,7 @@ class TrainingLoop:
         seed: int,
         fingerprint: str = "",
         checkpoint_every: int = 100,
+        frozen: Sequence[torch.nn.Module] = (),
         extra: Callable[[], Mapping[str, Mapping[str, torch.Tensor]]] = dict,
     ) -> None:
         self.out_dir = Path(out_dir)
@@ -151,22 +148,30 @@ class TrainingLoop:
         self.fingerprint = digest([fingerprint, label, total_steps, seed])
         self._optimizers = dict(optimizers)
         self._interrupted = False
+        self._all_stop = False
         self.accelerator = make_accelerator(next(next(iter(models.values())).parameters()).device)
+        self._sharded = processes.shards() > 1
         device = self.accelerator.device
         # fp16 has no room for small gradients: the loss is scaled up before the backward pass, the gradients down after it.
         self.scaler = torch.amp.GradScaler(device.type, enabled=pass_dtype(device) is torch.float16)
+        if self._sharded and self.scaler.is_enabled():
+            raise UserError("compute.precision fp16 does not go with FSDP: use bf16 or fp32, or configs/accelerate/ddp.yaml.")
         self.models: dict[str, torch.nn.Module] = dict(models)
         self.optimizers = {name: self._prepare(name) for name in optimizers}
+        for model in frozen if self._sharded else ():
+            sharding.shard(model)
         self.extra = {name: dict(tensors) for name, tensors in extra().items()}
         self.start = self._restore()
         self.step = self.start
 
     def _prepare(self, name: str) -> AcceleratedOptimizer:
-        """Put a model and its optimizer under accelerate, every weight whole in every process."""
+        """Put a model and its optimizer under accelerate: every weight whole in every process, or sharded if so asked."""
         model, optimizer = self.models[name], self._optimizers[name]
         # As for evaluation: not in DistributedDataParallel, because forwards here go past the model's own forward, and
         # PPO-ptx adds two gradients that are averaged once (`_average_gradients`).
         self.models[name] = self.accelerator.prepare_model(model, evaluation_mode=True)
+        if self._sharded:
+            sharding.shard(model, optimizer)
         return self.accelerator.prepare_optimizer(optimizer)
 
     # --- the steps ---------------------------------------------------------------------------------------------
@@ -186,9 +191,11 @@ class TrainingLoop:
                 torch.manual_seed(stream_seed(self.seed, self.label, step, *([rank] if rank else [])))
                 yield step
                 done = step + 1
-                if done % self.checkpoint_every == 0 or done == self.total_steps or self._interrupted:
+                # A signal that came after `backward` is known to this process alone: the others stop a step later.
+                stop = self._all_stop if self.accelerator.num_processes > 1 else self._interrupted
+                if done % self.checkpoint_every == 0 or done == self.total_steps or stop:
                     self.save(done)
-                if self._interrupted:
+                if stop or (done == self.total_steps and self._interrupted):
                     raise KeyboardInterrupt(f"{self.label}: saved after step {done} of {self.total_steps}")
         finally:
             tracking.detach(self.accelerator)
@@ -227,7 +234,7 @@ class TrainingLoop:
             return float(loss)
         both = torch.stack([loss.float(), loss.new_tensor(float(self._interrupted)).float()])
         value, interrupted = self.accelerator.reduce(both, reduction="mean").tolist()
-        self._interrupted = self._interrupted or interrupted > 0
+        self._all_stop = self._all_stop or interrupted > 0
         return value
 
     def optimizer_step(self, name: str, *, lr: float, max_grad_norm: float | None = None) -> float:
@@ -240,13 +247,14 @@ class TrainingLoop:
         """
         optimizer = self.optimizers[name]
         params = [param for group in optimizer.param_groups for param in group["params"]]
-        self._average_gradients(params)
+        if not self._sharded:  # FSDP has averaged them already
+            self._average_gradients(params)
         for bias, moving in key_biases(self.models[name]):
             if bias.grad is not None:
-                bias.grad.mul_(moving)
+                bias.grad.mul_(sharding.placed_like(bias.grad, moving))
         self.scaler.unscale_(self._optimizers[name])
         limit = math.inf if max_grad_norm is None else max_grad_norm
-        norm = float(torch.nn.utils.clip_grad_norm_(params, limit))
+        norm = float(sharding.gathered(torch.nn.utils.clip_grad_norm_(params, limit)))
         overflow = not math.isfinite(norm) and self.scaler.is_enabled() and self.scaler.get_scale() > SMALLEST_SCALE
         self._require_finite("gradient norm", 0.0 if overflow else norm)
         for group in optimizer.param_groups:
@@ -296,14 +304,16 @@ class TrainingLoop:
     def save(self, done: int) -> None:
         """Write the state after `done` steps to checkpoint/step-N: into a temporary folder first, then one rename.
 
-        Older checkpoints go only when the new one is there. Raises UserError if the disk is full.
+        Older checkpoints go only when the new one is there. All processes must call it. Raises UserError if the disk
+        is full.
         """
+        tensors = self._tensors()
         if not self.accelerator.is_main_process:
             return
         root = self.out_dir / CHECKPOINT
         target, temporary = root / f"step-{done:09d}", root / f".tmp-{os.getpid()}"
         _remove(temporary, target)
-        write_tensors(temporary / TENSORS, self._tensors())
+        write_tensors(temporary / TENSORS, tensors)
         scaler = self.scaler.state_dict()
         write_json(temporary / STATE, {"label": self.label, "step": done, "fingerprint": self.fingerprint, "scaler": scaler})
         with disk_errors(target):
@@ -311,18 +321,21 @@ class TrainingLoop:
         _remove(*(path for path in root.iterdir() if path != target))
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """Everything a step changes, by a name that says where it belongs."""
+        """Everything a step changes, by a name that says where it belongs; sharded tensors whole, in the main process."""
         tensors = self._weights()
         for name, optimizer in self._optimizers.items():
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer/{name}/{index}/{key}": value for key, value in state.items()}
-        return tensors
+        if not self._sharded:
+            return tensors
+        on_disk = "cpu" if self.accelerator.is_main_process else "meta"  # one whole tensor at a time on the device
+        return {name: sharding.gathered(tensor).to(on_disk) for name, tensor in tensors.items()}
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """The tensors of models and extra groups, as they are in this process."""
         tensors: dict[str, torch.Tensor] = {}
         for name, model in self.models.items():
-            tensors |= {f"model/{name}/{key}": value for key, value in _learnt(model).items()}
+            tensors |= {f"model/{name}/{key}": value for key, value in learnt(model).items()}
         for name, group in self.extra.items():
             tensors |= {f"extra/{name}/{key}": value for key, value in group.items()}
         return tensors
@@ -364,7 +377,7 @@ class TrainingLoop:
             return None
         with torch.no_grad():
             for name, target in targets.items():
-                target.copy_(tensors[name])
+                target.copy_(sharding.placed_like(target, tensors[name]))
         for name, optimizer in self._optimizers.items():
             _load_optimizer(optimizer, tensors, f"optimizer/{name}/")
         if self.scaler.is_enabled():
@@ -372,7 +385,7 @@ class TrainingLoop:
         return int(state["step"])
 
 
-def _learnt(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def learnt(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Parameters (tied ones once) and saved buffers of a model, the tensors themselves."""
     first = {name for name, _ in [*model.named_parameters(), *model.named_buffers()]}  # no second name of a tied one
     return {name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if name in first}
@@ -380,11 +393,12 @@ def _learnt(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], prefix: str) -> None:
     """Put the tensors named `prefix`index/key back as the optimizer's state."""
+    params = [param for group in optimizer.param_groups for param in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(prefix):
             index, key = name.removeprefix(prefix).split("/")
-            state.setdefault(int(index), {})[key] = tensor
+            state.setdefault(int(index), {})[key] = sharding.placed_like(params[int(index)], tensor)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -1,0 +1,85 @@
+"""SFT, reward model and PPO-ptx on a small model, and what a process holds of it: a program to start on several processes.
+
+Usage: sharded_run.py FOLDER BASE [--parts]
+Writes the models to FOLDER, and to FOLDER/held-RANK.json the bytes of weights and optimizer state after one step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from test_compute import REWARD
+from test_ppo import CFG as PPO
+from test_ppo import DATA as PPO_DATA
+from test_ppo import TEXTS
+from test_reward import comparisons
+from test_sft import CFG as SFT
+from test_sft import DATA, DEMOS
+from torch.distributed.tensor import DTensor
+
+from utils import ppo, processes, reward, sft
+from utils.config import ComputeConfig
+from utils.io import write_json
+from utils.models import load_policy
+from utils.rollout import selected_logits
+from utils.training import TrainingLoop, make_optimizer
+
+
+def train(folder: Path, base: Path, compute: ComputeConfig) -> None:
+    """The three stages, with what adds gradients or passes: a pretraining mix, averaged weights."""
+    rows = torch.randint(5, 300, (12, 20), generator=torch.Generator().manual_seed(0))
+    cfg = replace(SFT, epochs=1, dropout=0.0, pretrain_fraction=0.25, learning_rate=1e-4)
+    sft.train_sft(folder / "sft", base, DEMOS, DEMOS[:3], cfg, DATA, 5, rows, device="cpu", compute=compute)
+    ranking = replace(REWARD, learning_rate=1e-4)
+    reward.train_reward(folder / "reward", base, comparisons(), ranking, DATA, 5, DEMOS, device="cpu", compute=compute)
+    rl = replace(PPO, rounds=3, learning_rate=3e-4, value_learning_rate=1e-4, gamma_ptx=1.0, ptx_rows_per_episode=1.0)
+    rl = replace(rl, ema_decay=0.5)
+    judge = folder / "reward" / "model"
+    ppo.train_ppo(folder / "ppo", base, judge, TEXTS, rl, PPO_DATA, 5, rows, compute=compute)
+
+
+def held(folder: Path, base: Path) -> dict[str, int]:
+    """Bytes that this process holds after a step."""
+    model = load_policy(base)
+    optimizer = make_optimizer(model.parameters(), lr=1e-3)
+    loop = TrainingLoop(
+        folder / "held", label="held", total_steps=1, models={"policy": model}, optimizers={"policy": optimizer}, seed=0
+    )
+    ids = torch.arange(5, 15)[None]
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    for _ in loop:
+        loop.backward(selected_logits(model, ids, mask, mask).square().mean())
+        loop.optimizer_step("policy", lr=1e-3)
+    loop.finish()
+    moments = [t for state in optimizer.state.values() for name, t in state.items() if name != "step"]
+    return {"weights": sum(map(own_bytes, model.parameters())), "moments": sum(map(own_bytes, moments))}
+
+
+def own_bytes(tensor: torch.Tensor) -> int:
+    """Bytes of a tensor, or of this process's part of it."""
+    part = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return part.untyped_storage().nbytes()
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("base", type=Path)
+    parser.add_argument("--parts", action="store_true", help="parts of a batch, with checkpointed gradients")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    processes.join("cpu")
+    train(args.folder, args.base, ComputeConfig(micro_batch=3, gradient_checkpointing=True) if args.parts else ComputeConfig())
+    write_json(args.folder / f"held-{processes.rank()}.json", held(args.folder, args.base))
+    processes.leave()
+
+
+if __name__ == "__main__":
+    main()
