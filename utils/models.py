@@ -47,6 +47,7 @@ from transformers.utils import logging as hf_logging
 from utils.data.chat import end_of_turn
 from utils.errors import UserError
 from utils.io import disk_errors
+from utils.lora import merged_state
 from utils.runtime import stream_seed, torch_generator
 
 BOS, EOS, PAD = "<|endoftext|>", "<|end|>", "<|pad|>"
@@ -416,7 +417,10 @@ def key_biases(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
-    """Write model and tokenizer as one Hugging Face directory; an old one is replaced only when the new is whole."""
+    """Write model and tokenizer as one Hugging Face directory; an old one is replaced only when the new is whole.
+
+    LoRA adapters are merged into what is written; the model itself keeps them.
+    """
     check_vocabulary(model, tokenizer, path)
     set_special_ids(model, tokenizer)
     final = Path(path)
@@ -425,7 +429,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path:
         with disk_errors(final), quiet_transformers():
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
-            model.save_pretrained(temporary)
+            model.save_pretrained(temporary, state_dict=merged_state(model))
             tokenizer.save_pretrained(temporary)
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)

@@ -343,11 +343,16 @@ class TrainingLoop:
         return int(state["step"])
 
 
+def trained_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Parameters that get a gradient, tied ones once: all of a plain model, else adapters and head (`utils.lora`)."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
 def _learnt(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters (tied ones once) and saved buffers of a model, the tensors themselves."""
+    """Trained parameters (tied ones once) and saved buffers of a model, the tensors themselves."""
     buffers = dict(model.named_buffers())
     kept = {name for module_name, module in model.named_modules() for name in _saved_buffers(module_name, module)}
-    return {**dict(model.named_parameters()), **{name: buffers[name] for name in kept if name in buffers}}
+    return {**trained_parameters(model), **{name: buffers[name] for name in kept if name in buffers}}
 
 
 def _saved_buffers(prefix: str, module: torch.nn.Module) -> list[str]:
