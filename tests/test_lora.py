@@ -339,7 +339,9 @@ def test_without_peft_one_sentence(start: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "peft", None)
     model = load_policy(start)
     add_adapters(model, ComputeConfig(), 1)
-    with pytest.raises(UserError, match=r"compute.lora_rank is 4, but peft cannot be imported \(.*\): run \"pip install peft"):
+    with pytest.raises(
+        UserError, match=r"compute.lora_rank is 4, but peft cannot be imported \(.*\): run 'pip install \"peft>=0.18\"'"
+    ):
         add_adapters(model, LORA, 1)
 
 

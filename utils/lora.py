@@ -40,8 +40,8 @@ def add_adapters(model: PreTrainedModel, compute: ComputeConfig, seed: int, *str
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise UserError(
-            f'compute.lora_rank is {compute.lora_rank}, but peft cannot be imported ({error}): run "pip install peft>=0.18", '
-            "or set compute.lora_rank to 0."
+            f"compute.lora_rank is {compute.lora_rank}, but peft cannot be imported ({error}): "
+            "run 'pip install \"peft>=0.18\"', or set compute.lora_rank to 0."
         ) from None
     head = getattr(model, HEAD, None)
     settings = LoraConfig(
@@ -74,12 +74,15 @@ def effective_weight(layer: Any) -> Tensor:
 
 
 def merged_state(model: nn.Module) -> dict[str, Tensor] | None:
-    """State of a model with its adapters added to the weights, by the names of the plain model; None without adapters."""
+    """State of a model with its adapters added to the weights, by the names of the plain model; None without adapters.
+
+    The sums are on the CPU, so that a GPU holds one of them at a time.
+    """
     adapted = {name: module for name, module in model.named_modules() if _is_adapted(module)}
     if not adapted:
         return None
     state = {name.replace(".base_layer.", "."): x for name, x in model.state_dict().items() if ".lora_" not in name}
-    return state | {f"{name}.weight": effective_weight(layer).detach() for name, layer in adapted.items()}
+    return state | {f"{name}.weight": effective_weight(layer).detach().cpu() for name, layer in adapted.items()}
 
 
 def _is_adapted(module: nn.Module) -> bool:
