@@ -238,12 +238,22 @@ class ComputeConfig:
     and backward pass of training; a step adds up as many passes as its batch needs, with the same result up to rounding.
     0 is as many as the memory plan allows (`utils.memory`). sampling_batch: the same for what PPO samples at once.
     gradient_checkpointing: keep only each block's input and compute the rest again in the backward pass.
+    lora_rank: rank of the LoRA adapters that are trained in place of the weights (`utils.lora`); 0 trains all weights.
+    lora_alpha: the product of an adapter's two factors is multiplied by lora_alpha / lora_rank (Hu et al. 2021, arXiv
+    2106.09685: 32 with rank 4 for GPT-2).
     """
 
     precision: str = "auto"
     micro_batch: int = 0
     sampling_batch: int = 0
     gradient_checkpointing: bool = False
+    lora_rank: int = 0
+    lora_alpha: float = 32.0
+
+    @property
+    def lora(self) -> tuple[float, ...]:
+        """The settings of LoRA that a result depends on; nothing if all weights are trained."""
+        return (self.lora_rank, self.lora_alpha) if self.lora_rank else ()
 
 
 @dataclass(frozen=True)
@@ -429,6 +439,8 @@ def _check(config: Config, where: str) -> None:
             raise UserError(f'{where}, setting "{name}": "{value}" is unknown; use {" or ".join(CHOICES[last])}.')
     if not 2 <= config.sampling.k_min <= config.sampling.k_max:
         raise UserError(f'{where}, setting "sampling.k_min": it must be at least 2 and at most sampling.k_max.')
+    if config.compute.lora_rank and not config.compute.lora_alpha:
+        raise UserError(f'{where}, setting "compute.lora_alpha": 0 switches the adapters off; use a number above 0.')
     for name, ppo in (("ppo", config.ppo), ("ppo_ptx", config.ppo_ptx)):
         if ppo.minibatch_size < 1 or ppo.episodes_per_round % ppo.minibatch_size:
             raise UserError(f'{where}, setting "{name}.minibatch_size": it must divide {name}.episodes_per_round.')

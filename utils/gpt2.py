@@ -18,6 +18,8 @@ from transformers import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Mod
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 from transformers.pytorch_utils import Conv1D
 
+from utils.lora import effective_weight
+
 
 def supported(model: nn.Module) -> bool:
     """True if the functions here compute what `model` itself computes; others take the general path."""
@@ -95,10 +97,10 @@ def hidden_states(trunk: GPT2Model, ids: Tensor, mask: Tensor, keep: Tensor) -> 
 
 
 def _affine(block: GPT2Block) -> list[tuple[Tensor, Tensor]]:
-    """(weight, bias) of what a token goes through in a layer, in that order."""
+    """(weight, bias) of what a token goes through in a layer, in that order; adapters are merged."""
     attn, mlp = block.attn, block.mlp
     parts: list[nn.LayerNorm | Conv1D] = [block.ln_1, attn.c_attn, attn.c_proj, block.ln_2, mlp.c_fc, mlp.c_proj]
-    return [(part.weight, part.bias) for part in parts]
+    return [(effective_weight(part), part.bias) for part in parts]
 
 
 class Decoder:

@@ -24,6 +24,7 @@ SAVED = 17  # numbers that a block keeps for each token and unit of width
 LOGITS = 3  # copies of a token's logits: themselves, their log-softmax, their gradient
 SHARE = 0.9  # of the free memory that a plan may use: the rest is for the allocator and what is not counted here
 GIB = 2**30
+LORA_RANK = 8  # what a refusal proposes
 
 
 @dataclass(frozen=True)
@@ -104,30 +105,40 @@ def _need(
         text = config.ppo_ptx.ptx_length if stage == "init" and config.init.pretrain_fraction > 0 else 0
         logits = rows * max(data.max_response_tokens, text)
         kept = activation_bytes(policy, rows * max(length, text), compute, size, logits)
-        return _training(stage, rows, 0, [policy], 0, kept, 0)
+        return _training(stage, rows, 0, [policy], 0, kept, 0, compute.lora_rank)
     if stage == "reward":
         kept = activation_bytes(reward, max(rows, config.sampling.k_max) * length, compute, size, 0)
-        return _training(stage, rows, 0, [reward], 0, kept, 0)
+        return _training(stage, rows, 0, [reward], 0, kept, 0, compute.lora_rank)
     kept = activation_bytes(policy, rows * length, compute, size, rows * data.max_response_tokens)
     kept = max(kept, activation_bytes(reward, rows * length, compute, size, 0))
     if stage == "ppo_ptx":
         kept = max(kept, activation_bytes(policy, rows * config.ppo_ptx.ptx_length, compute, size))
     cache = cache_bytes(policy, sampled * length, size) + LOGITS * (policy.head // policy.width) * FLOAT * sampled
-    average, reference = policy.parameters, policy.parameters
-    return _training(stage, rows, sampled, [policy, reward], FLOAT * (average + reference + reward.parameters), kept, cache)
+    average = trained_bytes(policy, compute.lora_rank)
+    frozen = 0 if compute.lora_rank else FLOAT * (policy.parameters + reward.parameters)  # with LoRA they are the trained ones'
+    if compute.lora_rank:
+        cache += FLOAT * policy.matrices  # GPT-2's decoder reads them merged
+    return _training(stage, rows, sampled, [policy, reward], average + frozen, kept, cache, compute.lora_rank)
 
 
-def _training(stage: str, rows: int, sampled: int, trained: Sequence[Shape], frozen: int, kept: int, cache: int) -> Need:
-    """A stage that trains models with Adam beside `frozen` bytes of weights. Gradients are those of the largest model:
-    each is stepped before the next one's are computed.
+def trained_bytes(shape: Shape, rank: int) -> int:
+    """Bytes of the weights of a model that are trained: all, or LoRA adapters of a rank above 0 beside its matrices."""
+    return FLOAT * (rank * shape.sides if rank else shape.parameters)
+
+
+def _training(
+    stage: str, rows: int, sampled: int, models: Sequence[Shape], beside: int, kept: int, cache: int, rank: int
+) -> Need:  # fmt: skip
+    """A stage that trains models with Adam and holds `beside` bytes of other weights. Gradients are those of the largest
+    model: each is stepped before the next one's are computed.
 
     Of sharded models a process holds its part, and one of them whole while it is run: an upper estimate for training,
     which gathers a block at a time."""
-    weights = FLOAT * sum(shape.parameters for shape in trained)
-    largest = FLOAT * max(shape.parameters for shape in trained)
+    trained = [trained_bytes(shape, rank) for shape in models]
+    weights = FLOAT * sum(shape.parameters for shape in models) + (sum(trained) if rank else 0)
     parts = processes.shards()
-    held = -(-(weights + frozen) // parts) + (largest if parts > 1 else 0)
-    return Need(stage, rows, sampled, held, -(-largest // parts), -(-2 * weights // parts), kept, cache)
+    held = -(-(weights + beside) // parts) + (max(trained) if parts > 1 else 0)
+    return Need(stage, rows, sampled, held, -(-max(trained) // parts), -(-2 * sum(trained) // parts), kept, cache)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -160,25 +171,29 @@ def plan(config: Config, free: int | None = None, device: torch.device | None = 
     free = free_bytes(device) if free is None else free
     policy = shape_of(config.model)
     reward = policy if config.reward_init is None else shape_of(config.reward_init)
-    found = needs(config, policy, reward, choose_dtype(device, config.compute.precision), SHARE * free)
+    dtype, budget = choose_dtype(device, config.compute.precision), SHARE * free
+    found = needs(config, policy, reward, dtype, budget)
     most = max(found, key=lambda need: need.total)
-    if most.total > SHARE * free:
+    if most.total > budget:
+        adapted = replace(config, compute=replace(config.compute, lora_rank=config.compute.lora_rank or LORA_RANK))
+        helps = all(need.total <= budget for need in needs(adapted, policy, reward, dtype, budget))
         raise UserError(
             f'The stage "{most.stage}" of {config.model} needs about {most.total / GIB:.1f} GiB with {most.rows} sequences a '
-            f"pass, but {device} has {free / GIB:.1f} GiB free: {remedy(config, most, SHARE * free)}."
+            f"pass, but {device} has {free / GIB:.1f} GiB free: {remedy(config, most, budget, helps)}."
         )
     needed = f"of which the stage {most.stage} needs most, about {most.total / GIB:.1f} GiB"
     return found, f"{device}: {free / GIB:.1f} GiB free, {needed}"
 
 
-def remedy(config: Config, need: Need, budget: float) -> str:
-    """What to change so that a stage that does not fit may fit."""
+def remedy(config: Config, need: Need, budget: float, adapters_fit: bool = False) -> str:
+    """What to change so that a stage that does not fit may fit; adapters_fit: training LoRA adapters alone would."""
+    steps = [f"set compute.lora_rank to {LORA_RANK}"] if adapters_fit else []
     if need.weights + need.gradients + need.optimizer > budget:
-        return (
+        steps.append(
             "take a smaller --model, a device with more memory, or more processes that share the weights "
             "(configs/accelerate/fsdp.yaml), since weights and optimizer alone do not fit"
         )
-    steps = []
+        return " or ".join(steps)
     if config.compute.micro_batch > 1:
         steps.append("lower compute.micro_batch")
     if not config.compute.gradient_checkpointing:

@@ -47,6 +47,7 @@ from transformers.utils import logging as hf_logging
 from utils.data.chat import end_of_turn
 from utils.errors import UserError
 from utils.io import disk_errors
+from utils.lora import merged_state
 from utils.runtime import stream_seed, torch_generator
 
 BOS, EOS, PAD = "<|endoftext|>", "<|end|>", "<|pad|>"
@@ -423,7 +424,8 @@ def save_model(
 ) -> None:
     """Write model and tokenizer as one Hugging Face directory; an old one is replaced only when the new is whole.
 
-    weights: by name, tied ones once, if they are not to be asked of the model.
+    weights: by name, tied ones once, if they are not to be asked of the model. LoRA adapters are merged into what is
+    written; the model itself keeps them.
     """
     check_vocabulary(model, tokenizer, path)
     set_special_ids(model, tokenizer)
@@ -433,7 +435,7 @@ def save_model(
         with disk_errors(final), quiet_transformers():
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
-            model.save_pretrained(temporary, state_dict=weights)
+            model.save_pretrained(temporary, state_dict=weights or merged_state(model))
             tokenizer.save_pretrained(temporary)
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)

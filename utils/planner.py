@@ -38,7 +38,8 @@ class Shape:
     """What a decoder-only transformer costs.
 
     matrices: weights of the blocks' matrices, each token is multiplied with each once. head: weights of the unembedding.
-    width: of attention (heads times head size). parameters: all weights, tied ones once.
+    width: of attention (heads times head size). parameters: all weights, tied ones once. sides: inputs plus outputs of
+    the blocks' matrices, which is the size of LoRA adapters of rank 1.
     """
 
     name: str
@@ -47,13 +48,14 @@ class Shape:
     matrices: int
     head: int
     parameters: int
+    sides: int
 
 
 def gpt_shape(name: str, layers: int, width: int, vocabulary: int = 50_257, context: int = 1024) -> Shape:
     """A GPT-2 or GPT-3: four matrices a block, 12 width^2 weights; tied embedding; learned positions."""
     matrices, head = 12 * layers * width**2, vocabulary * width
     vectors = layers * 13 * width + 2 * width
-    return Shape(name, layers, width, matrices, head, matrices + vectors + head + context * width)
+    return Shape(name, layers, width, matrices, head, matrices + vectors + head + context * width, 16 * layers * width)
 
 
 KNOWN = {
@@ -99,7 +101,7 @@ def shape_of_model(model: Any, name: str) -> Shape:
     blocks = [m for m in model.base_model.modules() if isinstance(m, torch.nn.Linear | Conv1D)]
     return Shape(
         name, config.num_hidden_layers, heads * size, sum(m.weight.numel() for m in blocks), output.weight.numel(),
-        sum(p.numel() for p in {id(p): p for p in model.parameters()}.values()),
+        sum(p.numel() for p in {id(p): p for p in model.parameters()}.values()), sum(sum(m.weight.shape) for m in blocks),
     )  # fmt: skip
 
 

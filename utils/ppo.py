@@ -33,6 +33,7 @@ from utils.config import ComputeConfig, DataConfig, PPOConfig
 from utils.data.encoding import encode_prompt, pad_left, reward_input, stop_ids
 from utils.errors import UserError
 from utils.io import digest, digest_path
+from utils.lora import adapted_copy
 from utils.losses import (
     ema_update,
     explained_variance,
@@ -66,7 +67,7 @@ from utils.rollout import (
 )
 from utils.runtime import stream_seed, torch_generator
 from utils.sharding import whole
-from utils.training import TrainingLoop, save_trained, stage_optimizer
+from utils.training import TrainingLoop, save_trained, stage_optimizer, trained_parameters
 
 SAMPLING_BATCH = 512  # sequences sampled at once, if the settings do not say
 
@@ -423,7 +424,7 @@ def _summary(steps: Sequence[dict[str, float]], lr: float, cfg: PPOConfig, accel
 @contextmanager
 def averaged_weights(policy: PreTrainedModel, ema: dict[str, Tensor]) -> Iterator[PreTrainedModel]:
     """The policy with the averaged weights, whole, inside the block; with its own again after it (bit for bit)."""
-    own = {name: weight.detach().clone() for name, weight in policy.named_parameters()}
+    own = {name: policy.get_parameter(name).detach().clone() for name in ema}
     _copy_weights(policy, ema)
     try:
         with whole(policy):
@@ -434,8 +435,8 @@ def averaged_weights(policy: PreTrainedModel, ema: dict[str, Tensor]) -> Iterato
 
 @torch.no_grad()
 def _copy_weights(model: PreTrainedModel, weights: dict[str, Tensor]) -> None:
-    for name, weight in model.named_parameters():
-        weight.copy_(weights[name])
+    for name, weight in weights.items():
+        model.get_parameter(name).copy_(weight)
 
 
 def _check_processes(processes: int, cfg: PPOConfig) -> None:
@@ -469,16 +470,27 @@ def process_device(device: torch.device | str) -> torch.device:
 
 
 def load_actors(
-    policy_dir: str | Path, reward_dir: str | Path, device: torch.device | str = "cpu"
+    policy_dir: str | Path,
+    reward_dir: str | Path,
+    device: torch.device | str = "cpu",
+    compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
+    seed: int = 0,
 ) -> tuple[Actors, PreTrainedTokenizerBase]:
-    """The four models and the policy's tokenizer. Raises UserError if policy and reward model differ in vocabulary."""
+    """The four models and the policy's tokenizer. Raises UserError if policy and reward model differ in vocabulary.
+
+    With LoRA the policy is the reference with adapters, drawn from `seed`, and the value model the reward model: each
+    pair holds its frozen weights once.
+    """
     tokenizer = load_tokenizer(policy_dir)
     check_same_vocabulary(tokenizer, policy_dir, load_tokenizer(reward_dir), reward_dir)
+    reference = load_policy(policy_dir, device).requires_grad_(False)
+    reward = load_reward(reward_dir, device).requires_grad_(False)
+    lora = compute.lora_rank > 0
     actors = Actors(
-        policy=load_policy(policy_dir, device),
-        reference=load_policy(policy_dir, device).requires_grad_(False),
-        reward=load_reward(reward_dir, device).requires_grad_(False),
-        value=load_reward(reward_dir, device),
+        policy=adapted_copy(reference, compute, seed, "ppo", "policy") if lora else load_policy(policy_dir, device),
+        reference=reference,
+        reward=reward,
+        value=adapted_copy(reward, compute, seed, "ppo", "value") if lora else load_reward(reward_dir, device),
         stops=stop_ids(tokenizer),
         eos_id=tokenizer.eos_token_id,
         pad_id=tokenizer.pad_token_id,
@@ -495,7 +507,8 @@ def start_loop(
     checkpoint_every: int = 5,
     fingerprint: str = "",
 ) -> tuple[TrainingLoop, dict[str, Tensor]]:
-    """The loop over `cfg.rounds` rounds that trains policy and value model, and the average of the policy's weights."""
+    """The loop over `cfg.rounds` rounds that trains policy and value model, and the average of the policy's weights that
+    are trained."""
     loop = TrainingLoop(
         out_dir, label=label, total_steps=cfg.rounds, seed=seed, checkpoint_every=checkpoint_every,
         models={"policy": actors.policy, "value": actors.value}, frozen=(actors.reference, actors.reward),
@@ -503,7 +516,7 @@ def start_loop(
             "policy": stage_optimizer(actors.policy.parameters(), cfg.learning_rate, cfg),
             "value": stage_optimizer(actors.value.parameters(), cfg.value_learning_rate, cfg),
         },
-        extra=lambda: {"ema": {name: weight.detach().clone() for name, weight in actors.policy.named_parameters()}},
+        extra=lambda: {"ema": {name: weight.detach().clone() for name, weight in trained_parameters(actors.policy).items()}},
         fingerprint=fingerprint,
     )  # fmt: skip
     return loop, loop.extra["ema"]
@@ -533,13 +546,13 @@ def train_ppo(
     last one and gives the number logged as `gold`. `checkpoint_every` counts rounds. Interrupted, the same call goes on
     and ends in the same weights. Raises UserError for bad models, prompts or settings and for a loss that is no number.
     """
-    actors, tokenizer = load_actors(policy_dir, reward_dir, process_device(device))
+    actors, tokenizer = load_actors(policy_dir, reward_dir, process_device(device), compute, seed)
     if compute.gradient_checkpointing:
         checkpoint_gradients(actors.policy)
         checkpoint_gradients(actors.value)
     _check(prompts, cfg, ptx_rows, context_length(actors.policy))
     encoded = [encode_prompt(tokenizer, prompt, data_cfg) for prompt in prompts]
-    fingerprint = _fingerprint(policy_dir, reward_dir, encoded, cfg, data_cfg, ptx_rows)
+    fingerprint = _fingerprint(policy_dir, reward_dir, encoded, cfg, data_cfg, ptx_rows, compute)
     loop, ema = start_loop(out_dir, actors, cfg, seed, label, checkpoint_every, fingerprint)
     _check_processes(loop.accelerator.num_processes, cfg)
     for round_ in loop:
@@ -557,9 +570,10 @@ def train_ppo(
 
 def _fingerprint(
     policy_dir: str | Path, reward_dir: str | Path, prompts: Sequence[Sequence[int]], cfg: PPOConfig,
-    data_cfg: DataConfig, ptx_rows: Tensor | None,
+    data_cfg: DataConfig, ptx_rows: Tensor | None, compute: ComputeConfig,
 ) -> str:  # fmt: skip
     """Digest of everything that decides the result: a checkpoint of another run is not resumed."""
     ptx = None if ptx_rows is None else hashlib.sha256(ptx_rows.cpu().numpy().tobytes()).hexdigest()
     models = [digest_path(model_directory(path)) for path in (policy_dir, reward_dir)]
-    return digest([asdict(cfg), data_cfg.max_response_tokens, [list(prompt) for prompt in prompts], models, ptx])
+    rows = [list(prompt) for prompt in prompts]
+    return digest([asdict(cfg), data_cfg.max_response_tokens, rows, models, ptx, *compute.lora])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import GPT2ForSequenceClassification
 
 from utils import gpt2
+from utils.lora import effective_weight
 
 Ids = Sequence[int]
 
@@ -137,7 +138,7 @@ def _last_block(block: Any, x: Tensor, packed: Packed, seen: Tensor, visible: Te
     """The last block at the last token of each completion alone: (M, C) -> (U, C)."""
     attention, width = block.attn, x.shape[-1]
     y = block.ln_1(x)
-    weight, bias = attention.c_attn.weight, attention.c_attn.bias
+    weight, bias = effective_weight(attention.c_attn), attention.c_attn.bias
     flat_query = torch.addmm(bias[:width], F.embedding(packed.ends, y), weight[:, :width])
     rows = torch.arange(len(packed.ends), device=x.device)
     (query,) = _heads(block, flat_query, rows[:, None])

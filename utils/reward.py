@@ -24,6 +24,7 @@ from utils.data.encoding import encode_completion, encode_prompt, pad_right
 from utils.data.schemas import Comparison, Demonstration
 from utils.errors import UserError
 from utils.io import digest, digest_path, read_json, write_json
+from utils.lora import add_adapters
 from utils.losses import kwise_accuracy, kwise_loss, learning_rate
 from utils.models import checkpoint_gradients, context_length, load_tokenizer, reward_from_policy
 from utils.prompt_sharing import can_share, pack, shared_prompt_scores
@@ -282,7 +283,7 @@ def train_reward(
     encoded = encode_comparisons(tokenizer, comparisons, data_cfg, context_length(model))
     if processes.is_main():
         write_json(Path(out_dir) / "data.json", encoded.counts)
-    fingerprint = digest([digest_path(init_dir), cfg, data_cfg, encoded.groups])
+    fingerprint = digest([digest_path(init_dir), cfg, data_cfg, encoded.groups, *compute.lora])
     loop = fit(out_dir, model, encoded.groups, cfg, seed, tokenizer.pad_token_id, fingerprint, compute=compute)
     set_reward_shift(model, tokenizer, demonstrations, data_cfg)
     save_trained(model, tokenizer, Path(out_dir) / "model")
@@ -316,6 +317,7 @@ def fit(
         )
     per_epoch = -(-len(elements) // per_step)
     total = cfg.epochs * per_epoch
+    add_adapters(model, compute, seed, "reward")
     loop = TrainingLoop(
         out_dir,
         label="reward",
@@ -562,7 +564,7 @@ def cross_validate(
     fold is not run again.
     """
     groups = labeler_groups(comparisons, cfg.cv_groups, seed)
-    key = digest([digest_path(init_dir), cfg, data_cfg, seed, comparisons])
+    key = digest([digest_path(init_dir), cfg, data_cfg, seed, comparisons, *compute.lora])
     folds = []
     for held_out in range(cfg.cv_groups):
         fold = split_fold(comparisons, groups, held_out, cfg.cv_prompts, seed)

@@ -30,7 +30,7 @@ Item = TypeVar("Item")
 ROOT = Path(__file__).resolve().parent.parent
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-PACKAGES = ("torch", "transformers", "accelerate", "datasets", "safetensors", "tokenizers", "numpy", "trl")
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "safetensors", "tokenizers", "numpy", "trl", "peft")
 PLAIN_PROGRESS_SECONDS = 15.0
 
 

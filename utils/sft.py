@@ -30,6 +30,7 @@ from utils.data.schemas import Demonstration
 from utils.dropout import Rows, by_row
 from utils.errors import UserError
 from utils.io import digest, digest_path, write_json
+from utils.lora import add_adapters
 from utils.losses import learning_rate, token_logprobs
 from utils.models import checkpoint_gradients, context_length, load_policy, load_tokenizer, set_residual_dropout
 from utils.rollout import eval_mode, selected_logits
@@ -262,6 +263,7 @@ def train_sft(
         raise UserError('sft.backend "trl" does not shard models: use "own", or configs/accelerate/ddp.yaml.')
     tokenizer = load_tokenizer(model_dir)
     model = load_policy(model_dir, choose_device(device))
+    add_adapters(model, compute, seed, label)
     if compute.gradient_checkpointing:
         checkpoint_gradients(model)
     context = context_length(model)
@@ -287,7 +289,7 @@ def train_sft(
         train_with_trl(run)
     else:
         text = None if pretrain_rows is None else hashlib.sha256(pretrain_rows.cpu().numpy().tobytes()).hexdigest()
-        train_own(run, digest([digest_path(model_dir), cfg, [part.rows for part in encoded], text]))
+        train_own(run, digest([digest_path(model_dir), cfg, [part.rows for part in encoded], text, *compute.lora]))
 
 
 class Batches:

@@ -103,6 +103,7 @@ class Run:
         found: dict[str, str] = {}
         dtype = choose_dtype(choose_device(self.config.device), self.config.compute.precision)
         numbers = [] if str(dtype) == "torch.float32" else [str(dtype)]  # a run in float32 does not depend on the device
+        computing = [*numbers, *self.config.compute.lora]
         for stage in stages:
             missing = [name for name in stage.needs if name not in found]
             if missing:
@@ -110,7 +111,7 @@ class Run:
             inputs = {str(path): self._digest_input(path) for path in stage.reads(self.config) if path is not None}
             needs = {name: found[name] for name in stage.needs}
             parts = [stage.name, stage.settings(self.config), self.config.seed, needs, inputs]
-            found[stage.name] = digest(parts + numbers if stage.shared else parts)
+            found[stage.name] = digest(parts + computing if stage.shared else parts)
         return found
 
     def _digest_input(self, path: PathLike) -> str:

@@ -95,9 +95,10 @@ def make_accelerator(device: torch.device) -> Accelerator:
 
 def save_trained(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: PathLike) -> None:
     """`models.save_model` by the main process alone, with whole weights: all processes must call it."""
+    sharded = sharding.is_sharded(model)
     with sharding.whole(model):
         if processes.is_main():
-            save_model(model, tokenizer, Path(path), learnt(model))
+            save_model(model, tokenizer, Path(path), learnt(model) if sharded else None)
 
 
 class TrainingLoop:
@@ -385,9 +386,14 @@ class TrainingLoop:
         return int(state["step"])
 
 
+def trained_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Parameters that get a gradient, tied ones once: all of a plain model, else adapters and head (`utils.lora`)."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
 def learnt(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters (tied ones once) and saved buffers of a model, the tensors themselves."""
-    first = {name for name, _ in [*model.named_parameters(), *model.named_buffers()]}  # no second name of a tied one
+    """Trained parameters (tied ones once) and saved buffers of a model, the tensors themselves."""
+    first = {name for name, _ in [*trained_parameters(model).items(), *model.named_buffers()]}  # no second name of a tied one
     return {name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if name in first}
 
 

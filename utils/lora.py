@@ -1,0 +1,92 @@
+"""LoRA (Hu et al. 2021, arXiv 2106.09685): weights stay frozen and low-rank updates beside them are trained, by `peft`.
+
+Adapters are put into a model in place. It stays what it was, say a GPT2LMHeadModel, with peft's layers where its linear
+layers were, so every loss and forward pass takes it as any other; trained is what requires a gradient. Models are saved
+merged (`merged_state`), so nothing that reads one knows of adapters.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from utils import processes
+from utils.config import ComputeConfig
+from utils.errors import UserError
+from utils.runtime import stream_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    Model = TypeVar("Model", bound=PreTrainedModel)
+
+ADAPTER = "default"  # peft's name for the only adapter of a layer
+HEAD = "score"  # of a sequence classifier: starts at random, so it is trained in full
+
+
+def add_adapters(model: PreTrainedModel, compute: ComputeConfig, seed: int, *stream: int | str) -> None:
+    """Freeze a model and put a trainable adapter of rank `compute.lora_rank` beside every linear layer of its blocks, in
+    place; 0 leaves the model as it is. The scalar head of a reward or value model stays trainable as a whole.
+
+    One factor of each update starts at random from the stream (seed, *stream, "lora"), the other at 0, so the model
+    computes what it did. Raises UserError if peft is not installed, or if models are sharded.
+    """
+    if not compute.lora_rank:
+        return
+    if processes.shards() > 1:
+        raise UserError("compute.lora_rank does not go with FSDP: set it to 0, or use configs/accelerate/ddp.yaml.")
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise UserError(
+            f"compute.lora_rank is {compute.lora_rank}, but peft cannot be imported ({error}): "
+            "run 'pip install \"peft>=0.18\"', or set compute.lora_rank to 0."
+        ) from None
+    head = getattr(model, HEAD, None)
+    settings = LoraConfig(
+        r=compute.lora_rank,
+        lora_alpha=compute.lora_alpha,  # type: ignore[arg-type]  # declared as an int, used as a factor
+        lora_dropout=0.0,
+        target_modules="all-linear",  # but the unembedding, or a classifier's head
+        task_type=None if head is None else "SEQ_CLS",
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, *stream, "lora"))
+        inject_adapter_in_model(settings, model, ADAPTER)
+    if head is not None:
+        head.requires_grad_(True)
+
+
+def adapted_copy(model: Model, compute: ComputeConfig, seed: int, *stream: int | str) -> Model:
+    """A copy of a model with adapters (`add_adapters`) whose frozen weights are the tensors of `model` itself, so that it
+    takes memory for what is trained only."""
+    shared = {id(weight): weight for name, weight in model.named_parameters() if not name.startswith(f"{HEAD}.")}
+    twin = copy.deepcopy(model, shared)
+    add_adapters(twin, compute, seed, *stream)
+    return twin
+
+
+def effective_weight(layer: Any) -> Tensor:
+    """What a layer's input is multiplied with: its weight, plus the update of its adapter if it has one."""
+    return layer.weight + layer.get_delta_weight(ADAPTER) if _is_adapted(layer) else layer.weight
+
+
+def merged_state(model: nn.Module) -> dict[str, Tensor] | None:
+    """State of a model with its adapters added to the weights, by the names of the plain model; None without adapters.
+
+    The sums are on the CPU, so that a GPU holds one of them at a time.
+    """
+    adapted = {name: module for name, module in model.named_modules() if _is_adapted(module)}
+    if not adapted:
+        return None
+    state = {name.replace(".base_layer.", "."): x for name, x in model.state_dict().items() if ".lora_" not in name}
+    return state | {f"{name}.weight": effective_weight(layer).detach().cpu() for name, layer in adapted.items()}
+
+
+def _is_adapted(module: nn.Module) -> bool:
+    return hasattr(module, "get_delta_weight")
