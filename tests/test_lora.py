@@ -18,13 +18,14 @@ from test_sft import DATA, DEMOS
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
-from utils import memory, ppo, reward, sft
+from utils import memory, ppo, processes, reward, sft
 from utils.config import ComputeConfig, Config, RewardConfig, load_config
 from utils.errors import UserError
 from utils.io import read_jsonl, read_tensors
 from utils.lora import adapted_copy, add_adapters, effective_weight, merged_state
 from utils.memory import GIB
 from utils.models import load_policy, load_reward, load_tokenizer, reward_from_policy, save_model
+from utils.pipeline import run_pipeline
 from utils.pipeline.base import prepared
 from utils.planner import KNOWN, shape_of_model
 from utils.prompt_sharing import can_share
@@ -378,3 +379,14 @@ def test_the_update_is_scaled_by_alpha_over_rank(start: Path) -> None:
     product = layer.lora_B["default"].weight @ layer.lora_A["default"].weight
     update = (effective_weight(layer) - layer.weight).detach()
     torch.testing.assert_close(update, 1.5 * (product.T if "gpt2" in str(start) else product).detach(), atol=1e-6, rtol=1e-4)
+
+
+def test_a_run_that_cannot_have_adapters_stops_before_its_first_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(device="cpu", compute=ComputeConfig(lora_rank=4))
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="peft cannot be imported"):
+        patch.setitem(sys.modules, "peft", None)
+        run_pipeline(config, tmp_path / "run")
+    monkeypatch.setattr(processes, "shards", lambda: 2)
+    with pytest.raises(UserError, match=r"lora_rank does not go with FSDP.*ddp\.yaml"):
+        run_pipeline(config, tmp_path / "run")
+    assert not list(tmp_path.iterdir())

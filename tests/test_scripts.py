@@ -60,6 +60,17 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, ..
 # --- one script a stage ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "scripts").glob("[a-z]*.py")))
+def test_every_script_says_what_it_takes(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if name == "docs":
+        pytest.skip("takes nothing")
+    with pytest.raises(SystemExit) as stopped:
+        load_script(name, monkeypatch).run(["--help"])
+    assert stopped.value.code == 0 and capsys.readouterr().out.startswith("usage: ")
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_runs_its_stages_with_the_settings_given(
     name: str, calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch

@@ -28,24 +28,33 @@ ADAPTER = "default"  # peft's name for the only adapter of a layer
 HEAD = "score"  # of a sequence classifier: starts at random, so it is trained in full
 
 
-def add_adapters(model: PreTrainedModel, compute: ComputeConfig, seed: int, *stream: int | str) -> None:
-    """Freeze a model and put a trainable adapter of rank `compute.lora_rank` beside every linear layer of its blocks, in
-    place; 0 leaves the model as it is. The scalar head of a reward or value model stays trainable as a whole.
-
-    One factor of each update starts at random from the stream (seed, *stream, "lora"), the other at 0, so the model
-    computes what it did. Raises UserError if peft is not installed, or if models are sharded.
-    """
+def check_lora(compute: ComputeConfig) -> None:
+    """Raise UserError if adapters are asked for and peft is not installed, or models are sharded."""
     if not compute.lora_rank:
         return
     if processes.shards() > 1:
         raise UserError("compute.lora_rank does not go with FSDP: set it to 0, or use configs/accelerate/ddp.yaml.")
     try:
-        from peft import LoraConfig, inject_adapter_in_model
+        import peft  # noqa: F401
     except ImportError as error:
         raise UserError(
             f"compute.lora_rank is {compute.lora_rank}, but peft cannot be imported ({error}): "
             "run 'pip install \"peft>=0.18\"', or set compute.lora_rank to 0."
         ) from None
+
+
+def add_adapters(model: PreTrainedModel, compute: ComputeConfig, seed: int, *stream: int | str) -> None:
+    """Freeze a model and put a trainable adapter of rank `compute.lora_rank` beside every linear layer of its blocks, in
+    place; 0 leaves the model as it is. The scalar head of a reward or value model stays trainable as a whole.
+
+    One factor of each update starts at random from the stream (seed, *stream, "lora"), the other at 0, so the model
+    computes what it did. Raises UserError as `check_lora` does.
+    """
+    if not compute.lora_rank:
+        return
+    check_lora(compute)
+    from peft import LoraConfig, inject_adapter_in_model
+
     head = getattr(model, HEAD, None)
     settings = LoraConfig(
         r=compute.lora_rank,

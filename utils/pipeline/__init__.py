@@ -7,6 +7,7 @@ from collections.abc import Collection
 from utils.config import Config
 from utils.errors import UserError
 from utils.io import PathLike
+from utils.lora import check_lora
 from utils.pipeline.base import base_stage
 from utils.pipeline.data_stages import (
     comparisons_stage,
@@ -90,6 +91,7 @@ def run_pipeline(config: Config, out: PathLike, only: Collection[str] | None = N
     """
     chosen = None if only is None else ("base", *only)
     check_inputs(config, chosen)
+    check_lora(config.compute)
     run = Run(out, config)
     run.execute(STAGES, only=chosen, force=force)
     return run

@@ -34,7 +34,7 @@ def pipeline_command(
         if stages is None:
             names = ", ".join(stage.name for stage in STAGES)
             parser.add_argument("--only", dest="chosen", type=_names, help=f"stages to run, by comma: {names}")
-        group = parser.add_mutually_exclusive_group()
+        group = parser.add_mutually_exclusive_group() if switches else parser  # argparse cannot show an empty group
         for option, instead in (switches or {}).items():
             group.add_argument(
                 option, dest="chosen", action="store_const", const=instead, help=f"only the stage {', '.join(instead)}"
