@@ -15,7 +15,7 @@ from torch import Tensor
 from utils.io import digest, read_tensors, write_tensors
 from utils.models import load_policy, load_tokenizer
 from utils.rollout import episode_uniforms, sample
-from utils.runtime import stream_seed
+from utils.runtime import progress, stream_seed
 
 
 def replay_rows(
@@ -32,12 +32,16 @@ def replay_rows(
         if found.get("key") == key:
             return tensors["rows"]
     tokenizer, model = load_tokenizer(model_dir), load_policy(model_dir, device)
-    seeds = [stream_seed(seed, "replay", row) for row in range(count)]
-    written = sample(
-        model, [[tokenizer.bos_token_id]] * count, episode_uniforms(seeds, length - 1), max_new_tokens=length - 1,
-        stop_ids=(), pad_id=tokenizer.pad_token_id, batch_size=batch_size,
-    )  # fmt: skip
-    rows = torch.cat([written.prompt_ids, written.response_ids], 1).cpu()
+    starts = range(0, count, batch_size)
+    parts = []
+    for start in progress(starts, total=len(starts), label="text of the base model"):
+        seeds = [stream_seed(seed, "replay", row) for row in range(start, min(start + batch_size, count))]
+        written = sample(
+            model, [[tokenizer.bos_token_id]] * len(seeds), episode_uniforms(seeds, length - 1), max_new_tokens=length - 1,
+            stop_ids=(), pad_id=tokenizer.pad_token_id, batch_size=batch_size,
+        )  # fmt: skip
+        parts.append(torch.cat([written.prompt_ids, written.response_ids], 1).cpu())
+    rows = torch.cat(parts)
     rows[rows == tokenizer.pad_token_id] = tokenizer.bos_token_id  # a padding token that was drawn is no padding
     write_tensors(cache, {"rows": rows}, {"key": key})
     return rows
