@@ -23,7 +23,7 @@ from utils.models import BOS, EOS, PAD, load_policy, load_tokenizer
 from utils.pipeline import STAGES, check_inputs
 from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import SETS, assign_prompts
-from utils.results import overoptimise, tax_sweep
+from utils.results import over_kl, overoptimise, tax_sweep
 from utils.stages import Run
 
 NAMES = [stage.name for stage in STAGES]
@@ -300,6 +300,16 @@ def test_a_tax_sweep_changes_one_setting_at_a_time_and_leaves_the_run_alone(fini
 def test_overoptimisation_keeps_the_rounds_with_gold(finished: Path, tmp_path: Path) -> None:
     config = load_config(finished / "ppo" / "config.yaml")
     rows = overoptimise(Run(finished, config), replace(config.ppo, beta=0.0), tmp_path / "results", tmp_path / "work")
-    assert [row["round"] for row in rows] == [2, 4] and read_json(tmp_path / "results" / "overoptimisation.json")[
-        "rows"
-    ] == rows
+    assert [row["round"] for row in rows] == [2], "after the last round KL and score were not measured"
+    assert read_json(tmp_path / "results" / "overoptimisation.json")["rows"] == rows
+
+
+def test_gold_goes_with_the_kl_and_score_of_the_same_weights() -> None:
+    """Round 0's samples are of the start; gold is of the weights after the round, which the next round samples from."""
+    metrics = [
+        {"step": 0, "kl_k1": 0.0, "score": 1.0},
+        {"step": 1, "kl_k1": 0.5, "score": 2.0, "gold": 7.0},
+        {"step": 2, "kl_k1": 0.9, "score": 3.0},
+        {"step": 3, "kl_k1": 1.2, "score": 4.0, "gold": 6.0},
+    ]
+    assert over_kl(metrics) == [{"round": 2, "kl": 0.9, "proxy": 3.0, "gold": 7.0}]
