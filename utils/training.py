@@ -392,9 +392,19 @@ def trained_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 
 
 def learnt(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Trained parameters (tied ones once) and saved buffers of a model, the tensors themselves."""
-    first = {name for name, _ in [*trained_parameters(model).items(), *model.named_buffers()]}  # no second name of a tied one
-    return {name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if name in first}
+    """Trained parameters (tied ones once) and saved buffers of a model, the tensors themselves.
+
+    Without `state_dict`, which spreads a sharded model over the processes again.
+    """
+    buffers = dict(model.named_buffers())
+    kept = {name for module_name, module in model.named_modules() for name in _saved_buffers(module_name, module)}
+    return {**trained_parameters(model), **{name: buffers[name] for name in kept if name in buffers}}
+
+
+def _saved_buffers(prefix: str, module: torch.nn.Module) -> list[str]:
+    """Full names of a module's own buffers that belong to its state."""
+    names = [name for name in module._buffers if name not in module._non_persistent_buffers_set]
+    return [f"{prefix}.{name}" if prefix else name for name in names]
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], prefix: str) -> None:
