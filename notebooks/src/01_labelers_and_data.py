@@ -334,9 +334,9 @@ rows = [
 table(sorted(rows, key=lambda row: -row["gold (points)"]), f"Ranks given to: {comparisons[apart].prompt}", digits=1)
 
 # %% [markdown]
-# Usually they fall out over answers that lie close together in gold, or over one that is strong in one part and weak in
-# another. Hardly ever does somebody put the worst first. So a disagreement is rarely a scandal, and agreement depends on
-# *what* is compared: among answers of one good model there would be less of it.
+# The answers lie within a point of each other in gold, which is about what a labeler's noise is (section 1). So taste and noise
+# decide, and somebody may even put the lowest first. A disagreement is rarely a scandal, and agreement depends on *what* is
+# compared: among answers of one good model there would be less of it.
 
 # %%
 evaluated = rank_all(hired, items, FINAL_EVALUATION, seed)

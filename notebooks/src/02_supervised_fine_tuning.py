@@ -434,7 +434,7 @@ for name, suffix in {"line end forgotten": "", "blank for line end": " "}.items(
 table(overview(results), "Four mistakes, on test prompts")
 
 # %% [markdown]
-# Each has its own symptom. *No end token*: nearly nothing ends, and answers run on to the length limit. *Loss on the prompt*: no
+# Each has its own symptom. *No end token*: most answers do not end but run on to the length limit. *Loss on the prompt*: no
 # clear difference here. That is a result too. Our prompts are short and the model has capacity to spare; with long prompts,
 # few-shot examples or documents, most of the gradient would go to text that nobody wants the model to write. *Line end
 # forgotten*: hardly a difference either, by good luck. *A blank* in its place: a lot of harm, because those ids never came before

@@ -417,7 +417,7 @@ picture(training_curves(metrics, *labels, labels=labels, xlabel="round", title="
 
 # %% [markdown]
 # In the first rounds only the value model learns, and nothing else moves. Then the score climbs, and gold, which the training never
-# sees, rises at first. The KL grows: this is what the reward costs. The entropy falls: the policy becomes surer. Curves jump from round
+# sees, rises too. The KL grows: this is what the reward costs. The entropy falls: the policy becomes surer. Curves jump from round
 # to round, because each round has other prompts.
 #
 # Two more numbers to look at in every run, before anything else:
@@ -503,8 +503,9 @@ shown_labels = {key: labels[key] for key in ("score", "gold", "kl_k1", "entropy"
 picture(training_curves(runs, *shown_labels, labels=shown_labels, xlabel="round", title="Beta"))
 
 # %% [markdown]
-# On a tight leash the KL stays small and the score gains least: the policy may not go where the reward is. Without a leash the KL runs
-# away. And gold? Against the KL it is easier to see:
+# On a tight leash the KL stays small and the score gains least: the policy may not go where the reward is. With large steps on the
+# usual leash the KL is held, but gold ends about where it began. Without the leash the same steps let the KL run away. And gold?
+# Against the KL it is easier to see:
 
 # %%
 from utils.plotting import overoptimisation
@@ -784,7 +785,8 @@ print(check_best_policy(best_policy))
 # surer. It is not zero. Do not read an order into the four leads without their standard errors.
 # </details>
 # <details><summary>5: beta</summary>
-# Large: the KL stays small and the score gains least. None: KL and score run away, and gold turns down.
+# Large: the KL stays small and the score gains least. Large steps alone: gold gains little. No penalty: KL and score run away, and
+# gold falls below where it began.
 # </details>
 
 # %% [markdown]

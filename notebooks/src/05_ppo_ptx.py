@@ -182,13 +182,13 @@ picture(
 from utils.losses import gae
 
 rewards, values, every = torch.tensor([[0.0, 0.0, 0.0, 1.0]]), torch.zeros(1, 4), torch.ones(1, 4, dtype=torch.bool)
-for discount in (1.0, cfg.ppo_ptx.gamma_ptx, 27.8):
+for discount in (1.0, 0.5, 27.8):
     advantages, _ = gae(rewards, values, every, gamma=discount, lam=1.0)
-    print(f"gamma of Eq. 2 given to GAE, {discount:g}: advantages {[round(a, 3) for a in advantages[0].tolist()]}")
+    print(f"gamma {discount:g} given to GAE: advantages {[round(a, 3) for a in advantages[0].tolist()]}")
 
 # %% [markdown]
-# One reward at the end of four tokens. With 1 all four get it. A value below 1 hides it from the first tokens, and with the paper's 27.8 the
-# first token gets thousands. Both run without an error.
+# One reward at the end of four tokens. With 1 all four get it. A value below 1, such as a small gamma of Eq. 2, hides it from the first
+# tokens, and with the paper's 27.8 the first token gets thousands. Both run without an error.
 #
 # ### What gamma multiplies
 #
