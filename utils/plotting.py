@@ -428,8 +428,10 @@ def training_curves(
         axes.set_ylabel((labels or {}).get(key, key.replace("_", " ")))
         axes.set_xlabel(xlabel or x)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        if len(named) > 1:
+        if len(named) == 2:
             axes.legend(loc="best")
+    if len(named) > 2:  # too many names to leave room for the lines
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     for axes in panels[len(keys) :]:
         axes.remove()
     panels[0].set_title(title)

@@ -624,8 +624,8 @@ table(
 #
 # ### Exercise 1 (easy, 5 minutes): what counts of an answer
 #
-# `ids` are the token ids that a sampler returned, with padding behind the end; `end` is the id of the end token. Return a list of 0 and
-# 1. An answer that was cut off has no end token.
+# `ids` are the token ids that a sampler returned, with padding behind the end; `end` is the id of the end token. Return a list of
+# zeros and ones. An answer that was cut off has no end token.
 
 # %% tags=["exercise"]
 from utils.exercises.ppo import check_response_mask
@@ -808,9 +808,9 @@ print(check_best_policy(best_policy))
 #
 # ## What is saved, and what comes next
 #
-# `runs/notebook_04` holds the policies of this lesson as plain Hugging Face folders (`ppo/model`, `tight/model`, `loose/model`) and one
-# `metrics.jsonl` each; every key is explained in the [glossary](../docs/glossary.md). Later lessons start from the shipped policy in
-# `data/lessons/ppo`, which had more rounds.
+# `runs/notebook_04` holds the policies of this lesson as plain Hugging Face folders (`ppo/model` and, in the order of "Turning beta",
+# `beta_0/model`, `beta_1/model`, `beta_2/model`) and one `metrics.jsonl` each; every key is explained in the
+# [glossary](../docs/glossary.md). Later lessons start from the shipped policy in `data/lessons/ppo`, which had more rounds.
 #
 # One question is open. We looked at what PPO *gained*. What did it lose of what pretraining had taught? That is lesson 05.
 #
