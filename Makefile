@@ -1,5 +1,6 @@
 # make tutorial [SEED=7] [OUT=runs/x]   install into .venv, run the tiny pipeline, say where the report is
 # make test                             install what the tests need, run them all
+# make test-deepspeed                   install DeepSpeed too (Linux), run the tests that need it
 # make notebooks | lab | colab | lint | coverage | clean
 #
 # Every target installs what it needs once (the stamp files .venv/.installed-*). Plain lines: README.
@@ -19,10 +20,10 @@ NEW_ENOUGH := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_i
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	"$$p" -c "$(NEW_ENOUGH)" >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
 
-.PHONY: help tutorial test coverage lint notebooks lab colab clean
+.PHONY: help tutorial test test-deepspeed coverage lint notebooks lab colab clean
 
 help:
-	@sed -n '1,8s/^# \{0,1\}//p' Makefile
+	@sed -n '1,9s/^# \{0,1\}//p' Makefile
 
 tutorial: $(VENV)/.installed-run
 	$(PY) scripts/pipeline.py --profile tiny --seed $(SEED) --out $(OUT)
@@ -30,6 +31,10 @@ tutorial: $(VENV)/.installed-run
 # Two workers of one thread each beat one process of two threads on models this small.
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not hub"
+
+test-deepspeed: $(VENV)/.installed-dev
+	$(PIP) -e ".[deepspeed]"
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -k "zero or deepspeed" tests/test_processes.py
 
 coverage: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not hub" \

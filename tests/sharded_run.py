@@ -54,7 +54,7 @@ def held(folder: Path, base: Path) -> dict[str, int]:
     ids = torch.arange(5, 15)[None]
     mask = torch.ones_like(ids, dtype=torch.bool)
     for _ in loop:
-        loop.backward(selected_logits(model, ids, mask, mask).square().mean())
+        loop.backward("policy", selected_logits(model, ids, mask, mask).square().mean())
         loop.optimizer_step("policy", lr=1e-3)
     loop.finish()
     moments = [t for state in optimizer.state.values() for name, t in state.items() if name != "step"]
@@ -63,8 +63,7 @@ def held(folder: Path, base: Path) -> dict[str, int]:
 
 def own_bytes(tensor: torch.Tensor) -> int:
     """Bytes of a tensor, or of this process's part of it."""
-    part = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-    return part.untyped_storage().nbytes()
+    return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).nbytes
 
 
 def main() -> None:

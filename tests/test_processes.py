@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import sharded_run
@@ -27,11 +29,21 @@ from utils.pipeline.base import prepared
 from utils.planner import KNOWN
 from utils.runtime import torch_generator
 from utils.sft import Row, batch_loss, train_sft
+from utils.zero import check_deepspeed
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "accelerate"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
-ENGINES = {"whole": {}, "sharded": FSDP}
+ZERO = {"ACCELERATE_USE_DEEPSPEED": "true"}
+ENGINES = {
+    "whole": {},
+    "sharded": FSDP,
+    "zero_1": ZERO | {processes.ZERO_STAGE: "1"},
+    "zero_2": ZERO,
+}
+DEEPSPEED = pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs DeepSpeed")
+EACH = ["whole", "sharded", pytest.param("zero_2", marks=DEEPSPEED)]
+KINDS = {"ddp": "MULTI_GPU", "multi_node": "MULTI_GPU", "fsdp": "FSDP", "deepspeed": "DEEPSPEED"}
 STEPS = 8
 METRICS = {
     "sft": ("loss", "grad_norm", "valid_loss"),
@@ -75,18 +87,18 @@ def children(process: subprocess.Popen[str]) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
-@pytest.mark.parametrize("name", ["ddp", "multi_node", "fsdp"])
+@pytest.mark.parametrize("name", sorted(KINDS))
 def test_accelerate_reads_the_launch_settings(name: str) -> None:
     config = load_config_from_file(str(CONFIGS / f"{name}.yaml"))
     assert config.num_processes >= 2
-    assert config.distributed_type.value == ("FSDP" if name == "fsdp" else "MULTI_GPU")
+    assert config.distributed_type.value == KINDS[name]
     assert config.num_machines == (2 if name == "multi_node" else 1)
 
 
 def test_every_launch_setting_is_described() -> None:
     page = (CONFIGS.parents[1] / "docs" / "scaling.md").read_text(encoding="utf-8")
     assert all(f"configs/accelerate/{path.name}" in page for path in CONFIGS.glob("*.yaml"))
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {"ddp", "multi_node", "fsdp"}
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == KINDS.keys()
 
 
 def test_the_launch_file_has_the_settings_of_fsdp_that_are_supported() -> None:
@@ -97,7 +109,9 @@ def test_the_launch_file_has_the_settings_of_fsdp_that_are_supported() -> None:
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"ACCELERATE_USE_DEEPSPEED": "true"}, r"ask for DeepSpeed, which is not supported: use .*fsdp\.yaml"),
+        (ZERO | {processes.ZERO_STAGE: "3"}, r"deepspeed_zero_stage: 3, but only 1 and 2 are supported: use .*deepspeed\.yaml"),
+        (ZERO | {"ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE": "cpu"}, r"offload_optimizer_device: cpu, but only none is"),
+        (ZERO | {"ACCELERATE_DEEPSPEED_CONFIG_FILE": "my.json"}, r"deepspeed_config_file: my\.json, but only none is"),
         ({"ACCELERATE_USE_FSDP": "true"}, r"fsdp_version: 1, but only 2 is supported: use .*fsdp\.yaml"),
         (FSDP | {"FSDP_OFFLOAD_PARAMS": "true"}, r"fsdp_offload_params: true, but only false is supported"),
         (FSDP | {"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}, r"fsdp_cpu_ram_efficient_loading: true, but only false"),
@@ -116,6 +130,44 @@ def test_trl_does_not_shard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setattr(processes, "shards", lambda: 2)
     with pytest.raises(UserError, match=r'sft\.backend "trl" does not shard models: use "own", or .*ddp\.yaml'):
         train_sft(tmp_path, tmp_path, [], [], SFTConfig(backend="trl"), DataConfig(), 0)
+
+
+def test_the_launch_file_has_settings_of_deepspeed_that_are_supported(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_config_from_file(str(CONFIGS / "deepspeed.yaml")).deepspeed_config
+    given = {f"ACCELERATE_DEEPSPEED_{name.upper()}": str(value).lower() for name, value in settings.items()}
+    assert given.keys() <= processes.DEEPSPEED.keys()
+    for name, value in (ZERO | given).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")  # as `join` would leave it, taken back afterwards
+    processes.join("cpu")
+    assert os.environ["ACCELERATE_USE_DEEPSPEED"] == "false", "accelerate does not see it"
+    assert processes.zero_stage() == 0, "one process holds everything"
+    monkeypatch.setattr(processes, "world", lambda: 2)
+    assert processes.zero_stage() == 2
+
+
+def test_deepspeed_that_is_missing_or_old_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ModuleType("deepspeed.runtime.engine")
+    engine.DeepSpeedEngine = type("DeepSpeedEngine", (), {})  # type: ignore[attr-defined]
+    for name in ("deepspeed", "deepspeed.runtime"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, engine.__name__, engine)
+    with pytest.raises(UserError, match=r"too old: run 'pip install \"deepspeed>=0\.19\"'"):
+        check_deepspeed()
+    monkeypatch.setitem(sys.modules, engine.__name__, None)
+    with pytest.raises(UserError, match=r"ask for DeepSpeed, but it cannot be imported .* or use configs/accelerate/ddp\.yaml"):
+        check_deepspeed()
+
+
+def test_the_plan_counts_what_deepspeed_spreads(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = memory.needs(Config(), KNOWN["gpt2"], KNOWN["gpt2"])
+    monkeypatch.setattr(processes, "world", lambda: 4)
+    for stage, share in ((1, 1.0), (2, 0.25)):
+        monkeypatch.setattr(processes, "zero_stage", lambda stage=stage: stage)
+        for before, after in zip(whole, memory.needs(Config(), KNOWN["gpt2"], KNOWN["gpt2"]), strict=True):
+            assert after.weights == before.weights
+            assert after.gradients == pytest.approx(share * before.gradients)
+            assert after.optimizer == pytest.approx(1.5 * before.optimizer / 4)  # moments and the weights that are stepped
 
 
 def test_the_plan_counts_a_share_of_sharded_weights_and_one_model_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +195,7 @@ def test_shares_of_an_uneven_batch_average_to_the_loss_of_one_process(world: int
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EACH)
 def test_a_killed_process_ends_the_run_and_another_number_of_processes_goes_on(tmp_path: Path, engine: str) -> None:
     """Kill -9 one of two in a step: the other does not hang, and one process ends with the weights of an undisturbed run."""
     whole = run(tmp_path / "whole", steps=STEPS, every=2, dropout=0.0)
@@ -191,11 +243,20 @@ def test_ctrl_c_in_one_process_stops_all_after_the_same_step(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "options"), [("gpt2", []), ("llama_base", ["--parts"])])
-def test_sharded_stages_learn_what_one_process_learns(tmp_path: Path, family: str, options: list[str]) -> None:
-    """SFT, reward model and PPO-ptx on two processes, each of which holds half of the weights and moments."""
+@pytest.mark.parametrize(
+    ("engine", "family", "options"),
+    [
+        ("sharded", "gpt2", []),
+        ("sharded", "llama_base", ["--parts"]),
+        pytest.param("zero_1", "gpt2", [], marks=DEEPSPEED),
+        pytest.param("zero_2", "llama_base", ["--parts"], marks=DEEPSPEED),
+    ],
+)
+def test_sharded_stages_learn_what_one_process_learns(tmp_path: Path, engine: str, family: str, options: list[str]) -> None:
+    """SFT, reward model and PPO-ptx on two processes, each of which holds half of the moments, and of the weights too if they
+    are sharded."""
     base = prepared(make_family(family, tmp_path / "published"), tmp_path / "ready")
-    launcher = start("sharded", "sharded_run.py", tmp_path / "sharded", base, *options)
+    launcher = start(engine, "sharded_run.py", tmp_path / "sharded", base, *options)
     sharded_run.train(tmp_path / "whole", base, ComputeConfig())
     said = finish(launcher)
     assert launcher.returncode == 0, said[-2000:]
@@ -210,11 +271,12 @@ def test_sharded_stages_learn_what_one_process_learns(tmp_path: Path, family: st
     size = 4 * sum(param.numel() for param in load_policy(base).parameters())
     held = [read_json(tmp_path / "sharded" / f"held-{rank}.json") for rank in range(2)]
     for part in held:  # shares of an odd number of rows are padded
-        assert (part["weights"], part["moments"]) == pytest.approx((size / 2, size), rel=0.01)
+        weights = size / 2 if engine == "sharded" else size
+        assert (part["weights"], part["moments"]) == pytest.approx((weights, size), rel=0.01)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EACH)
 def test_more_processes_go_on_with_the_run_of_one(tmp_path: Path, engine: str) -> None:
     class Stop(Exception):
         pass

@@ -243,7 +243,7 @@ def make_loop(folder: Path, model: nn.Module, total_steps: int = 5, **more: Any)
 
 
 def step(loop: TrainingLoop, model: nn.Module) -> float:
-    loop.backward(model(torch.ones(2, 2)).pow(2).mean())
+    loop.backward("policy", model(torch.ones(2, 2)).pow(2).mean())
     return loop.optimizer_step("policy", lr=0.1)
 
 
@@ -254,7 +254,7 @@ def test_a_loss_that_is_no_number_stops_the_run_in_one_sentence(tmp_path: Path, 
     with pytest.raises(UserError) as error:
         for number in loop:
             if number == 2:
-                loop.backward(model.weight.square().sum() * value)
+                loop.backward("policy", model.weight.square().sum() * value)
             step(loop, model)
     assert str(error.value) == (
         f"sft: the loss is {value} at step 2 of 5; lower the learning rate or max_grad_norm of this stage, or look for "
@@ -267,7 +267,7 @@ def test_a_gradient_that_is_no_number_changes_no_weight(tmp_path: Path) -> None:
     model = nn.Linear(2, 1, bias=False)
     model.weight.data.zero_()
     loop = make_loop(tmp_path, model)
-    loop.backward(model.weight.sqrt().sum())
+    loop.backward("policy", model.weight.sqrt().sum())
     with pytest.raises(UserError, match="sft: the gradient norm is inf at step 0 of 5"):
         loop.optimizer_step("policy", lr=0.1, max_grad_norm=1.0)
     assert torch.equal(model.weight, torch.zeros(1, 2))
@@ -275,7 +275,7 @@ def test_a_gradient_that_is_no_number_changes_no_weight(tmp_path: Path) -> None:
 
 def overflow(loop: TrainingLoop, model: nn.Linear, size: float) -> float:
     """A step whose scaled loss is beyond float32 until the scale is small enough."""
-    loop.backward(model.weight.sum() * size)
+    loop.backward("policy", model.weight.sum() * size)
     return loop.optimizer_step("policy", lr=0.1, max_grad_norm=1.0)
 
 
@@ -313,11 +313,11 @@ def test_optimizer_step_clips_and_reports_the_norm_before(tmp_path: Path) -> Non
     loop = TrainingLoop(
         tmp_path, label="x", total_steps=1, models={"m": model}, optimizers={"m": optimizer}, seed=1, checkpoint_every=1
     )
-    assert loop.backward((model.weight * torch.tensor([[3.0, 4.0]])).sum()) == 0.0
+    assert loop.backward("m", (model.weight * torch.tensor([[3.0, 4.0]])).sum()) == 0.0
     assert loop.optimizer_step("m", lr=0.5, max_grad_norm=1.0) == pytest.approx(5.0)
     assert torch.allclose(model.weight, torch.tensor([[-0.3, -0.4]]))
     assert model.weight.grad is None
-    loop.backward((model.weight * torch.tensor([[3.0, 4.0]])).sum())
+    loop.backward("m", (model.weight * torch.tensor([[3.0, 4.0]])).sum())
     assert loop.optimizer_step("m", lr=0.5) == pytest.approx(5.0)
     assert torch.allclose(model.weight, torch.tensor([[-1.8, -2.4]]))
 

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from torch import nn
 
+from utils import processes
 from utils.io import write_tensors
 from utils.runtime import torch_generator
 from utils.sharding import gathered
@@ -70,7 +71,7 @@ def run(
     for step in loop:
         ids, labels = batch(step)
         loss = nn.functional.cross_entropy(loop.models["policy"](ids[rank::size]), labels[rank::size])
-        value = loop.backward(loss)
+        value = loop.backward("policy", loss)
         each(step)
         norm = loop.optimizer_step("policy", lr=LR * (1 - step / steps), max_grad_norm=0.5)
         for name, param in model.named_parameters():
@@ -90,14 +91,14 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.3)
     parser.add_argument("--pause", type=float, default=0.0)
     args = parser.parse_args()
+    processes.join("cpu")
 
     def each(step: int) -> None:
         print(f"step {step}", flush=True)
         time.sleep(args.pause)
 
     final = run(args.folder, args.steps, args.every, args.dropout, each=each)
-    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-    write_tensors(args.folder / f"final-{rank}.safetensors", final)
+    write_tensors(args.folder / f"final-{processes.rank()}.safetensors", final)
 
 
 if __name__ == "__main__":

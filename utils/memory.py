@@ -133,12 +133,15 @@ def _training(
     model: each is stepped before the next one's are computed.
 
     Of sharded models a process holds its part, and one of them whole while it is run: an upper estimate for training,
-    which gathers a block at a time."""
+    which gathers a block at a time. DeepSpeed spreads moments, with stage 2 gradients, and a copy of the trained weights
+    that it steps."""
     trained = [trained_bytes(shape, rank) for shape in models]
     weights = FLOAT * sum(shape.parameters for shape in models) + (sum(trained) if rank else 0)
-    parts = processes.shards()
+    parts, zero = processes.shards(), processes.zero_stage()
     held = -(-(weights + beside) // parts) + (max(trained) if parts > 1 else 0)
-    return Need(stage, rows, sampled, held, -(-max(trained) // parts), -(-2 * sum(trained) // parts), kept, cache)
+    moments, gradients = (processes.world() if zero >= spread else parts for spread in (1, 2))
+    state = (3 if zero else 2) * sum(trained)
+    return Need(stage, rows, sampled, held, -(-max(trained) // gradients), -(-state // moments), kept, cache)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -322,12 +322,12 @@ def update_policy(
         loss, stats = policy_loss(policy, part, cfg)
         for name, value in stats.items():
             metrics[name] += share * weight * float(value)
-        metrics["policy_loss"] += loop.backward(share * weight * loss)
+        metrics["policy_loss"] += loop.backward("policy", share * weight * loss)
     if ptx is not None:
         rank, world = loop.accelerator.process_index, loop.accelerator.num_processes
         for rows, weight in ptx_parts(ptx, pad_id, rank, world, micro_batch):
             loss = weight * ptx_loss(policy, rows, pad_id)
-            loop.backward(cfg.gamma_ptx * loss)
+            loop.backward("policy", cfg.gamma_ptx * loss)
             metrics["ptx_loss"] += float(loss.detach())
     metrics["policy_grad_norm"] = loop.optimizer_step("policy", lr=lr, max_grad_norm=cfg.max_grad_norm)
     return dict(metrics)
@@ -339,7 +339,7 @@ def update_value(
 ) -> dict[str, float]:  # fmt: skip
     """One value step; `share` and `micro_batch` as in `update_policy`."""
     parts = micro_batches(batch, micro_batch)
-    loss = math.fsum(loop.backward(share * weight * value_loss(value, part, clip)) for part, weight in parts)
+    loss = math.fsum(loop.backward("value", share * weight * value_loss(value, part, clip)) for part, weight in parts)
     norm = loop.optimizer_step("value", lr=cfg.value_learning_rate, max_grad_norm=cfg.max_grad_norm)
     return {"value_loss": loss, "value_grad_norm": norm}
 

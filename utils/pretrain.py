@@ -116,7 +116,7 @@ def pretrain(cfg: PretrainConfig, out_dir: Path, tokenizer: PreTrainedTokenizerB
     for step in loop:
         batch = rows[order[step * cfg.rows_per_step : (step + 1) * cfg.rows_per_step]].to(model.device)
         loss = lm_loss(policy(batch, use_cache=False).logits, batch, torch.ones_like(batch, dtype=torch.bool))
-        loop.backward(loss)
+        loop.backward("policy", loss)
         lr = learning_rate(step, cfg.steps, cfg.learning_rate, cfg.warmup, 0.0, 0.05, "cosine")
         norm = loop.optimizer_step("policy", lr=lr, max_grad_norm=1.0)
         if step % LOG_EVERY == 0:

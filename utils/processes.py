@@ -31,6 +31,14 @@ FSDP = {
     "FSDP_OFFLOAD_PARAMS": "false",
     "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",  # every process reads the weights of a model itself
 }
+# The same for DeepSpeed: weights are whole, so nothing of stage 3, and nothing waits in CPU memory.
+USE_DEEPSPEED, ZERO_STAGE = "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_ZERO_STAGE"
+DEEPSPEED = {
+    ZERO_STAGE: ("2", "1"),
+    "ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE": ("none",),
+    "ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE": ("none",),
+    "ACCELERATE_DEEPSPEED_CONFIG_FILE": ("none",),
+}
 LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
 
 
@@ -66,9 +74,10 @@ def _joined() -> bool:
 def join(device: torch.device | str) -> None:
     """Meet the other processes that the launcher started, if there are any, for work on this kind of device.
 
-    Raises UserError as `sharded` does.
+    Raises UserError as `sharded` does, and for settings of DeepSpeed other than those of configs/accelerate/deepspeed.yaml.
     """
     sharded()
+    _take_deepspeed()
     launched = any(int(os.environ.get(name, "1")) > 1 for name in WORLD_VARIABLES)
     if launched and not _joined():
         from accelerate import PartialState
@@ -85,10 +94,8 @@ def leave() -> None:
 def sharded() -> bool:
     """Whether the launcher asks for models sharded over the processes (FSDP), not whole ones in each.
 
-    Raises UserError for DeepSpeed, and for settings of FSDP other than those of configs/accelerate/fsdp.yaml.
+    Raises UserError for settings of FSDP other than those of configs/accelerate/fsdp.yaml.
     """
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
-        raise UserError("The launch settings ask for DeepSpeed, which is not supported: use configs/accelerate/fsdp.yaml.")
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() != "true":
         return False
     for name, value in FSDP.items():
@@ -104,6 +111,27 @@ def sharded() -> bool:
 def shards() -> int:
     """Number of parts that the weights of a training stage's models are in: 1 if they are whole in every process."""
     return world() if sharded() else 1
+
+
+def zero_stage() -> int:
+    """Stage of DeepSpeed's ZeRO that several processes were launched for (`utils.zero`), known after `join`; else 0."""
+    return int(os.environ.get(ZERO_STAGE, "0")) if world() > 1 else 0
+
+
+def _take_deepspeed() -> None:
+    """Check what the launcher says of DeepSpeed and keep it from accelerate, which would let DeepSpeed step after every
+    backward pass, of one model: `utils.zero` calls it instead."""
+    if os.environ.get(USE_DEEPSPEED, "").lower() != "true":
+        return
+    for name, values in DEEPSPEED.items():
+        given = os.environ.setdefault(name, values[0]).lower()
+        if given not in values:
+            raise UserError(
+                f"The launch settings have {name.removeprefix('ACCELERATE_').lower()}: {given}, but only "
+                f"{' and '.join(sorted(values))} {'are' if len(values) > 1 else 'is'} supported: use "
+                "configs/accelerate/deepspeed.yaml, or configs/accelerate/fsdp.yaml to shard weights as well."
+            )
+    os.environ[USE_DEEPSPEED] = "false"
 
 
 # --- agreeing and sharing ------------------------------------------------------------------------------------------

@@ -341,7 +341,7 @@ def fit(
         loss, counted = 0.0, torch.zeros(2, device=device)  # pairs ordered right, pairs
         for part, fraction in micro_batches(share, compute.micro_batch, batch, world):
             done = kwise_step(loop.models["reward"], part, pad_id, device)
-            loss += loop.backward(done.loss * (weight * fraction))
+            loss += loop.backward("reward", done.loss * (weight * fraction))
             if weight * fraction > 0:
                 counted += torch.stack([done.accuracy, torch.ones_like(done.accuracy)]) * n_pairs(part)
         rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)

@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from utils import processes
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -211,11 +212,14 @@ def versions() -> dict[str, str]:
 
 
 def progress(iterable: Iterable[Item], *, total: int, label: str, start: int = 0) -> Iterator[Item]:
-    """Go through `iterable` and show label, share done, time gone and time left on stderr.
+    """Go through `iterable`; the main process shows label, share done, time gone and time left on stderr.
 
     A bar on a terminal; elsewhere (log file, notebook) a plain line at most every 15 seconds, so that logs stay short.
     `total` counts all items, `start` those that were done before (a resumed run).
     """
+    if not processes.is_main():
+        yield from iterable
+        return
     if sys.stderr.isatty():
         from tqdm import tqdm
 

@@ -389,7 +389,7 @@ def train_own(run: SFTRun, fingerprint: str) -> None:
         parts = batches(step)
         seeds = [[stream_seed(run.seed, run.label, "dropout", step, i, j) for j in range(len(p))] for i, p in enumerate(parts)]
         losses = batch_losses(model, parts, pad_id, rank, world, rows, seeds, size)
-        loss = math.fsum(loop.backward(loss) for loss in losses)
+        loss = math.fsum(loop.backward("policy", loss) for loss in losses)
         rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
         norm = loop.optimizer_step("policy", lr=rate, max_grad_norm=cfg.max_grad_norm)
         epoch, left = divmod(step + 1, schedule.steps_per_epoch)

@@ -39,6 +39,7 @@ from utils.io import (
 )
 from utils.models import key_biases, save_model
 from utils.runtime import pass_dtype, progress, stream_seed
+from utils.zero import Zero
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -108,7 +109,7 @@ class TrainingLoop:
                             optimizers={"policy": optimizer}, seed=1, fingerprint=digest(settings))
         for step in loop:
             loss = ...  # forward through loop.models["policy"]
-            loop.backward(loss)
+            loop.backward("policy", loss)
             grad_norm = loop.optimizer_step("policy", lr=..., max_grad_norm=1.0)
             loop.log(step, loss=loss, grad_norm=grad_norm)
         save_model(...)
@@ -122,9 +123,10 @@ class TrainingLoop:
     read, not trained.
 
     Under `accelerate launch` every process takes its share of a batch, gradients are averaged before each optimizer
-    step, and only the main process writes. Weights are whole in every process, or, with FSDP, all models are sharded
-    (`utils.sharding`): a loss is then one forward pass through the model, and anything else runs in `sharding.whole`. A
-    checkpoint depends on neither. Use `loop.accelerator` for the rank.
+    step, and only the main process writes. Weights are whole in every process, and with DeepSpeed the optimizers are in
+    parts (`utils.zero`), or, with FSDP, all models are sharded (`utils.sharding`): a loss is then one forward pass through
+    the model, and anything else runs in `sharding.whole`. A checkpoint depends on none of it. Use `loop.accelerator` for
+    the rank.
     """
 
     def __init__(
@@ -155,10 +157,14 @@ class TrainingLoop:
         device = self.accelerator.device
         # fp16 has no room for small gradients: the loss is scaled up before the backward pass, the gradients down after it.
         self.scaler = torch.amp.GradScaler(device.type, enabled=pass_dtype(device) is torch.float16)
-        if self._sharded and self.scaler.is_enabled():
-            raise UserError("compute.precision fp16 does not go with FSDP: use bf16 or fp32, or configs/accelerate/ddp.yaml.")
+        stage = processes.zero_stage()
+        if (self._sharded or stage) and self.scaler.is_enabled():
+            raise UserError(
+                "compute.precision fp16 does not go with FSDP or DeepSpeed: use bf16 or fp32, or configs/accelerate/ddp.yaml."
+            )
         self.models: dict[str, torch.nn.Module] = dict(models)
         self.optimizers = {name: self._prepare(name) for name in optimizers}
+        self._zero = {name: Zero(self.models[name], self._optimizers[name], stage) for name in optimizers if stage}
         for model in frozen if self._sharded else ():
             sharding.shard(model)
         self.extra = {name: dict(tensors) for name, tensors in extra().items()}
@@ -180,9 +186,8 @@ class TrainingLoop:
     def __iter__(self) -> Iterator[int]:
         """Step numbers from the resume point on. Ctrl-C ends the step, saves and raises KeyboardInterrupt; a second
         Ctrl-C stops at once, and the run resumes from the last checkpoint."""
-        steps: Iterable[int] = range(self.start, self.total_steps)
-        if self.accelerator.is_main_process:
-            steps = progress(steps, total=self.total_steps, label=self.label, start=self.start)
+        left = range(self.start, self.total_steps)
+        steps = progress(left, total=self.total_steps, label=self.label, start=self.start)
         before = self._catch_ctrl_c()
         try:
             tracking.attach(self.accelerator, self.out_dir, self.start)
@@ -219,14 +224,17 @@ class TrainingLoop:
         signal.signal(signal.SIGINT, handler)
         return before
 
-    def backward(self, loss: torch.Tensor) -> float:
-        """Add the gradient of `loss` (a scalar) and return its value, the mean over processes.
+    def backward(self, name: str, loss: torch.Tensor) -> float:
+        """Add the gradient of `loss` (a scalar) to that of model `name` and return its value, the mean over processes.
 
         Raises UserError in every process if it is not a finite number; the checkpoint from before stays valid.
         """
         value = self._agree(loss.detach())
         self._require_finite("loss", value)
-        self.accelerator.backward(self.scaler.scale(loss))
+        if name in self._zero:
+            self._zero[name].backward(loss)
+        else:
+            self.accelerator.backward(self.scaler.scale(loss))
         return value
 
     def _agree(self, loss: torch.Tensor) -> float:
@@ -243,9 +251,14 @@ class TrainingLoop:
         `lr`, zero the gradient.
 
         Returns the 2-norm of the gradient before clipping. Raises UserError if it is not finite, before any weight
-        has changed. With fp16 a step whose gradient overflows is left out and the norm is 0: losses are scaled less from
-        then on, and only if that does not help it is an error.
+        has changed (with DeepSpeed after it, but before anything is saved). With fp16 a step whose gradient overflows is
+        left out and the norm is 0: losses are scaled less from then on, and only if that does not help it is an error.
         """
+        limit = math.inf if max_grad_norm is None else max_grad_norm
+        if name in self._zero:
+            norm = self._zero[name].step(lr, limit)
+            self._require_finite("gradient norm", norm)
+            return norm
         optimizer = self.optimizers[name]
         params = [param for group in optimizer.param_groups for param in group["params"]]
         if not self._sharded:  # FSDP has averaged them already
@@ -254,7 +267,6 @@ class TrainingLoop:
             if bias.grad is not None:
                 bias.grad.mul_(sharding.placed_like(bias.grad, moving))
         self.scaler.unscale_(self._optimizers[name])
-        limit = math.inf if max_grad_norm is None else max_grad_norm
         norm = float(sharding.gathered(torch.nn.utils.clip_grad_norm_(params, limit)))
         overflow = not math.isfinite(norm) and self.scaler.is_enabled() and self.scaler.get_scale() > SMALLEST_SCALE
         self._require_finite("gradient norm", 0.0 if overflow else norm)
@@ -325,7 +337,8 @@ class TrainingLoop:
         """Everything a step changes, by a name that says where it belongs; sharded tensors whole, in the main process."""
         tensors = self._weights()
         for name, optimizer in self._optimizers.items():
-            for index, state in optimizer.state_dict()["state"].items():
+            states = self._zero[name].state() if name in self._zero else optimizer.state_dict()["state"]
+            for index, state in states.items():
                 tensors |= {f"optimizer/{name}/{index}/{key}": value for key, value in state.items()}
         if not self._sharded:
             return tensors
@@ -380,7 +393,11 @@ class TrainingLoop:
             for name, target in targets.items():
                 target.copy_(sharding.placed_like(target, tensors[name]))
         for name, optimizer in self._optimizers.items():
-            _load_optimizer(optimizer, tensors, f"optimizer/{name}/")
+            moments = _optimizer_state(tensors, f"optimizer/{name}/")
+            if name in self._zero:
+                self._zero[name].load(moments)
+            else:
+                _load_optimizer(optimizer, moments)
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         return int(state["step"])
@@ -407,15 +424,21 @@ def _saved_buffers(prefix: str, module: torch.nn.Module) -> list[str]:
     return [f"{prefix}.{name}" if prefix else name for name in names]
 
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], prefix: str) -> None:
-    """Put the tensors named `prefix`index/key back as the optimizer's state."""
-    params = [param for group in optimizer.param_groups for param in group["params"]]
+def _optimizer_state(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[int, dict[str, torch.Tensor]]:
+    """The tensors named `prefix`index/key by index and key."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(prefix):
             index, key = name.removeprefix(prefix).split("/")
-            state.setdefault(int(index), {})[key] = sharding.placed_like(params[int(index)], tensor)
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            state.setdefault(int(index), {})[key] = tensor
+    return state
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, torch.Tensor]]) -> None:
+    """Put whole tensors back as the optimizer's state."""
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    placed = {i: {key: sharding.placed_like(params[i], value) for key, value in held.items()} for i, held in state.items()}
+    optimizer.load_state_dict({"state": placed, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _cut_metrics(path: Path, start: int) -> None:

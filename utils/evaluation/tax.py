@@ -130,11 +130,13 @@ def _mean_logprobs(model: nn.Module, rows: Sequence[tuple[list[int], list[int]]]
 def choice_accuracy(model: nn.Module, items: Sequence[ChoiceItem], batch_size: int = 64) -> float:
     """Share of closed-book facts on which the right choice has the lowest loss per token (App. D).
 
-    App. D's text says the lowest average per-token log-probability is picked; it must mean the lowest loss. A model
-    that gives two choices exactly the same loss is credited with its share of the draw.
+    App. D's text says the lowest average per-token log-probability is picked; it must mean the lowest loss.
     """
-    credits = []
-    for item, scores in zip(items, choice_logprobs(model, items, batch_size), strict=True):
-        best = [index for index, score in enumerate(scores) if score == max(scores)]
-        credits.append(1.0 / len(best) if item.right in best else 0.0)
-    return sum(credits) / len(credits)
+    scored = zip(items, choice_logprobs(model, items, batch_size), strict=True)
+    return sum(credit(scores, (item.right,)) for item, scores in scored) / len(items)
+
+
+def credit(scores: Sequence[float], right: Sequence[int]) -> float:
+    """1 if the choice with the highest score is one of the `right` ones, 0 if not; its share of the draw if several tie."""
+    best = [index for index, score in enumerate(scores) if score == max(scores)]
+    return len(set(best) & set(right)) / len(best)

@@ -29,7 +29,7 @@ from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import init_dir, load_calibrated, load_set
 from utils.pipeline.training_stages import rewards_of
 from utils.report import terminal_table, write_report
-from utils.runtime import machine, versions
+from utils.runtime import machine, progress, versions
 from utils.sampling import Response
 from utils.stages import Run
 
@@ -70,7 +70,10 @@ def evaluate_stage(run: Run, folder: Path) -> None:
         return
     cfg = run.config
     found = {policy.name: policy for policy in policies(run, folder)}
-    answers = {n: {k: judged(p, prompts, cfg, t) for k, t in temperatures(cfg).items()} for n, p in found.items()}
+    answers = {
+        name: {kind: judged(found[name], prompts, cfg, t) for kind, t in temperatures(cfg).items()}
+        for name in progress(found, total=len(found), label="evaluate")
+    }
     keys: dict[str, Any] = {}
     for name, policy in found.items():
         pair = answers[name]
@@ -126,11 +129,12 @@ def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> N
     keys: dict[str, float] = {}
     rows = []
     temperature = run.config.evaluation.temperature
-    for policy in policies(run, folder):
+    found = policies(run, folder)
+    for policy in progress(found, total=len(found), label="evaluate"):
         responses = respond(policy, prompts, run.config, temperature)
         rewards = rewards_of(run, prompts, responses)
-        found = mean_se(rewards)
-        keys |= {f"reward.{policy.name}.mean": found.mean, f"reward.{policy.name}.se": found.se}
+        mean = mean_se(rewards)
+        keys |= {f"reward.{policy.name}.mean": mean.mean, f"reward.{policy.name}.se": mean.se}
         keys[f"ended.{policy.name}"] = mean_se([float(r.ended) for r in responses]).mean
         keys |= _kl(run, policy, prompts, responses)
         rows += [

@@ -21,6 +21,15 @@ PPO_CAPS = {
     "eval_every_rounds": 2, "eval_prompts": 8, "ptx_rows_per_episode": 1.0,
 }  # fmt: skip
 BEST_OF = 4
+# Where a sequence is long, its model is as a rule large: fewer rows then, so that a laptop's CPU is done in minutes.
+LONG = 192  # tokens of prompt and response
+LONG_ROWS = 16
+LONG_CAPS = {
+    "data.n_sft": LONG_ROWS, "data.n_rm": LONG_ROWS, "data.n_ppo": LONG_ROWS, "data.n_valid": 4, "data.n_test": 4,
+    "data.max_rows": LONG_ROWS, "data.pretraining_samples": LONG_ROWS, "sft.batch_size": 4, "init.batch_size": 4,
+    "reward.prompts_per_step": 4,
+}  # fmt: skip
+LONG_PPO_CAPS = {"rounds": 2, "episodes_per_round": 8, "minibatch_size": 4}
 
 
 def smoke_settings(config: Config) -> dict[str, Any]:
@@ -28,7 +37,10 @@ def smoke_settings(config: Config) -> dict[str, Any]:
 
     Learning rates, lengths, models and everything else stay those of the profile; results go to a folder of their own.
     """
-    caps: dict[str, Any] = CAPS | {f"{part}.{name}": cap for part in ("ppo", "ppo_ptx") for name, cap in PPO_CAPS.items()}
+    long = config.data.max_prompt_tokens + config.data.max_response_tokens > LONG
+    ppo = PPO_CAPS | (LONG_PPO_CAPS if long else {})
+    caps: dict[str, Any] = CAPS | (LONG_CAPS if long else {})
+    caps |= {f"{part}.{name}": cap for part in ("ppo", "ppo_ptx") for name, cap in ppo.items()}
     found = {name: _capped(_value(config, name), cap) for name, cap in caps.items()}
     for part in ("sft", "init"):
         epochs = found[f"{part}.epochs"]

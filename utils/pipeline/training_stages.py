@@ -34,7 +34,7 @@ from utils.reward import (
 )
 from utils.reward_metrics import Accuracy, pair_accuracy
 from utils.rollout import score as reward_of
-from utils.runtime import choose_device
+from utils.runtime import choose_device, progress
 from utils.sampling import Response, Sampler
 from utils.sft import checkpoint_dir, kept_epochs, plan, select_checkpoint, train_sft
 from utils.stages import Run
@@ -196,7 +196,7 @@ def score_checkpoints(run: Run, paths: Sequence[Path], prompts: list[Prompt]) ->
     same random numbers.
     """
     rows = []
-    for path in paths:
+    for path in progress(paths, total=len(paths), label="sft_select"):
         responses = sample_prompts(load_sampler(run, path), prompts, run.config.seed, "select", 1.0)
         reward = mean_se(rewards_of(run, prompts, responses))
         row: dict[str, Any] = {"checkpoint": path.name, "reward": reward.mean, "reward_se": reward.se}

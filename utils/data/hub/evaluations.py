@@ -1,4 +1,4 @@
-"""The public evaluations of the paper (App. D) in one form, `EvalItem`. Scoring is not here.
+"""The public evaluations of the paper (App. D) in one form, `EvalItem`; `utils.evaluation.public` scores them.
 
 Prompts hold what a model is asked about, without few-shot examples. `answers` are indices of right choices where there
 are choices; `references` are accepted texts, () where the right answer is that there is none (SQuAD v2).
