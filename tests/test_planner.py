@@ -15,8 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from utils import planner, plotting
-from utils.config import load_config
+from utils.config import ComputeConfig, load_config
 from utils.errors import UserError
+from utils.lora import add_adapters
 from utils.models import count_parameters
 from utils.planner import (
     KNOWN,
@@ -75,6 +76,32 @@ def test_operations_equal_those_that_pytorch_counts(model: torch.nn.Module) -> N
     whole = replace(work, pairs=rows * length * length)
     # PyTorch makes no gradient for token ids, so the counter and the rule of three agree but for rounding of that rule.
     assert whole.flops == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+@pytest.mark.parametrize("rank", [2, 16])
+def test_operations_with_adapters_equal_those_that_pytorch_counts(rank: int) -> None:
+    """Weights that are not trained pass a gradient on, but get none; only the first matrix has nothing to pass it to."""
+    pytest.importorskip("peft")
+    model = GPT2LMHeadModel(GPT2Config(n_layer=8, n_embd=64, n_head=4, vocab_size=500, n_positions=128))
+    shape = shape_of_model(model, "x")
+    model.config._attn_implementation = "eager"
+    add_adapters(model, ComputeConfig(lora_rank=rank), 0)
+    with FlopCounterMode(display=False) as counter:
+        model(input_ids=torch.randint(300, (2, 48)), use_cache=False).logits.sum().backward()
+    work = read("", "", "train", shape, 2, 0, 48, 1, Counting(every_logit=True))
+    adapted = replace(work, pairs=2 * 48 * 48, rank=rank)
+    assert adapted.flops == pytest.approx(counter.get_total_flops(), rel=0.03)
+    assert replace(adapted, kind="forward").flops == pytest.approx(replace(work, pairs=2 * 48 * 48).flops / 3)
+
+
+def test_a_plan_with_adapters_trains_for_less() -> None:
+    shape, config = KNOWN["gpt2"], load_config("gpt2")
+    plain, adapted = (
+        by_stage(stage_work(load_config("gpt2", {"compute.lora_rank": rank}), shape, shape, data_at_limits(config)))
+        for rank in (0, 8)
+    )
+    assert adapted["comparisons"] == plain["comparisons"], "nothing is trained there"
+    assert all(0.6 * plain[stage] < adapted[stage] < 0.85 * plain[stage] for stage in ("sft", "reward", "ppo_ptx"))
 
 
 def test_shapes_of_known_models_have_their_published_sizes() -> None:

@@ -2,8 +2,9 @@
 
 A forward pass costs 2 operations for every weight a token is multiplied with, and 4 a layer and unit of width for every
 query-key pair of attention; a backward pass twice as much (Kaplan et al. 2020, arXiv 2001.08361, sec. 2.1; GPT-3,
-arXiv 2005.14165, App. D, which leaves attention out). `stage_work` lists every pass of every stage; the rest adds up.
-The same function plans the tiny profile and the paper's 175B run (`paper_plan`).
+arXiv 2005.14165, App. D, which leaves attention out), or as much through weights that LoRA leaves as they are.
+`stage_work` lists every pass of every stage; the rest adds up. The same function plans the tiny profile and the paper's
+175B run (`paper_plan`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from utils.sft import plan as split_batch
 
 PF_DAY = 1e15 * 86_400  # operations of one petaflop/s-day
 TRAIN = 3  # forward and backward, in forwards
+TRAIN_FROZEN = 2  # the same for weights that get no gradient but pass one on
+TRAINING = ("train", "ranked")
 SELECTION_PROMPTS = 400
 SCORE_TOKENS = 8192
 
@@ -163,7 +166,8 @@ class Work:
 
     kind: "train" (forward and backward), "ranked" (the same on K-wise batches), "forward", or "decode" (one token a row
     and call, with a cache). tokens, pairs (query-key), logits: over all passes. calls: how often the model is called.
-    steps: optimizer steps.
+    steps: optimizer steps. rank: of the LoRA adapters that a training pass trains in place of the weights, 0 for none; other
+    passes are counted as if the adapters were merged.
     """
 
     stage: str
@@ -176,13 +180,18 @@ class Work:
     calls: float
     steps: float = 0.0
     recompute: bool = False
+    rank: int = 0
 
     @property
     def flops(self) -> float:
         """Floating-point operations."""
-        forward = 2.0 * (self.shape.matrices * self.tokens + self.shape.head * self.logits)
-        times = TRAIN + self.recompute if self.kind in ("train", "ranked") else 1
-        return times * (forward + 4.0 * self.shape.layers * self.shape.width * self.pairs)
+        weights = 2.0 * (self.shape.matrices * self.tokens + self.shape.head * self.logits)
+        attention = 4.0 * self.shape.layers * self.shape.width * self.pairs
+        if self.kind not in TRAINING:
+            return weights + attention
+        adapters = 2.0 * self.rank * self.shape.sides * self.tokens
+        through = TRAIN_FROZEN if self.rank else TRAIN
+        return (through + self.recompute) * weights + (TRAIN + self.recompute) * (attention + adapters)
 
 
 def read(
@@ -214,7 +223,7 @@ def sampling(
 def stage_work(config: Config, policy: Shape, reward: Shape, data: Data, counting: Counting | None = None) -> list[Work]:
     """Every pass of every stage of a run. The value model has the reward model's shape."""
     counting = counting or Counting()
-    return [
+    work = [
         *_sft(config, "sft", config.sft, policy, data, counting),
         *_sft(config, "init", config.init, policy, data, counting),
         *_comparisons(config, policy, data, counting),
@@ -224,6 +233,7 @@ def stage_work(config: Config, policy: Shape, reward: Shape, data: Data, countin
         *_ppo(config, "ppo_ptx", config.ppo_ptx, policy, reward, data, counting),
         *_evaluation(config, policy, data, counting),
     ]
+    return [replace(item, rank=config.compute.lora_rank) for item in work]
 
 
 def _sft(config: Config, stage: str, cfg: SFTConfig, shape: Shape, data: Data, counting: Counting) -> list[Work]:
