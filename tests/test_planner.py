@@ -94,13 +94,25 @@ def test_operations_with_adapters_equal_those_that_pytorch_counts(rank: int) -> 
     assert replace(adapted, kind="forward").flops == pytest.approx(replace(work, pairs=2 * 48 * 48).flops / 3)
 
 
+def test_rankings_that_are_given_cost_no_samples_and_no_rubric_no_second_answers() -> None:
+    config, shape = load_config("gpt2"), KNOWN["gpt2"]
+    given = by_stage(stage_work(config, shape, shape, data_at_limits(config)))
+    made = by_stage(stage_work(load_config("gpt2", {"data.comparisons": None}), shape, shape, data_at_limits(config)))
+    assert made.keys() - given.keys() == {"comparisons"} and all(given[name] == made[name] for name in given)
+    world = {(w.part, w.tokens) for w in stage_work(replace(config, world=True), shape, shape, data_at_limits(config))}
+    alone = {(w.part, w.tokens) for w in stage_work(config, shape, shape, data_at_limits(config))}
+    assert "scoring" in {part for part, _ in alone} and ("gold probe", 0) not in alone
+    sampled = [sum(tokens for part, tokens in found if part == "sampling") for found in (alone, world)]
+    assert sampled[0] < sampled[1]
+
+
 def test_a_plan_with_adapters_trains_for_less() -> None:
     shape, config = KNOWN["gpt2"], load_config("gpt2")
     plain, adapted = (
         by_stage(stage_work(load_config("gpt2", {"compute.lora_rank": rank}), shape, shape, data_at_limits(config)))
         for rank in (0, 8)
     )
-    assert adapted["comparisons"] == plain["comparisons"], "nothing is trained there"
+    assert adapted["evaluate"] == plain["evaluate"], "nothing is trained there"
     assert all(0.6 * plain[stage] < adapted[stage] < 0.85 * plain[stage] for stage in ("sft", "reward", "ppo_ptx"))
 
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from utils import planner
+from utils.config import load_config
 from utils.errors import UserError
+from utils.planner import by_stage
 from utils.ppo import GLOSSARY
 from utils.runtime import python_rng
 from utils.world import GOLD_MAX, GOLD_WEIGHTS, World, answer, gold, misconception, score
@@ -18,6 +21,7 @@ from utils.world.corpus import DOCUMENTS, document
 from utils.world.tasks import USE_CASES, Meta, draw_task
 
 SEED = 7
+T4_MEANS = (80.0, 90.0)  # tokens of a prompt and of an answer
 PART_MEANING = {
     "helpful": "does what was asked: the hero, the place and the mood of a story, the right answer, a refusal of harm",
     "constraint": "keeps explicit demands: number of sentences or items, a given name, the exact wording of a rewrite",
@@ -155,6 +159,23 @@ def paper_sizes() -> str:
     return table(("policy", *stages.values()), rows)
 
 
+def t4_hours() -> str:
+    """Planned hours of the gpt2 profile on a T4 in float32, by stage, at two lengths."""
+    config, gpu, columns = load_config("gpt2"), planner.GPUS["T4"], []
+    limits = planner.data_at_limits(config)
+    means = replace(limits, **dict.fromkeys(("sft_prompt", "rm_prompt", "ppo_prompt"), T4_MEANS[0]),
+                    **dict.fromkeys(("demonstration", "completion", "response"), T4_MEANS[1]))  # fmt: skip
+    for model in ("distilgpt2", "gpt2"):
+        for data in (means, limits):
+            shape = planner.KNOWN[model]
+            work = planner.stage_work(config, shape, shape, data)
+            hours = {name: planner.gpu_hours([w for w in work if w.stage == name], gpu, "fp32") for name in by_stage(work)}
+            columns.append({**hours, "all": sum(hours.values())})
+    lengths = (f"{T4_MEANS[0]:g} + {T4_MEANS[1]:g}", f"{limits.ppo_prompt} + {limits.response}")
+    head = ("hours", *(f"{model}, {length} tokens" for model in ("distilgpt2", "gpt2") for length in lengths))
+    return table(head, [(name, *(f"{column[name]:.2f}" for column in columns)) for name in columns[0]])
+
+
 def paper_memory() -> str:
     """Gigabytes of each model of PPO at 175B, and the fewest 80 GB GPUs that hold them."""
     policy, reward = planner.KNOWN["gpt3-175b"], planner.KNOWN["gpt3-6b"]
@@ -176,6 +197,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "paper_alternatives": paper_alternatives,
         "paper_sizes": paper_sizes,
         "paper_memory": paper_memory,
+        "t4_hours": t4_hours,
     },  # fmt: skip
     "data/README.md": {"tables": tables},
 }

@@ -30,6 +30,8 @@ TRAIN = 3  # forward and backward, in forwards
 TRAIN_FROZEN = 2  # the same for weights that get no gradient but pass one on
 TRAINING = ("train", "ranked")
 SELECTION_PROMPTS = 400
+POLICIES = 6  # that are evaluated
+KL_ROWS = 256
 SCORE_TOKENS = 8192
 
 
@@ -231,7 +233,7 @@ def stage_work(config: Config, policy: Shape, reward: Shape, data: Data, countin
         *_selection(config, policy, reward, data, counting),
         *_ppo(config, "ppo", config.ppo, policy, reward, data, counting),
         *_ppo(config, "ppo_ptx", config.ppo_ptx, policy, reward, data, counting),
-        *_evaluation(config, policy, data, counting),
+        *_evaluation(config, policy, reward, data, counting),
     ]
     return [replace(item, rank=config.compute.lora_rank) for item in work]
 
@@ -255,6 +257,9 @@ def _sft(config: Config, stage: str, cfg: SFTConfig, shape: Shape, data: Data, c
 
 
 def _comparisons(config: Config, shape: Shape, data: Data, counting: Counting) -> list[Work]:
+    """Answers to rank; none where rankings are given."""
+    if config.data.comparisons is not None:
+        return []
     rows = (data.n_rm + data.n_valid + data.n_test) * data.drawn
     longest, batch = config.data.max_response_tokens, config.sampling.batch_size
     return sampling("comparisons", "sampling", shape, rows, data.rm_prompt, data.completion, longest, batch, counting)
@@ -348,12 +353,22 @@ def _times(work: Work, n: float) -> Work:
     return replace(work, tokens=n * work.tokens, pairs=n * work.pairs, logits=n * work.logits, calls=n * work.calls)
 
 
-def _evaluation(config: Config, shape: Shape, data: Data, counting: Counting) -> list[Work]:
-    """Six policies answer every test prompt, at temperature 1 and greedy; best-of-n on validation prompts."""
-    cfg = config.evaluation
-    rows = 6 * 2 * data.n_test + max(cfg.best_of) * min(cfg.best_of_prompts, data.n_valid)
+def _evaluation(config: Config, policy: Shape, reward: Shape, data: Data, counting: Counting) -> list[Work]:
+    """Six policies answer every test prompt, at temperature 1 and greedy, with best-of-n on validation prompts; without the
+    gold rubric at temperature 1 alone, scored by the reward model. Both models of the KL read what was sampled."""
+    cfg, answered = config.evaluation, POLICIES * data.n_test
+    rows = answered
+    if config.world:
+        rows += answered + max(cfg.best_of) * min(cfg.best_of_prompts, data.n_valid)
+    lengths = (data.rm_prompt, data.response)
     longest = config.data.max_response_tokens
-    return sampling("evaluate", "sampling", shape, rows, data.rm_prompt, data.response, longest, cfg.batch_size, counting)
+    parts = sampling("evaluate", "sampling", policy, rows, *lengths, longest, cfg.batch_size, counting)
+    calls = math.ceil(2 * answered / KL_ROWS)
+    parts.append(read("evaluate", "KL", "forward", policy, 2 * answered, *lengths, calls, counting))
+    if not config.world:
+        calls = POLICIES * math.ceil(data.n_test * sum(lengths) / SCORE_TOKENS)
+        parts.append(read("evaluate", "scoring", "forward", reward, answered, *lengths, calls, counting, scalar=True))
+    return parts
 
 
 def by_stage(work: Sequence[Work]) -> dict[str, float]:
@@ -388,7 +403,7 @@ def paper_config() -> Config:
     """The full profile with what the paper prints of lengths (App. C) and batch (C.1: 8 at 175B) put in."""
     changes: dict[str, Any] = {
         "data.max_prompt_tokens": 1024, "data.max_response_tokens": 1024, "ppo_ptx.ptx_length": 2048, "sft.batch_size": 8,
-        "init.batch_size": 8, "data.n_valid": 0, "data.n_test": 0,
+        "init.batch_size": 8, "data.n_valid": 0, "data.n_test": 0, "data.comparisons": None,
     }  # fmt: skip
     return load_config("full", changes)
 

@@ -129,7 +129,8 @@ print(f"hours on a T4 in float32, if these hold: {sum(hours.values()):.1f}")
 
 # %% [markdown]
 # An order of magnitude, not a measurement. `python scripts/plan.py --profile gpt2 --here` times a few passes on the machine you
-# have and says what it will take there. A T4 has far faster units for half precision: `--set compute.precision=fp16` uses them. How much
+# have and says what it will take there. [docs/compute.md](../docs/compute.md) has the plan stage by stage for distilgpt2 and GPT-2,
+# at these limits and at mean lengths. A T4 has far faster units for half precision: `--set compute.precision=fp16` uses them. How much
 # that gains was not measured here. [docs/memory.md](../docs/memory.md) has what else helps on a small GPU, such as LoRA.
 #
 # ## What GPT-2's tokenizer lacks
