@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from utils import processes
 from utils.config import ComputeConfig, DataConfig, RewardConfig
-from utils.data.encoding import encode_completion, encode_prompt, pad_right
+from utils.data.encoding import encode_completion, encode_completions, encode_prompt, pad_right
 from utils.data.schemas import Comparison, Demonstration
 from utils.errors import UserError
 from utils.io import digest, digest_path, read_json, write_json
@@ -98,15 +98,18 @@ def encode_comparisons(
     """
     limit = prompt_limit(data_cfg, context)
     counts = {"comparisons": len(comparisons), "prompts_cut": 0, "answers_cut": 0, "all_tied": 0}
-    groups = []
     for row, comparison in enumerate(comparisons, 1):
         _check(comparison, row)
+    ends = [comparison.ended or (True,) * len(comparison.completions) for comparison in comparisons]
+    texts = [text for comparison in comparisons for text in comparison.completions]
+    flat = [end or not text for text, end in zip(texts, itertools.chain.from_iterable(ends), strict=True)]
+    encoded = iter(encode_completions(tokenizer, texts, flat, data_cfg))
+    groups = []
+    for comparison, ended in zip(comparisons, ends, strict=True):
         prompt = encode_prompt(tokenizer, comparison.prompt, data_cfg)
-        ended = comparison.ended or (True,) * len(comparison.completions)
         distinct: dict[tuple[int, ...], int] = {}
         which = []
-        for completion, end in zip(comparison.completions, ended, strict=True):
-            ids = encode_completion(tokenizer, completion, end or not completion, data_cfg)
+        for end, ids in zip(ended, itertools.islice(encoded, len(ended)), strict=True):
             counts["answers_cut"] += end and ids[-1] != tokenizer.eos_token_id
             which.append(distinct.setdefault(tuple(ids), len(distinct)))
         counts["prompts_cut"] += len(prompt) > limit

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Ids of plain text. Special tokens that someone wrote into the text are encoded as ordinary characters."""
-    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return encode_texts(tokenizer, [text])[0]
+
+
+def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """`encode_text` of many texts, which takes less than half the time of one by one."""
+    return tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
 
 
 def beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -56,11 +61,17 @@ def encode_completion(tokenizer: PreTrainedTokenizerBase, completion: str, ended
     At most `data_cfg.max_response_tokens` ids, as in sampling; a longer completion is cut and so loses its end token.
     An empty completion is the end token alone.
     """
+    return encode_completions(tokenizer, [completion], [ended], data_cfg)[0]
+
+
+def encode_completions(
+    tokenizer: PreTrainedTokenizerBase, completions: Sequence[str], ended: Sequence[bool], data_cfg: DataConfig
+) -> list[list[int]]:
+    """`encode_completion` of many completions at once."""
     prefix = "" if uses_template(tokenizer, data_cfg) else data_cfg.completion_prefix
-    ids = encode_text(tokenizer, prefix + completion) if completion else []
-    if ended:
-        ids = [*ids, tokenizer.eos_token_id]
-    return ids[: data_cfg.max_response_tokens]
+    texts = encode_texts(tokenizer, [prefix + text if text else "" for text in completions])
+    whole = (ids + [tokenizer.eos_token_id] if end else ids for ids, end in zip(texts, ended, strict=True))
+    return [ids[: data_cfg.max_response_tokens] for ids in whole]
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
