@@ -17,14 +17,25 @@ from utils.docs import replace_block
 from utils.io import read_text, write_text
 from utils.lessons import shipped
 from utils.pipeline import run_pipeline
-from utils.results import collect_seeds, cost_line, ladder, overoptimise, results_table, save_figure, tax_sweep, timing
+from utils.results import (
+    collect_seeds,
+    compare_lora,
+    cost_line,
+    ladder,
+    overoptimise,
+    results_table,
+    save_figure,
+    tax_sweep,
+    timing,
+)
 from utils.runtime import ROOT
 from utils.stages import Run
 
 SIZES = ("mini", "small", "large")
-PARTS = ("all", "runs", "collect", "ladder", "overoptimisation", "timing", "tax")
+PARTS = ("all", "runs", "collect", "ladder", "overoptimisation", "timing", "tax", "lora")
 TAX_KNOBS = {"gamma_ptx": (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), "beta": (0.5, 2.0)}
 TAX_SEEDS, TAX_ROUNDS = (1, 2, 3), 24
+LORA_SEEDS, LORA_RANK = (1, 2, 3), 8
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -53,6 +64,8 @@ def run(arguments: Sequence[str]) -> None:
         _tax(shipped(), work)
     if args.part in ("all", "collect"):
         _collect([Path(c.out) for c in configs.values()], folder)
+    if args.part in ("all", "lora"):  # after the runs of the same seeds are collected
+        _lora(args.profile, [seed for seed in seeds if seed in LORA_SEEDS], folder, work)
 
 
 def _overoptimise(config: Config, folder: Path, work: Path) -> None:
@@ -68,6 +81,14 @@ def _tax(run: Run, work: Path) -> None:
     cfg = shortened(replace(run.config.ppo_ptx, gamma_ptx=0.0), TAX_ROUNDS)
     rows = tax_sweep(run, cfg, TAX_KNOBS, TAX_SEEDS, folder, work / "tax")
     save_figure(plotting.tax_sweep(rows, "gamma_ptx"), folder / "tax_sweep.png")
+
+
+def _lora(profile: str, seeds: Sequence[int], folder: Path, work: Path) -> None:
+    """The pipeline with LoRA adapters in every training stage, all other settings as they are."""
+    for seed in seeds:
+        config = load_config(profile, {"seed": seed, "compute.lora_rank": LORA_RANK, "out": str(work / f"lora_{seed}")})
+        run_pipeline(config, config.out)
+    compare_lora([work / f"lora_{seed}" for seed in seeds], folder)
 
 
 def _collect(runs: list[Path], folder: Path) -> None:

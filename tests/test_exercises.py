@@ -10,7 +10,7 @@ import torch
 
 import utils.exercises
 from utils.exercises import ppo, ppo_ptx, reward, sft, start
-from utils.exercises.common import UNWRITTEN, FunctionCheck, same, shown
+from utils.exercises.common import NO_RETURN, UNWRITTEN, FunctionCheck, same, shown
 
 MODULES = [importlib.import_module(f"utils.exercises.{info.name}") for info in pkgutil.iter_modules(utils.exercises.__path__)]
 
@@ -28,7 +28,7 @@ def test_function_checks_accept_the_right_answer_and_name_each_mistake(check: Fu
     assert len(check.cases) > 1 and len(check.mistakes) >= 2
     for wrong, sentence in check.mistakes:
         assert check(wrong) == f"Not yet: {sentence}"
-    assert check(lambda *_: ...) == check(lambda *_: None) == UNWRITTEN
+    assert check(lambda *_: ...) == UNWRITTEN and check(lambda *_: None) == NO_RETURN
     assert check(lambda *_: 1 / 0) == "Not yet: your function stopped with ZeroDivisionError: division by zero"
     assert check(lambda *_: "?").startswith("Not yet: for ")
 

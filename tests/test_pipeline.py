@@ -14,16 +14,16 @@ import pytest
 from tiny_run import arguments, make_base, own_files, run
 
 from utils.cli import main
-from utils.config import load_config, shortened
+from utils.config import load_config, save_config, shortened
 from utils.data.prompts import prompt_key
 from utils.data.schemas import Prompt
 from utils.errors import UserError
-from utils.io import digest_path, read_json, read_jsonl, read_rows
+from utils.io import digest_path, read_json, read_jsonl, read_rows, write_json
 from utils.models import BOS, EOS, PAD, load_policy, load_tokenizer
 from utils.pipeline import STAGES, check_inputs
 from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import SETS, assign_prompts
-from utils.results import over_kl, overoptimise, tax_sweep
+from utils.results import LORA_FIGURES, compare_lora, over_kl, overoptimise, tax_sweep
 from utils.stages import Run
 
 NAMES = [stage.name for stage in STAGES]
@@ -295,6 +295,38 @@ def test_a_tax_sweep_changes_one_setting_at_a_time_and_leaves_the_run_alone(fini
     kept = read_json(tmp_path / "results" / "tax_sweep.json")
     assert kept["rows"] == rows and kept["settings"]["rounds"] == 2 and kept["machine"]
     assert digest_path(finished) == before
+
+
+def lora_runs(folder: Path, ranks: tuple[int, ...], shift: float) -> list[Path]:
+    """Folders with the settings and figures of runs with seeds 1, 2, ...; every figure is `shift` above the seed."""
+    runs = []
+    for seed, rank in enumerate(ranks, 1):
+        place = folder / f"lora_{seed}"
+        save_config(load_config("tiny", {"seed": seed, "compute.lora_rank": rank}), place / "config.yaml")
+        write_json(place / "summary.json", {"seed": seed, **dict.fromkeys(LORA_FIGURES, seed + shift)})
+        runs.append(place)
+    return runs
+
+
+def test_lora_is_compared_with_the_runs_of_the_same_seeds(tmp_path: Path) -> None:
+    whole = {str(seed): dict.fromkeys(LORA_FIGURES, float(seed)) for seed in (1, 2, 3)}
+    write_json(tmp_path / "seeds.json", whole)
+    record = compare_lora(lora_runs(tmp_path, (8, 8), -0.5), tmp_path)
+    assert read_json(tmp_path / "lora.json") == record and record["seeds"] == [1, 2] and record["lora_rank"] == 8
+    first = record["figures"][0]
+    assert (first["lora"]["mean"], first["all_weights"]["mean"]) == (1.0, 1.5)
+    assert first["difference"]["mean"] == first["difference"]["low"] == -0.5, "the seeds agree on it"
+    assert first["lora"]["low"] < 1.0 < first["lora"]["high"]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "said"),
+    [((8, 8, 8, 8), r"seeds\.json has no seed 4: run it without LoRA"), ((8, 4), r"lora_rank \[4, 8\]"), ((0,), r"\[0\]")],
+)
+def test_runs_that_cannot_be_compared_are_told(tmp_path: Path, ranks: tuple[int, ...], said: str) -> None:
+    write_json(tmp_path / "seeds.json", {str(seed): dict.fromkeys(LORA_FIGURES, 1.0) for seed in (1, 2, 3)})
+    with pytest.raises(UserError, match=said):
+        compare_lora(lora_runs(tmp_path, ranks, 0.0), tmp_path)
 
 
 def test_overoptimisation_keeps_the_rounds_with_gold(finished: Path, tmp_path: Path) -> None:

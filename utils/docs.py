@@ -6,15 +6,16 @@ A block stands between `<!-- NAME:start -->` and `<!-- NAME:end -->`; scripts/do
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from utils import planner
 from utils.config import load_config
 from utils.errors import UserError
+from utils.io import read_json
 from utils.planner import by_stage
 from utils.ppo import GLOSSARY
-from utils.runtime import python_rng
+from utils.runtime import ROOT, python_rng
 from utils.world import GOLD_MAX, GOLD_WEIGHTS, World, answer, gold, misconception, score
 from utils.world.answers import ANSWERS, slipped
 from utils.world.corpus import DOCUMENTS, document
@@ -176,6 +177,19 @@ def t4_hours() -> str:
     return table(head, [(name, *(f"{column[name]:.2f}" for column in columns)) for name in columns[0]])
 
 
+def lora_figures() -> str:
+    """What LoRA adapters did to the figures of the tiny profile: results/tiny/lora.json."""
+    found = read_json(ROOT / "results" / "tiny" / "lora.json")
+
+    def shown(row: Mapping[str, float]) -> str:
+        return f"{row['mean']:.3f} ± {(row['high'] - row['low']) / 2:.3f}"
+
+    seeds = ", ".join(map(str, found["seeds"]))
+    rows = [(r["figure"], *map(shown, (r["all_weights"], r["lora"], r["difference"]))) for r in found["figures"]]
+    first = f"seeds {seeds}; mean ± half a 95 % t-interval"
+    return table((first, "all weights", f"adapters of rank {found['lora_rank']}", "difference"), rows)
+
+
 def paper_memory() -> str:
     """Gigabytes of each model of PPO at 175B, and the fewest 80 GB GPUs that hold them."""
     policy, reward = planner.KNOWN["gpt3-175b"], planner.KNOWN["gpt3-6b"]
@@ -199,6 +213,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "paper_memory": paper_memory,
         "t4_hours": t4_hours,
     },  # fmt: skip
+    "docs/memory.md": {"lora": lora_figures},
     "data/README.md": {"tables": tables},
 }
 

@@ -577,7 +577,7 @@ def train_and_valid(
     its mean since the point before, so that both curves stand at the same x. The lowest held-out point is ringed.
     """
     figure = _figure(max(5.4, 0.6 + 3.6 * len(runs)), 3.1)
-    panels = figure.subplots(1, len(runs), squeeze=False, sharey=True).ravel()
+    panels = figure.subplots(1, len(runs), squeeze=False, sharex=True, sharey=True).ravel()
     told = []
     for axes, (name, rows) in zip(panels, runs.items(), strict=True):
         xs, fitted, held = _since_last(rows, train, valid, x)
@@ -588,7 +588,7 @@ def train_and_valid(
         axes.set_title(name)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         told.append(
             f"{name}: training {fitted[0]:.3f} to {fitted[-1]:.3f}, held-out lowest {held[best]:.3f} at {xs[best]:.3g}, "
             f"at the end {held[-1]:.3f}"
@@ -713,9 +713,11 @@ def pair_loss(margins: Mapping[str, float]) -> Figure:
     for index, (name, margin) in enumerate(margins.items()):
         loss = float(np.logaddexp(0.0, -margin))
         axes.plot(margin, loss, "osD^v"[index % 5], color=OKABE_ITO[1], markersize=7, zorder=3)
-        axes.annotate(name, (margin, loss), (7, 6), textcoords="offset points", fontsize=8.5)
+        place = (7, 6) if index % 2 == 0 else (7, -14)  # neighbours lie on a flat part of the curve
+        axes.annotate(name, (margin, loss), place, textcoords="offset points", fontsize=8.5)
         told.append(f"{name}: margin {margin:.2f}, loss {loss:.2f}")
     axes.set_xlabel("margin: reward of the better minus reward of the worse")
+    axes.set_ylim(bottom=-0.6)  # room for labels below the curve
     axes.set_ylabel("loss of the pair (nats)")
     axes.set_title("What one pair costs")
     axes.legend(loc="upper right")
@@ -750,8 +752,8 @@ def tax_sweep(rows: Sequence[Row], knob: str, confidence: float = 0.95) -> Figur
         axes.set_ylabel(ylabel)
         axes.legend(loc="best")
         told.append(f"{ylabel}: " + ", ".join(f"{v:g} {m:.3g}" for v, m in zip(values, means, strict=True)))
-    figure.axes[0].set_title("What it buys")
-    figure.axes[1].set_title("What it pays back")
+    figure.axes[0].set_title("Gold")
+    figure.axes[1].set_title("Loss on web text")
     return _finish(figure, f"Short PPO runs against {knob.replace('_', ' ')}; " + "; ".join(told))
 
 
@@ -786,7 +788,8 @@ def calibration(predicted: Sequence[float], observed: Sequence[float], counts: S
 
 @_styled
 def histogram(values: Sequence[float] | Mapping[str, Sequence[float]], xlabel: str, bins: int = 30, title: str = "") -> Figure:
-    """Distribution of one list of numbers, or of one a policy over the same bins. xlabel says the unit."""
+    """Distribution of one list of numbers as counts, or of one a policy over the same bins as shares, because lists differ
+    in length. xlabel says the unit."""
     named = values if isinstance(values, Mapping) else {"": values}
     if not named or any(len(v) == 0 for v in named.values()):
         raise UserError("figure: a histogram needs at least one number; pass the values.")
@@ -795,11 +798,12 @@ def histogram(values: Sequence[float] | Mapping[str, Sequence[float]], xlabel: s
     edges = np.histogram_bin_edges(np.concatenate([np.asarray(v, float) for v in named.values()]), bins).tolist()
     for index, (name, column) in enumerate(named.items()):
         colour = policy_colour(name, index)
-        axes.hist(column, edges, color=colour, alpha=0.14 if len(named) > 1 else 0.85)
+        weights = np.full(len(column), 1 / len(column) if len(named) > 1 else 1.0)
+        axes.hist(column, edges, weights=weights, color=colour, alpha=0.14 if len(named) > 1 else 0.85)
         if len(named) > 1:
-            axes.hist(column, edges, histtype="step", color=colour, linewidth=1.6, label=policy_label(name))
+            axes.hist(column, edges, weights=weights, histtype="step", color=colour, linewidth=1.6, label=policy_label(name))
     axes.set_xlabel(xlabel)
-    axes.set_ylabel("count")
+    axes.set_ylabel("share" if len(named) > 1 else "count")
     axes.set_title(title)
     if len(named) > 1:
         axes.legend(loc="best")
@@ -887,18 +891,23 @@ _MAP = {
     "comparisons": _Box(6.2, 4.15, "comparisons", "labelers rank K samples"),
     "reward": _Box(6.2, 2.55, "reward model", "predicts the ranking"),
     "ppo": _Box(10.2, 4.15, "PPO", "more reward, on a KL leash"),
-    "ppo_ptx": _Box(10.2, 2.55, "PPO-ptx", "and keeps pretraining"),
+    "ppo_ptx": _Box(10.2, 2.55, "PPO-ptx", "the same, with web text"),
     "evaluate": _Box(6.2, 0.75, "evaluation", "win rate, gold, alignment tax"),
 }
 _ARROWS = tuple(
     pair.split(">")
     for pair in (
-        "prompts>labelers labelers>demonstrations labelers>comparisons prompts>ppo demonstrations>sft sft>comparisons "
-        "comparisons>reward reward>ppo reward>ppo_ptx sft>evaluate reward>evaluate ppo_ptx>evaluate"
+        "prompts>labelers labelers>demonstrations labelers>comparisons demonstrations>sft sft>comparisons "
+        "comparisons>reward sft>evaluate reward>evaluate"
     ).split()
 )
 _SAME_PLACE = {"init": "sft", "sft_select": "sft", "rm": "reward", "report": "evaluate", "evaluation": "evaluate"}
-_STEPS = ((2.2, OKABE_ITO[0], "1 imitate"), (6.2, OKABE_ITO[4], "2 learn to judge"), (10.2, OKABE_ITO[2], "3 improve"))
+_STEPS = (
+    (2.2, OKABE_ITO[0], "1 imitate"),
+    (6.2, OKABE_ITO[4], "2 learn to judge"),
+    (10.2, OKABE_ITO[2], "3 improve on SFT"),
+)
+_IMPROVE = (((10.2, 5.58), (10.2, 5.15)), ((7.85, 2.9), (8.35, 3.35)), ((9.6, 1.85), (7.85, 0.9)))  # into, and out of, step 3
 _WIDE, _HIGH = 3.3, 1.05
 
 
@@ -924,6 +933,8 @@ def pipeline_map(here: str | None = None) -> Figure:
     _draw_arrow(axes, (left, base.y), (left, sft.y), "arc,angleA=180,angleB=180,armA=16,armB=16,rad=5")
     for start, end in _ARROWS:
         _arrow(axes, _MAP[start], _MAP[end])
+    for tail, head in _IMPROVE:  # PPO and PPO-ptx take and give the same
+        _draw_arrow(axes, tail, head)
     for name, box in _MAP.items():
         _draw_box(axes, box, name == place)
     where = f" You are here: {_MAP[place].name}." if place else ""

@@ -40,7 +40,7 @@ def esc(value: Any) -> str:
     return html.escape(str(value), quote=True)
 
 
-def _show(value: float | None, form: str = "{:.2f}", missing: str = "") -> str:
+def _show(value: float | None, form: str = "{:z.2f}", missing: str = "") -> str:
     return missing if value is None or not math.isfinite(value) else form.format(value)
 
 
@@ -125,7 +125,7 @@ _REWARD_FACTS = (
     ("reward_model.accuracy_heldout_labelers", "{:.3f} held-out labelers"),
     ("reward_model.accuracy_gold", "{:.3f} gold"),
     ("reward_model.accuracy_gold_sft", "{:.3f} gold on SFT samples"),
-    ("reward_model.demo_mean", "demonstrations average {:+.3f}"),
+    ("reward_model.demo_mean", "demonstrations average {:+z.3f}"),
 )
 
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from utils import plotting
 from utils.config import PPOConfig, config_to_dict
 from utils.data.schemas import Demonstration
+from utils.errors import UserError
 from utils.evaluation.bases import measure_base
 from utils.evaluation.policies import Policy, gold_summary, judged
 from utils.evaluation.statistics import mean_se, spread_over_seeds
@@ -26,7 +27,7 @@ from utils.pipeline.data_stages import init_dir, load_set
 from utils.pipeline.training_stages import train_policy
 from utils.runtime import machine, versions
 from utils.sft import checkpoint_dir, train_sft
-from utils.stages import Run
+from utils.stages import Run, open_run
 
 Summary = Mapping[str, Any]
 
@@ -111,6 +112,37 @@ def _target_row(target: Target, summaries: Sequence[Summary]) -> dict[str, Any]:
     values = [target.value(s) for s in summaries]
     met = sum(target.low <= v <= target.high for v in values)
     return {"figure": target.name, "bound": target.bound(), "values": values, "met": met, "seeds": len(values)}
+
+
+LORA_FIGURES = (
+    "gold.sft.mean", "gold.ppo.mean", "gold.ppo_ptx.mean", "gold_gain.ppo_vs_sft.mean", "reward_model.accuracy_labels",
+    "reward_model.accuracy_gold", "kl.ppo", "web_loss.sft", "web_loss.ppo", "web_loss.ppo_ptx",
+)  # fmt: skip
+
+
+def compare_lora(runs: Sequence[Path], folder: Path) -> dict[str, Any]:
+    """Runs with LoRA adapters against those of the same seeds that train all weights (folder/seeds.json): lora.json with
+    both means and the paired difference of every figure, each with its t-interval over seeds.
+
+    Raises UserError if a run has no partner or has trained all weights itself.
+    """
+    adapted, whole = [read_json(run / "summary.json") for run in runs], read_json(folder / "seeds.json")
+    ranks = {open_run(run).config.compute.lora_rank for run in runs}
+    missing = [s["seed"] for s in adapted if str(s["seed"]) not in whole]
+    if missing or len(ranks) > 1 or 0 in ranks:
+        raise UserError(
+            f"{folder / 'seeds.json'} has no seed {missing[0]}: run it without LoRA first (scripts/sweep.py)." if missing
+            else f"The runs have compute.lora_rank {sorted(ranks)}: give runs of one rank above 0."
+        )  # fmt: skip
+    rows = []
+    for key in LORA_FIGURES:
+        pairs = [(s[key], whole[str(s["seed"])][key]) for s in adapted]
+        found = {"lora": [a for a, _ in pairs], "all_weights": [b for _, b in pairs], "difference": [a - b for a, b in pairs]}
+        rows.append({"figure": key, **{name: spread_over_seeds(values)._asdict() for name, values in found.items()}})
+    about = {"seeds": [s["seed"] for s in adapted], "lora_rank": ranks.pop(), "machine": machine(), "versions": versions()}
+    record = {**about, "figures": rows}
+    write_json(folder / "lora.json", record)
+    return record
 
 
 def results_table(results: Mapping[str, Any]) -> str:

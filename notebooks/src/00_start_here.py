@@ -141,7 +141,7 @@ with quiet():
 read_json(run.path("base") / "base.json")
 
 # %% [markdown]
-# A vocabulary of about a thousand pieces of words, and room for 128 of them at a time: enough for one question and one
+# A vocabulary of less than two thousand pieces of words, and room for 128 of them at a time: enough for one question and one
 # answer. `ask` lets any model of this run answer prompts.
 
 # %%
@@ -158,8 +158,8 @@ def ask(path, prompts, times=1, prompted=False):
 
 
 # %% [markdown]
-# We type a prompt, end the line, and let the model write what comes next. Four times the same question, then someone
-# who needs kindness.
+# We type a prompt, end the line, and let the model write what comes next: two questions and someone who needs kindness, five
+# times each.
 
 # %%
 questions = ["What does a rabbit eat?", "What is a whale?", "Hello, I am Mia. I lost my ring today."]
@@ -197,8 +197,8 @@ table([{"continuations that ...": name, "share": value} for name, value in habit
 # %% [markdown]
 # ## 1 · Prompts
 #
-# What do people ask? Raw prompts come with copies, greedy users, mail addresses and other languages. All goes through
-# the paper's filters (3.2, A.2).
+# What do people ask? Raw prompts come with copies, greedy users, mail addresses and other languages. All goes through the
+# paper's filters (copies, a limit per user, personal data; 3.2, A.2) and a few of our own (other languages, empty, too long).
 
 # %%
 with quiet():
@@ -237,7 +237,7 @@ with quiet():
 picture(screening(read_json(run.path("labelers") / "screening.json")))
 
 # %% [markdown]
-# The careless and the unskilled sit to the left or low, mostly below the dashed cuts, and hardly one of them is hired. Nobody is perfect: the
+# The careless and the unskilled sit to the left or low, mostly below the dashed cuts, and none of them is hired. Nobody is perfect: the
 # careful ones differ too, because each has a taste of their own. That remains, and the reward model has to live with it.
 
 # %% [markdown]
@@ -320,7 +320,8 @@ columns = {"rank": "ranks", "answer": "completions", "ended": "ended", "written 
 table([{name: one[key][i] for name, key in columns.items()} for i in order], f"{one['labeler_id']}: {one['prompt']}")
 
 # %% [markdown]
-# One labeler, one prompt, nine answers: up to 36 pairs from one sitting, which is why the paper ranks instead of
+# The last column is a *Likert* rating, a mark from 1 to 7 for the answer as a whole, given before the ranking: coarse, so that
+# answers of different rank may share one. One labeler, one prompt, nine answers: up to 36 pairs from one sitting, which is why the paper ranks instead of
 # comparing two at a time. The labeler does not see who wrote what. How far would two labelers agree?
 
 # %%
@@ -431,7 +432,8 @@ print("paid at each token:", [round(value, 3) for value in paid[0].tolist()])
 
 # %% [markdown]
 # The first token got likelier than the reference makes it: a small fine. The second got less likely: a small refund. The
-# third pays the score. PPO pushes up what earned more than the value model expected, in steps clipped to 20 %.
+# third pays the score. A fourth model, the *value model*, learns to say beforehand what an answer will earn. PPO pushes up what
+# earned more than it expected, in steps clipped to 20 %. (KL and entropy below are in *nats*: logarithms to the base e.)
 
 # %%
 with quiet():
@@ -446,7 +448,8 @@ labels = {
 picture(training_curves(metrics, *labels, labels=labels, xlabel="round", title="PPO"))
 
 # %% [markdown]
-# In the first rounds only the value model learns, and nothing moves. Then the score climbs, the KL grows (the price of
+# In the first rounds only the value model learns. The policy stands still; its curves jump because each round has other
+# prompts. Then the score climbs, the KL grows (the price of
 # moving away from the start), and the entropy falls: the policy becomes surer. Gold, which the training never sees,
 # climbs with the score. Here the reward model can be trusted. In section 8 we take away what keeps it so.
 
@@ -454,7 +457,7 @@ picture(training_curves(metrics, *labels, labels=labels, xlabel="round", title="
 # ## 7 · Did it work?
 #
 # Every policy answers the same test prompts, from users that no stage has seen, once sampled at temperature 1 and once
-# greedy.
+# *greedy*, always the likeliest token.
 #
 # > **Predict first (2).** PPO lowered the entropy. Sampling less at random already avoids blunders. So: will PPO's lead
 # > over SFT be larger at temperature 1 or when both are greedy? What would it mean if the greedy lead were zero?
@@ -519,11 +522,10 @@ gains = [
 table(gains)
 
 # %% [markdown]
-# The answer to the second prediction needs both pairs. A gain at temperature 1 mixes two things: *sharpening*, fewer unlucky
-# draws, and *learning*, other answers. PPO sharpens its start, so over the start the gain at temperature 1 holds both. SFT,
-# after 16 epochs, is sharp already, and at temperature 1 that hides a part of PPO's lead. What is left when both are greedy is
-# learning. A paper that
-# shows one temperature only cannot tell the two apart.
+# The answer to the second prediction needs both rows of a pair. A gain at temperature 1 mixes two things: *sharpening*, fewer
+# unlucky draws, and *learning*, other answers. When both are greedy there is nothing left to sharpen, so a lead there, larger than
+# about two standard errors, is learning. SFT, after 16 epochs, is sharp already, and at temperature 1 that hides a part of PPO's
+# lead over it. A report that shows one temperature only cannot tell the two apart.
 
 # %% [markdown]
 # ### The alignment tax
@@ -549,7 +551,7 @@ picture(bars_with_intervals(names, loss, None, None, "loss (nats a token)", **lo
 # %% [markdown]
 # ## 8 · What goes wrong, on purpose
 #
-# Now the same PPO without its leash: beta = 0, and far larger steps.
+# Now the same PPO without its leash: beta = 0, far larger steps, and no average of the weights, so that we see the policy itself.
 #
 # > **Predict first (3).** What will the reward model's score do? And gold? And what will the answers look like?
 
@@ -712,7 +714,7 @@ print(check_tax_undone(tax_undone))
 # confidence. You could have had that for free by sampling colder.
 # </details>
 # <details><summary>3: without the leash</summary>
-# The score rises, gold turns down, the answers become alike whatever was asked.
+# The score rises, gold turns down, the answers fall apart: broken sentences and words said over and over.
 # </details>
 
 # %% [markdown]
@@ -727,7 +729,7 @@ print(check_tax_undone(tax_undone))
 # | SFT prompts | 12,725 | 1,000 (more in the full tiny run) | time |
 # | reward model prompts | 33,207, K = 4 to 9 | 4,000, K = 9 | time; K at the top of the range gives most pairs a prompt |
 # | PPO prompts | 31,144 | 3,000 | time |
-# | reward model | one of 6B | as large as the policy, starts from SFT after one epoch | 3.5 starts from SFT too |
+# | reward model | one of 6B | as large as the policy, starts from SFT after one epoch | 3.5 starts from SFT; the final one from a 6B tuned on public tasks, said to be similar (C.2) |
 # | SFT | 16 epochs, dropout 0.2, cosine to 10 % | the same; checkpoints after 1, 2, 4, 8, 16 epochs | keeps the choice by reward cheap |
 # | learning rates | around 1e-5 | around 1e-3 (SFT, reward), 3e-4 (PPO) | small models take larger steps |
 # | PPO start | 2 epochs with 10 % pretraining text | 8 epochs, 10 % | fewer demonstrations: about as many steps need more epochs |

@@ -13,7 +13,7 @@
 # | **Running** | about two minutes on two CPU cores; no GPU, no download |
 # | **Outputs made on** | a two-core CPU; the first cell's output names device and versions |
 # | **You need** | Python and a little numpy. [00](00_start_here.ipynb) helps, but is not needed |
-# | **You will be able to** | screen labelers and say what a soft cut does; compute agreement by hand and say why 73 % is high; clean prompts as the paper did; score a demonstration part by part; invent a labeler and see what they teach |
+# | **You will be able to** | screen labelers and say what a soft cut does; compute agreement by hand and say why 73 % is high; clean prompts as the paper did, and a little more; score a demonstration part by part; invent a labeler and see what they teach |
 #
 # All labelers here are **simulated**: a program with a taste, noise and moods. No number below comes from people, but for
 # those of the paper, which are marked as such.
@@ -179,7 +179,7 @@ picture(screening([vars(row) for row in report.rows]))
 
 # %% [markdown]
 # Each point is one candidate. Crosses are the unreliable ones; the dashed lines are the first two cuts. Careless people
-# lie at the left or low, and hardly any is hired. See what each of them failed.
+# lie at the left or low, and none is hired. See what each of them failed.
 
 # %%
 table(

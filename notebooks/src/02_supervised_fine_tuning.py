@@ -232,8 +232,8 @@ look = {"train": "loss", "valid": "valid_loss", "x": "epoch", "xlabel": "epochs"
 picture(train_and_valid(curves, **look, title="SFT"))
 
 # %% [markdown]
-# The blue curve falls to the end. The orange one is lowest within the first few epochs (the ring) and then rises: the model
-# begins to learn these very answers by heart, and becomes surer of words that *other* labelers would not have used. By the
+# The blue curve falls to the end. The orange one is lowest within the first few epochs (the ring) and then creeps up by a few
+# hundredths: the model begins to learn these very answers by heart, and becomes surer of words that *other* labelers would not have used. By the
 # textbook we stop at the ring.
 #
 # The paper did not (3.5): "overfits on validation loss after 1 epoch", and yet training longer helped the reward model's score
@@ -258,8 +258,8 @@ picture(checkpoint_choice(judges))
 
 # %% [markdown]
 # Three judges, and they disagree, just as in the paper. Held-out loss asks: *how likely are this labeler's exact words?* Reward
-# and gold ask: *is what the model says a good answer?* An overfitted model is too sure of itself, which ruins the first and
-# helps the second, because it draws fewer wild words. The bars are 95 % intervals over prompts: neighbouring epochs cannot be
+# and gold ask: *is what the model says a good answer?* After the ring the model
+# grows surer of itself. That costs a little by the first question and helps by the second, because it draws fewer wild words. The bars are 95 % intervals over prompts: neighbouring epochs cannot be
 # told apart. By gold the early and the late ones can; the reward's bars overlap more, as they do not use that all checkpoints
 # answered the same prompts.
 #
@@ -318,7 +318,8 @@ found = {name: judged(Policy(name, path), test_prompts, cfg, 1.0) for name, path
 table(overview(found), "The last epoch with and without dropout, on test prompts")
 
 # %% [markdown]
-# Worse without. Dropout is what makes 16 epochs over so few answers bearable. (It acts in training only; `set_residual_dropout`
+# Worse without: a little learning by heart does no harm, this much does. Dropout is what makes 16 epochs over so few answers
+# bearable. (It acts in training only; `set_residual_dropout`
 # does not write it into the saved model, so nobody samples from a model with holes.)
 #
 # ## Mixed-in pretraining text
@@ -390,8 +391,8 @@ picture(grouped_bars(PARTS, parts, "mean score (0 to 1)", "part of the gold rubr
 
 # %% [markdown]
 # SFT gains most where the base simply did something else (*helpful*), and on what labelers do by habit (*manner*, *form*).
-# Facts move less: the demonstrations contain few of them, and imitation teaches how an answer looks before it teaches what is
-# true. *Manner* stays low, because the labelers themselves add their niceties only now and then. An imitator cannot be better
+# *Truthful* cannot rise much: a true sentence beside the point costs nothing there (lesson 01), so the base has nearly all of it
+# already. Imitation teaches how an answer looks; what the model *knows* even shrinks (lesson 05). *Manner* stays low, because the labelers themselves add their niceties only now and then. An imitator cannot be better
 # than what it imitates. That is why the pipeline goes on.
 
 # %%

@@ -106,8 +106,8 @@ from utils.losses import kwise_loss
 
 rewards, ranks = torch.tensor([[1.5, 1.0, -0.5]]), torch.tensor([[2, 1, 3]])
 margins = {"2nd over 1st": 1.0 - 1.5, "2nd over 3rd": 1.0 + 0.5, "1st over 3rd": 1.5 + 0.5}  # better minus worse
-sigma = torch.nn.functional.logsigmoid
-by_hand = -sum(sigma(torch.tensor(margin)) for margin in margins.values()) / 3
+log_sigma = torch.nn.functional.logsigmoid
+by_hand = -sum(log_sigma(torch.tensor(margin)) for margin in margins.values()) / 3
 torch.testing.assert_close(kwise_loss(rewards, ranks), by_hand)
 print(f"by hand {by_hand:.4f}, utils.losses.kwise_loss {kwise_loss(rewards, ranks):.4f}")
 
@@ -127,7 +127,7 @@ picture(pair_loss(margins))
 
 # %%
 tied = torch.tensor([[2, 1, 2]])  # the first and the third share a rank: their pair is gone
-without_tie = -(sigma(torch.tensor(margins["2nd over 1st"])) + sigma(torch.tensor(margins["2nd over 3rd"]))) / 2
+without_tie = -(log_sigma(torch.tensor(margins["2nd over 1st"])) + log_sigma(torch.tensor(margins["2nd over 3rd"]))) / 2
 torch.testing.assert_close(kwise_loss(rewards, tied), without_tie)
 torch.testing.assert_close(kwise_loss(rewards + 100.0, ranks), by_hand)
 print(f"with a tie: {without_tie:.4f}; all rewards 100 higher: {kwise_loss(rewards + 100.0, ranks):.4f}")
@@ -220,7 +220,8 @@ picture(train_and_valid(curves, **look, title="The same rankings, two ways"))
 # %% [markdown]
 # Footnote 5 is right, at this size too. In shuffled pairs the two curves part *within the first pass*: after a few updates the
 # model recognises an answer that it has seen with another partner. Whole rankings show it each answer once a pass, and the
-# curves part later. And a pass of pairs costs many times as much. (Everything overfits in the end, whole rankings too: few data,
+# curves part later. The lowest point of the pairs (the ring) is as good, but it lies inside the first pass, where nobody who trains
+# whole passes will find it, and it has cost more computing: a pass of pairs reads each answer eight times. (Everything overfits in the end, whole rankings too: few data,
 # noisy labels. The paper found its reward models "very sensitive" to the number of epochs and took one.)
 #
 # ## Training
@@ -529,8 +530,8 @@ picture(best_of_n_picture(searched))
 
 # %% [markdown]
 # The reward rises without end, for both: that is what was selected for. Gold rises first and then parts from it, for the weak judge
-# soon. This is *over-optimisation*: the further one searches, the more one selects answers about which the judge is wrong. PPO is
-# a much stronger search. The gap between the curves is the reason for its KL penalty.
+# soon. This is *over-optimisation*: the further one searches, the more one selects answers about which the judge is wrong. PPO without
+# a leash searches much further. The gap between the curves is the reason for its KL penalty.
 #
 # ## Before and after
 #
@@ -777,7 +778,7 @@ print(check_off_topic_accuracy(fits_the_prompt))
 # | | InstructGPT | here | why |
 # |---|---|---|---|
 # | body | 6B GPT-3, for policies of all sizes | our small GPT-2, as large as the policy | seconds on a CPU |
-# | start | a fine-tuned model without its unembedding (3.5) | the SFT model after one epoch | the last epochs know the demonstrations by heart |
+# | start | SFT without its unembedding (3.5); the final one a 6B tuned on public tasks, said to be similar (C.2) | the SFT model after one epoch | the last epochs know the demonstrations by heart |
 # | answers ranked | K from 4 to 9 | 9 | more pairs a prompt; simulated labelers do not tire |
 # | who wrote them | mostly SFT, some PPO policies | SFT, base, off-topic and repeated answers | so that the model learns to look at the prompt |
 # | batch | 64 prompts, all pairs of each together | `cfg.reward.prompts_per_step` prompts, all pairs together | fewer rankings, so more steps a pass |
@@ -794,7 +795,7 @@ print(check_off_topic_accuracy(fits_the_prompt))
 # `AutoModelForSequenceClassification.from_pretrained` reads it, and its one logit is the reward. The lessons that follow start
 # from the shipped one.
 #
-# We have a judge that is right more often than a single labeler, blind in places, and fooled by who searches hard. Lesson
+# We have a judge that is about as often right as a single labeler, never tires, is blind in places, and is fooled by who searches hard. Lesson
 # [04](04_ppo.ipynb) searches hard.
 #
 # - In the code: [`utils/reward.py`](../utils/reward.py), [`kwise_loss`](../utils/losses.py), and

@@ -208,8 +208,10 @@ for row in right:
 table([{"estimate": "exact", "mean": exact, "noise of one draw": 0.0}, *right], digits=4)
 
 # %% [markdown]
-# Both find the exact value. k3 is never negative, and on this small example it is the less noisy one. So why does the penalty use k1? Because the *expected* penalty
-# must be beta times the KL of whole answers, token by token, and the log-ratio is that by definition. k3 is for looking.
+# Both find the exact value. k3 is never negative, and on this small example it is the less noisy one. So why does the penalty use k1?
+# Because of the *gradient*. A penalty inside the reward is a constant to the policy gradient, which multiplies it with
+# $\nabla \log \pi$. With k1 the mean of that product is just the gradient of the KL, since $\mathbb{E}[\nabla \log \pi] = 0$; with k3 a
+# term is lost. k3 is for looking.
 #
 # > **Predict first (1).** Many samplers draw only among the k likeliest tokens (*top-k*). We draw with `top_k=2` and compute k1 as
 # > before. What will happen to an estimate of something that cannot be negative?
@@ -355,9 +357,33 @@ token_view(strip("values"), "value before the token")
 token_view(strip("advantages"), "advantage (whitened)")
 
 # %% [markdown]
-# Orange tokens will be made likelier, blue ones less likely. The colour is strong where the expectation *changed*, at the words that
-# decided the score, and pale where the rest follows by itself. (Whitened: shifted and scaled to mean 0 and variance 1 over the round,
-# so that the size of a step does not depend on the scale of rewards.)
+# Orange tokens will be made likelier, blue ones less likely. In the bad answer the colour is strongest at the words that decided the
+# score. In the good one it is strong all along: the value model expected less to the very end, and with a lambda near 1 each token
+# gets a share of that late surprise. (Whitened: shifted and scaled to mean 0 and variance 1 over the round, so that the size of a
+# step does not depend on the scale of rewards.)
+#
+# ### What the value model learns
+#
+# Its target at each token is the *return*: what it said, corrected by the advantage before whitening,
+# $R_t = A_t + V_t$. The loss is a squared error, clipped like the policy's: what counts is the larger of the error and of the error after
+# a step of at most $\epsilon$ from the value $V_t^{\text{old}}$ that was said while sampling.
+#
+# $$\text{loss}_V = \tfrac{1}{2}\,\text{mean of } \max\big((V_t - R_t)^2,\; (V_t^{\text{old}} + \text{clip}(V_t - V_t^{\text{old}}, -\epsilon, \epsilon) - R_t)^2\big)$$
+#
+# Two tokens by hand. The first has jumped from 0.4 to its target 1.0 in one step, and is charged as if it stood at 0.6: it earns nothing
+# by jumping. The second has not moved.
+
+# %%
+from utils.losses import ppo_value_loss
+
+now, then, earned = torch.tensor([[1.0, 0.5]]), torch.tensor([[0.4, 0.5]]), torch.tensor([[1.0, 1.0]])  # V, V old, R
+by_hand = 0.5 * (max((1.0 - 1.0) ** 2, (0.6 - 1.0) ** 2) + (0.5 - 1.0) ** 2) / 2
+charged = ppo_value_loss(now, then, earned, torch.ones(1, 2, dtype=torch.bool), 0.2)
+torch.testing.assert_close(charged, torch.tensor(by_hand))
+print(f"by hand {by_hand:.4f}, utils.losses.ppo_value_loss {charged:.4f}")
+
+# %% [markdown]
+# (In the rounds in which it learns alone the clip is off: it has far to go.)
 #
 # ## The clipped step
 #
@@ -394,8 +420,22 @@ picture(lines(rhos, curves, "ratio new / old", "loss of one token", "Where PPO s
 #
 # ## A PPO run
 #
-# Everything together: sample a round, score, penalise, advantages, a pass of clipped steps for the policy and of squared errors for the
-# value model, next round. `train_policy` does that, and asks gold now and then, for the curve only.
+# Everything together:
+#
+# ```text
+# for each round:
+#     sample one answer to each of 256 prompts; keep its log-probs and values
+#     score it, pay the penalty at each token          (penalised_rewards)
+#     advantages and returns, then whiten advantages   (gae, whiten)
+#     for each minibatch of 64 answers, shuffled:
+#         policy: clipped loss, gradient cut to norm 1, one Adam step
+#         average = decay * average + (1 - decay) * policy
+#         value model: clipped squared error, gradient cut to norm 1, one Adam step
+# saved and evaluated: the average
+# ```
+#
+# The *average of the weights* forgets slowly what single noisy steps did (C.4; decay 0.992 a step there). `train_policy` does all this,
+# and asks gold of the average now and then, for the curve only.
 #
 # > **Predict first (3).** Over the rounds, which way will go: the reward model's score, gold, the KL to the start, and the entropy (how
 # > undecided the policy is at each token)?
@@ -448,8 +488,9 @@ table(
 )
 
 # %% [markdown]
-# Not every row gains. Look for what changed where one does: whole sentences instead of broken ones, the thing that was asked for, the
-# niceties that labelers like. And look for what did not: PPO can make likelier only what the start says now and then; a fact that it never
+# Ten rows, some better, some worse: single draws at temperature 1 differ by more than PPO's gain, so a table like this can show what the
+# answers look like, not whether they improved. For that, hundreds of prompts are asked below. Look for what PPO changed: the niceties
+# that labelers like, the thing that was asked for. And look for what it did not: PPO can make likelier only what the start says now and then; a fact that it never
 # says is never rewarded.
 #
 # ### Learning or sharpening?
@@ -483,8 +524,9 @@ for heat, first, then in zip(heats, asked["init"], asked["ppo"], strict=True):
 #
 # ## Turning beta
 #
-# > **Predict first (5).** The same run with a penalty twenty times as large, one with none and larger steps, and, so that we know which
-# > of the two it was, one with the larger steps alone. For each: what will score, KL and gold do?
+# > **Predict first (5).** The same run with a penalty twenty times as large; one with no penalty and larger steps; and, so that we know
+# > which of the two it was, one with the larger steps and the usual penalty. (The two with larger steps keep no average of the weights:
+# > we want to see the policy itself.) For each: what will score, KL and gold do?
 
 # %%
 tight = replace(settings, beta=20 * settings.beta)
@@ -504,8 +546,9 @@ picture(training_curves(runs, *shown_labels, labels=shown_labels, xlabel="round"
 
 # %% [markdown]
 # On a tight leash the KL stays small and the score gains least: the policy may not go where the reward is. With large steps on the
-# usual leash the KL is held, but gold ends about where it began. Without the leash the same steps let the KL run away. And gold?
-# Against the KL it is easier to see:
+# usual leash the KL is bounded, at about twice that of small steps, and gold ends about where it began. Without the leash the same
+# steps let the KL run away, and all that distance buys no more *score* than the leashed run with small steps has. And gold? Against
+# the KL it is easier to see:
 
 # %%
 from utils.plotting import overoptimisation
@@ -785,8 +828,8 @@ print(check_best_policy(best_policy))
 # surer. It is not zero. Do not read an order into the four leads without their standard errors.
 # </details>
 # <details><summary>5: beta</summary>
-# Large: the KL stays small and the score gains least. Large steps alone: gold gains little. No penalty: KL and score run away, and
-# gold falls below where it began.
+# Large: the KL stays small and the score gains least. Large steps on the leash: gold gains little. No penalty: the KL runs away, the
+# score ends no higher than with leash and small steps, and gold falls below where it began.
 # </details>
 
 # %% [markdown]
@@ -795,14 +838,14 @@ print(check_best_policy(best_policy))
 # | | InstructGPT | here | why |
 # |---|---|---|---|
 # | prompts, episodes | 31,144 prompts, 256,000 episodes (C.4) | the shipped run's prompts, `rounds` of `settings` | minutes on a CPU |
-# | episodes a round, minibatch | 512, 64 | half as many a round, 64 | the same |
+# | episodes a round, minibatch | 512, 64 | 256, 64 | minutes on a CPU |
 # | inner epochs, clip, discount | 1, 0.2, none | the same | |
 # | beta | 0.02 | `settings.beta` | another reward scale: beta weighs nats against *reward units* |
 # | lambda of GAE | not reported | 0.95 | the usual choice |
 # | learning rate | constant after 10 rounds of warm-up; value not printed (E.9) | the same form, much larger | small models take larger steps |
 # | value model | starts as the 6B reward model, trained from the first round | starts as ours; some rounds alone first | few rounds: no time to recover from a bad start |
 # | saved policy | average of weights, decay 0.992 a step | the same, shorter memory | fewer steps |
-# | whitened advantages, clipped gradients | not stated | yes | the usual choice |
+# | whitened advantages, clipped values, clipped gradients | not stated | yes | the usual choice |
 # | start and reference | short SFT with pretraining text (C.3) | the same | |
 # | judge | people | simulated gold | no people needed |
 #

@@ -291,7 +291,20 @@ picture(tax_figure(rows, "gamma_ptx"))
 # Left: what it costs. A little gamma is cheap. At 27.8 the policy is mostly reading, and PPO's gain in gold is gone. That is the trade: gamma
 # buys back pretraining with reward. The paper saw the same: with gamma the validation reward falls, while the benchmarks recover (E.6, Fig. 33).
 #
-# One run a point: small differences between neighbouring points may be luck. `python scripts/sweep.py --part tax` repeats them over three seeds.
+# One run a point: small differences between neighbouring points may be luck. `python scripts/sweep.py --part tax` has repeated it with more values
+# of gamma and three seeds of PPO each; bars are 95 % intervals over the seeds:
+
+# %%
+from utils.io import read_json
+from utils.runtime import ROOT
+
+repeated = read_json(ROOT / "results" / "lessons" / "tax_sweep.json")
+print("seeds", repeated["seeds"], "on", repeated["machine"])
+picture(tax_figure(repeated["rows"], "gamma_ptx"))
+
+# %% [markdown]
+# Now luck can be told from effect. The web loss falls with every step of gamma, and its intervals are narrow. Gold hardly moves up to gamma 1 (the
+# intervals overlap), where the loss is already below that of PPO's start; beyond it the price rises fast. That is why the profile has gamma 1.
 #
 # > **Predict first (3).** There is a cheaper idea: no pretraining text, only a *larger beta*. The leash keeps the policy near its start, so it
 # > cannot forget. Does that pay the tax back?
@@ -402,7 +415,8 @@ picture(
 )
 
 # %% [markdown]
-# A bar whose interval crosses the dashed line says "cannot tell". Base and prompted base lose to SFT; the two PPO models win. Why not by more,
+# A bar whose interval crosses the dashed line would say "cannot tell"; none does here. Base and prompted base lose to SFT, and so does PPO's
+# start, by least; the two PPO models win. Why not by more,
 # when gold differs so clearly? Labelers are noisy (they agree about three times in four), a noisy judge pulls every win rate towards one half, and
 # ties count half.
 
@@ -608,7 +622,8 @@ print(check_same_gamma(same_gamma))
 # It prevents new tax by preventing learning, and pays nothing back of what the start already owes.
 # </details>
 # <details><summary>4: win rates</summary>
-# Base and prompted base lay below one half and both PPO models above. The start of PPO is another short SFT, so it is the one to be near one half.
+# Base and prompted base lay below one half and both PPO models above. The start of PPO is another short SFT, so it is
+# the one to be near one half, and even its interval does not reach it.
 # </details>
 
 # %% [markdown]
@@ -621,7 +636,7 @@ print(check_same_gamma(same_gamma))
 # | pretraining text | drawn from GPT-3's training set | drawn from our bases' made-up web | the same idea |
 # | both gradients, one step | in the same buffers (C.4) | the same | |
 # | tax measured by | public tasks: SQuADv2, DROP, HellaSwag, translation (4.2) | unseen web text, facts as multiple choice | tiny models are at chance on public tasks |
-# | sweep of gamma, beta | 1.3B (E.6, E.7) | short runs, one seed, in this lesson | minutes on a CPU |
+# | sweep of gamma, beta | 1.3B (E.6, E.7) | short runs: one seed in this lesson, three on file | minutes on a CPU |
 # | reference of the KL in the beta sweep | the pretrained GPT; the start is said to be similar (4.2) | PPO's start | one reference everywhere |
 # | comparison | people, win rate against 175B SFT | simulated held-out labelers, against our SFT | no people needed |
 # | which SFT is compared | chosen by reward score | the last epoch that is shipped | only three checkpoints are shipped |
@@ -634,5 +649,5 @@ print(check_same_gamma(same_gamma))
 # This was the last stage. You have seen the whole of Figure 2 of the paper, and broken most of it. From here:
 #
 # - The whole pipeline in one go is notebook [00](00_start_here.ipynb), or `python scripts/pipeline.py --profile tiny`.
-# - The same on GPT-2 and with data of your own: the [README](../README.md).
+# - The same on GPT-2 and with data of your own: lesson [08](08_real_gpt2.ipynb), and the [README](../README.md).
 # - In the code: [`utils/ppo.py`](../utils/ppo.py), [`utils/evaluation/`](../utils/evaluation/policies.py), and [paper to code](../docs/paper-map.md).

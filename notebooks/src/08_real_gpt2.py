@@ -561,6 +561,7 @@ print(check_held_out(held_out))
 # | pretraining mix | GPT-3's own pretraining data | text that the base writes, or openwebtext | GPT-2's own data is not public |
 # | numbers | fp16 weights and activations (App. C) | float32 | a free GPU has no bf16; fewer surprises |
 # | judges | people, held-out labelers | none in this notebook | nobody to ask; a reward model is no judge of itself |
+# | benchmarks | public NLP tasks, bias, toxicity (Table 14) | `scripts/public_evaluation.py` scores eight of them for any run | none in this notebook: no download, and our small model is at chance |
 #
 # ## What is saved, and what comes next
 #

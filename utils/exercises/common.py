@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 UNWRITTEN = "Not written yet: replace the dots in the cell above and run it again."
+NO_RETURN = "Not yet: your function gives back None. Does it end with `return` and the result?"
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,10 @@ class FunctionCheck:
             answers = self._answers(learner)
         except Exception as error:  # whatever the learner's code raises belongs in the sentence
             return f"Not yet: your function stopped with {type(error).__name__}: {error}"
-        if all(answer is None or answer is ... for answer in answers):
+        if all(answer is ... for answer in answers):
             return UNWRITTEN
+        if all(answer is None for answer in answers):
+            return NO_RETURN
         wanted = self._answers(self.right)
         if self._agree(answers, wanted):
             return f"Right, on all {len(self.cases)} cases."
