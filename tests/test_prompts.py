@@ -263,8 +263,8 @@ def test_length_by_function_words_and_tokenizer() -> None:
 
         def encode(self) -> None: ...
 
-        def __call__(self, text: str, **_: object) -> dict[str, list[int]]:
-            return {"input_ids": list(text.encode())}
+        def __call__(self, text: str | list[str], **_: object) -> dict[str, list]:
+            return {"input_ids": list(text.encode()) if isinstance(text, str) else [list(t.encode()) for t in text]}
 
     prompts = rows("a b c", "abcdefgh")
     assert texts(clean_prompts(prompts, replace(CONFIG, max_prompt_tokens=2)).kept) == ["abcdefgh"]
