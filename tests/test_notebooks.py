@@ -29,7 +29,7 @@ EFFORT = ("**Reading**", "**Running**", "**Outputs made on**", "**You need**", "
 BADGE = re.compile(r"https://colab\.research\.google\.com/github/[\w-]+/[\w-]+/blob/main/([^)]+)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(root|tmp|work|home|Users|content|var)\b|[A-Z]:\\")
-FAST_CPU_SECONDS = 120  # twice what the dearest one takes on a slow machine
+FAST_CPU_SECONDS = 60
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:

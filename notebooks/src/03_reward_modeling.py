@@ -190,7 +190,7 @@ tokenizer = load_tokenizer(start_dir)
 context = context_length(reward_from_policy(start_dir))
 fitted, held_out = (
     encode_comparisons(tokenizer, rows, cfg.data, context).groups
-    for rows in (rankings[:300], load_comparison_set(lesson, "valid")[:150])
+    for rows in (rankings[:300], load_comparison_set(lesson, "valid")[: few or 150])
 )
 
 
@@ -260,7 +260,7 @@ table(verdict(reward_from_policy(start_dir, seed=cfg.seed))[1], "Before training
 # %%
 from utils.reward import train_reward
 
-demonstrations = load_demonstration_set(lesson, "train")
+demonstrations = load_demonstration_set(lesson, "train")[:few]
 
 
 def train(name, rows, epochs=cfg.reward.epochs):
