@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,12 +59,14 @@ def held(folder: Path, base: Path) -> dict[str, int]:
         loop.optimizer_step("policy", lr=1e-3)
     loop.finish()
     moments = [t for state in optimizer.state.values() for name, t in state.items() if name != "step"]
-    return {"weights": sum(map(own_bytes, model.parameters())), "moments": sum(map(own_bytes, moments))}
+    return {"weights": own_bytes(model.parameters()), "moments": own_bytes(moments)}
 
 
-def own_bytes(tensor: torch.Tensor) -> int:
-    """Bytes of a tensor, or of this process's part of it."""
-    return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).nbytes
+def own_bytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of memory that tensors, or this process's parts of them, keep; what several are views of counts once."""
+    parts = (tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors)
+    storages = {storage.data_ptr(): storage.nbytes() for storage in (part.untyped_storage() for part in parts)}
+    return sum(storages.values())
 
 
 def main() -> None:

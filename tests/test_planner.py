@@ -99,11 +99,13 @@ def test_rankings_that_are_given_cost_no_samples_and_no_rubric_no_second_answers
     given = by_stage(stage_work(config, shape, shape, data_at_limits(config)))
     made = by_stage(stage_work(load_config("gpt2", {"data.comparisons": None}), shape, shape, data_at_limits(config)))
     assert made.keys() - given.keys() == {"comparisons"} and all(given[name] == made[name] for name in given)
-    world = {(w.part, w.tokens) for w in stage_work(replace(config, world=True), shape, shape, data_at_limits(config))}
-    alone = {(w.part, w.tokens) for w in stage_work(config, shape, shape, data_at_limits(config))}
-    assert "scoring" in {part for part, _ in alone} and ("gold probe", 0) not in alone
-    sampled = [sum(tokens for part, tokens in found if part == "sampling") for found in (alone, world)]
-    assert sampled[0] < sampled[1]
+    alone, world = (
+        {(w.stage, w.part): w.tokens for w in stage_work(replace(config, world=flag), shape, shape, data_at_limits(config))}
+        for flag in (False, True)
+    )
+    assert alone.keys() - world.keys() == {("evaluate", "scoring")}, "by the reward model, where there is no gold"
+    assert {part.partition(":")[0] for _, part in world.keys() - alone.keys()} == {"gold probe"}
+    assert 2 * alone["evaluate", "sampling"] < world["evaluate", "sampling"], "greedy answers too, and best of n"
 
 
 def test_a_plan_with_adapters_trains_for_less() -> None:

@@ -313,7 +313,7 @@ spread["demonstrations"] = score_demonstrations(shipped_model, tokenizer, demons
 picture(histogram(spread, "reward", title="What zero means"))
 
 # %% [markdown]
-# The demonstrations average zero by construction. The base lies to the left, SFT in between, and each is wide: good and bad
+# The demonstrations average zero by construction. The base lies to the left, SFT nearly on the demonstrations with more bad answers, and each is wide: good and bad
 # answers come from every one of them.
 #
 # ## Does it mean its probabilities?
