@@ -136,11 +136,17 @@ def test_the_launch_file_has_settings_of_deepspeed_that_are_supported(monkeypatc
     settings = load_config_from_file(str(CONFIGS / "deepspeed.yaml")).deepspeed_config
     given = {f"ACCELERATE_DEEPSPEED_{name.upper()}": str(value).lower() for name, value in settings.items()}
     assert given.keys() <= processes.DEEPSPEED.keys()
-    for name, value in (ZERO | given).items():
+    monkeypatch.setattr(processes, "_asked_stage", 0)
+    for name, value in given.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")  # as `join` would leave it, taken back afterwards
+    before = dict(os.environ)
     processes.join("cpu")
-    assert os.environ["ACCELERATE_USE_DEEPSPEED"] == "false", "accelerate does not see it"
+    monkeypatch.setattr(processes, "world", lambda: 2)
+    assert processes.zero_stage() == 0, "nobody asked for DeepSpeed itself"
+    monkeypatch.setattr(processes, "world", lambda: 1)
+    monkeypatch.setenv(processes.USE_DEEPSPEED, "true")
+    processes.join("cpu")
+    assert os.environ == before | {processes.USE_DEEPSPEED: "false"}, "accelerate does not see it, and nothing else is changed"
     assert processes.zero_stage() == 0, "one process holds everything"
     monkeypatch.setattr(processes, "world", lambda: 2)
     assert processes.zero_stage() == 2
@@ -221,7 +227,7 @@ def test_a_killed_sharded_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path: 
     os.kill(children(killed)[0], signal.SIGKILL)
     finish(killed), finish(undisturbed)
     said = finish(again := launch("sharded", tmp_path / "run"))
-    assert undisturbed.returncode == again.returncode == 0, said[-2000:]
+    assert undisturbed.returncode == again.returncode == 0, said
     assert "step 0\n" not in said, "it went on from the checkpoint"
     for rank in range(2):
         whole, final = (read_tensors(tmp_path / name / f"final-{rank}.safetensors")[0] for name in ("whole", "run"))
@@ -238,7 +244,7 @@ def test_ctrl_c_in_one_process_stops_all_after_the_same_step(tmp_path: Path) -> 
     said = finish(launcher)
     assert launcher.returncode != 0
     found = re.findall(r"KeyboardInterrupt: test: saved after step (\d)", said)
-    assert len(found) == 2 and len(set(found)) == 1, said[-2000:]
+    assert len(found) == 2 and len(set(found)) == 1, said
     assert [path.name for path in (tmp_path / training.CHECKPOINT).iterdir()] == [f"step-{int(found[0]):09d}"]
 
 
@@ -259,7 +265,7 @@ def test_sharded_stages_learn_what_one_process_learns(tmp_path: Path, engine: st
     launcher = start(engine, "sharded_run.py", tmp_path / "sharded", base, *options)
     sharded_run.train(tmp_path / "whole", base, ComputeConfig())
     said = finish(launcher)
-    assert launcher.returncode == 0, said[-2000:]
+    assert launcher.returncode == 0, said
     for model in ("sft/epoch_01", "reward/model", "ppo/model"):
         assert_same(tmp_path / "whole" / model, tmp_path / "sharded" / model, atol=1e-5)
         left, right = (read_json(tmp_path / run / model / "config.json") for run in ("whole", "sharded"))
@@ -290,7 +296,7 @@ def test_more_processes_go_on_with_the_run_of_one(tmp_path: Path, engine: str) -
         run(tmp_path / "run", steps=STEPS, every=2, dropout=0.0, each=each)
     launcher = launch(engine, tmp_path / "run")
     said = finish(launcher)
-    assert launcher.returncode == 0, said[-2000:]
+    assert launcher.returncode == 0, said
     assert "step 3\n" not in said, "it went on from the checkpoint"
     for rank in range(2):
         final, _ = read_tensors(tmp_path / "run" / f"final-{rank}.safetensors")
@@ -311,7 +317,7 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
         )  # fmt: skip
     for process in runs.values():
         said, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, said[-2000:]
+        assert process.returncode == 0, said
     for stage in ("sft/epoch_02", "init/epoch_01", "reward/model", "ppo/model", "ppo_ptx/model"):
         one, two = (read_tensors(tmp_path / str(count) / stage / "model.safetensors")[0] for count in runs)
         for name, tensor in one.items():

@@ -39,6 +39,7 @@ DEEPSPEED = {
     "ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE": ("none",),
     "ACCELERATE_DEEPSPEED_CONFIG_FILE": ("none",),
 }
+_asked_stage = 0  # of ZeRO, since `join`
 LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
 
 
@@ -115,22 +116,24 @@ def shards() -> int:
 
 def zero_stage() -> int:
     """Stage of DeepSpeed's ZeRO that several processes were launched for (`utils.zero`), known after `join`; else 0."""
-    return int(os.environ.get(ZERO_STAGE, "0")) if world() > 1 else 0
+    return _asked_stage if world() > 1 else 0
 
 
 def _take_deepspeed() -> None:
     """Check what the launcher says of DeepSpeed and keep it from accelerate, which would let DeepSpeed step after every
     backward pass, of one model: `utils.zero` calls it instead."""
+    global _asked_stage
     if os.environ.get(USE_DEEPSPEED, "").lower() != "true":
         return
+    given = {name: os.environ.get(name, values[0]).lower() for name, values in DEEPSPEED.items()}
     for name, values in DEEPSPEED.items():
-        given = os.environ.setdefault(name, values[0]).lower()
-        if given not in values:
+        if given[name] not in values:
             raise UserError(
-                f"The launch settings have {name.removeprefix('ACCELERATE_').lower()}: {given}, but only "
+                f"The launch settings have {name.removeprefix('ACCELERATE_').lower()}: {given[name]}, but only "
                 f"{' and '.join(sorted(values))} {'are' if len(values) > 1 else 'is'} supported: use "
                 "configs/accelerate/deepspeed.yaml, or configs/accelerate/fsdp.yaml to shard weights as well."
             )
+    _asked_stage = int(given[ZERO_STAGE])
     os.environ[USE_DEEPSPEED] = "false"
 
 
