@@ -32,7 +32,7 @@ def test_a_reward_model_trains_on_human_pairs_and_is_evaluated_on_unseen_prompts
     data = DataConfig(max_prompt_tokens=64, max_response_tokens=64)
     train_reward(tmp_path, BASE, train, replace(RewardConfig(), epochs=1), data, seed=1, demonstrations=[])
     model, tokenizer = load_reward(tmp_path / "model"), load_tokenizer(tmp_path / "model")
-    found = evaluate_reward(model, tokenizer, unseen, data)
+    found, _ = evaluate_reward(model, tokenizer, unseen, data)
     assert found["pairs"] == len(unseen) == found["counts"]["comparisons"]
     assert 0.2 < found["accuracy"] < 0.9 and math.isfinite(found["loss"])
     assert found["counts"]["prompts_cut"] > 0  # the long dialogues lose their beginning, and that is reported

@@ -272,7 +272,7 @@ def test_training_fits_a_tiny_set_and_demonstrations_average_zero(
     tmp_path: Path, policy_dir: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     model = train(tmp_path, policy_dir, cfg=replace(CFG, epochs=15))
-    assert reward.evaluate_reward(model, tokenizer, comparisons(), DATA)["accuracy"] == 1.0
+    assert reward.evaluate_reward(model, tokenizer, comparisons(), DATA)[0]["accuracy"] == 1.0
     sequences = [
         encode_prompt(tokenizer, d.prompt, DATA) + encode_completion(tokenizer, d.completion, True, DATA) for d in DEMOS
     ]
@@ -417,7 +417,8 @@ def test_calibration_finds_a_calibrated_and_an_overconfident_model() -> None:
 
 def test_evaluation_reports_what_it_counted(reward_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     rows = comparisons(12, labelers=2)
-    result = reward.evaluate_reward(reward_model, tokenizer, rows, DATA)
+    result, scores = reward.evaluate_reward(reward_model, tokenizer, rows, DATA)
+    assert scores == score_comparisons(reward_model, tokenizer, rows, DATA)
     assert result["prompts"] == 12 and result["pairs"] == 4 * (1 + 3 + 5)
     assert set(result["labelers"]) == {"L0", "L1"}
     assert sum(part["pairs"] for part in result["labelers"].values()) == result["pairs"]

@@ -136,4 +136,9 @@ def _seconds_before(out_dir: Path) -> float:
 
 def web_texts(n_documents: int, seed: int = WEB_SEED) -> list[str]:
     """The pretraining documents (train seed) or held-out ones (HELD_OUT_WEB_SEED)."""
-    return corpus(World.load(), n_documents, seed)
+    return list(_documents(n_documents, seed))
+
+
+@functools.lru_cache(maxsize=2)  # a run and a sweep need the same text again and again
+def _documents(n_documents: int, seed: int) -> tuple[str, ...]:
+    return tuple(corpus(World.load(), n_documents, seed))

@@ -462,8 +462,9 @@ def evaluate_reward(
     tokenizer: PreTrainedTokenizerBase,
     comparisons: Sequence[Comparison],
     data_cfg: DataConfig,
-) -> dict[str, Any]:
-    """Accuracy on the labelers' own pairs, loss, calibration, accuracy of each labeler's pairs.
+) -> tuple[dict[str, Any], list[list[float]]]:
+    """Accuracy on the labelers' own pairs, loss, calibration, accuracy of each labeler's pairs; and the scores they are
+    of, as `score_comparisons` gives them.
 
     Keys: accuracy, accuracy_se (clustered by prompt), pairs, prompts, loss (Eq. 1, mean over prompts), calibration
     (bins), calibration_error, labelers {id: Accuracy}, counts (what was cut).
@@ -473,7 +474,7 @@ def evaluate_reward(
     ranks = [comparison.ranks for comparison in comparisons]
     accuracy = pair_accuracy(scores, rank_values(ranks))
     table = calibration(scores, rank_values(ranks))
-    return {
+    found = {
         "accuracy": accuracy.mean,
         "accuracy_se": accuracy.se,
         "pairs": accuracy.pairs,
@@ -484,6 +485,7 @@ def evaluate_reward(
         "labelers": {name: row._asdict() for name, row in accuracy_by_labeler(scores, comparisons).items()},
         "counts": encoded.counts,
     }
+    return found, scores
 
 
 def ranking_loss(scores: Sequence[Sequence[float]], ranks: Sequence[Sequence[int]]) -> float:

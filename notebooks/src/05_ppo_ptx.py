@@ -279,7 +279,7 @@ knobs = (
     else {"gamma_ptx": (0.0, own, 3.0, 27.8), "beta": (0.02, 0.5, 2.0)}
 )
 with quiet():
-    rows = tax_sweep(lesson, replace(settings, gamma_ptx=0.0), knobs, (cfg.seed,), folder, folder / "sweep")
+    rows = tax_sweep(lesson, replace(settings, gamma_ptx=0.0), knobs, (cfg.seed,), folder, folder / "sweep", most=few)
 
 # %%
 from utils.plotting import tax_sweep as tax_figure

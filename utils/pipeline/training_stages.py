@@ -28,11 +28,10 @@ from utils.replay import replay_rows
 from utils.reward import (
     cross_validate,
     evaluate_reward,
-    score_comparisons,
     score_demonstrations,
     train_reward,
 )
-from utils.reward_metrics import Accuracy, pair_accuracy
+from utils.reward_metrics import Accuracy, pair_accuracy, rank_values
 from utils.rollout import score as reward_of
 from utils.runtime import choose_device, progress
 from utils.sampling import Response, Sampler
@@ -123,13 +122,13 @@ def reward_stage(run: Run, folder: Path) -> None:
 def judge_reward(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """A reward model on the run's test prompts: keys labels (`evaluate_reward`) and, where the labelers are simulated,
     heldout_labelers, gold, gold_sft (pairs of SFT samples alone), each with accuracy, accuracy_se, pairs."""
-    data = run.config.data
-    result: dict[str, Any] = {"labels": evaluate_reward(model, tokenizer, load_comparison_set(run, "test"), data)}
-    if stored(run.path("comparisons") / "test_heldout.jsonl").exists():
-        held_out = evaluate_reward(model, tokenizer, load_comparison_set(run, "test_heldout"), data)
-        result["heldout_labelers"] = {k: held_out[k] for k in ("accuracy", "accuracy_se", "pairs")}
-        result |= _gold_accuracy(run, model, tokenizer)
-    return result
+    comparisons = load_comparison_set(run, "test")
+    labels, scores = evaluate_reward(model, tokenizer, comparisons, run.config.data)
+    if not stored(run.path("comparisons") / "test_heldout.jsonl").exists():
+        return {"labels": labels}
+    others = rank_values([c.ranks for c in load_comparison_set(run, "test_heldout")])  # of the same outputs
+    heldout = _accuracy(pair_accuracy(scores, others))
+    return {"labels": labels, "heldout_labelers": heldout, **_gold_accuracy(run, comparisons, scores)}
 
 
 def reward_init_dir(run: Run, folder: Path) -> Path:
@@ -155,11 +154,9 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
-def _gold_accuracy(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, dict[str, float]]:
+def _gold_accuracy(run: Run, comparisons: Sequence[Comparison], scores: list[list[float]]) -> dict[str, dict[str, float]]:
     """Accuracy against gold on the test prompts' outputs: the whole mix, and the pairs of SFT samples alone."""
-    comparisons = load_comparison_set(run, "test")
     values = [[gold(s) for s in row] for row in load_parts(run, "test")]
-    scores = score_comparisons(model, tokenizer, comparisons, run.config.data)
     only = [[i for i, name in enumerate(c.policies) if name == "sft"] for c in comparisons]
     pure = pair_accuracy(_pick(scores, only), _pick(values, only), GOLD_TIE)
     return {"gold": _accuracy(pair_accuracy(scores, values, GOLD_TIE)), "gold_sft": _accuracy(pure)}
