@@ -77,8 +77,8 @@ def no_robots(folder: Path) -> Path:
         *(row(n, "Rewrite", f"Make this polite: go away, number {n}.", "Please leave.") for n in range(6, 12)),
     ]
     types = {"prompt": pa.string(), "prompt_id": pa.string(), "messages": MESSAGES, "category": pa.string()}
-    parquet(folder / "default" / "train" / "0000.parquet", rows[:8], types)
-    parquet(folder / "default" / "test" / "0000.parquet", rows[8:], types)
+    parquet(folder / "data" / "train-00000-of-00001.parquet", rows[:8], types)
+    parquet(folder / "data" / "test-00000-of-00001.parquet", rows[8:], types)
     return folder
 
 

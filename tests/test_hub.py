@@ -69,7 +69,8 @@ def test_a_row_of_the_table_is_well_formed(name: str) -> None:
     assert re.fullmatch(r"[\w-]+(/[\w-]+)?", name)
     if row.repo:
         assert re.fullmatch(r"[\w-]+/[\w.-]+", row.repo), "a namespaced id"
-        assert row.revision in ("main", "refs/convert/parquet"), "a branch: no commit that nobody has checked"
+        assert fetch.COMMIT.fullmatch(row.revision) or row.revision in ("main", "refs/convert/parquet")
+        assert len({other.revision for other in hub.DATASETS.values() if other.repo == row.repo}) == 1
     else:
         assert all(address.startswith("https://") for address in row.files.values())
     suffixes = {"json": (".jsonl", ".json", ".jsonl.gz", ".json*.gz"), "parquet": (".parquet",)}
@@ -82,11 +83,19 @@ def test_a_row_of_the_table_is_well_formed(name: str) -> None:
     assert row.licence and name in FIXTURES
 
 
+def test_the_readme_counts_the_pinned_repositories() -> None:
+    revisions = {row.repo: row.revision for row in hub.DATASETS.values() if row.repo}
+    pinned = [repo for repo, revision in revisions.items() if fetch.COMMIT.fullmatch(revision)]
+    numbers = {12: "Twelve", 20: "twenty"}
+    said = f"{numbers[len(pinned)]} of the {numbers[len(revisions)]} repositories are pinned to a commit"
+    assert said in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", hub.DATASETS)
 def test_every_dataset_has_a_card(name: str) -> None:
     row = hub.DATASETS[name]
     text = (ROOT / row.card).read_text(encoding="utf-8")
-    for needed in (row.repo or "openaipublic", row.licence.split(" (")[0].split(":")[0], *row.columns):
+    for needed in (row.repo or "openaipublic", row.revision, row.licence.split(" (")[0].split(":")[0], *row.columns):
         assert needed in text, f"{row.card} does not name {needed}"
     for heading in ("What it is", "Who made it", "What the licence allows", "Pitfalls", "How it is split", "In InstructGPT"):
         assert f"**{heading}" in text, f"{row.card}: {heading}"
@@ -94,7 +103,8 @@ def test_every_dataset_has_a_card(name: str) -> None:
 
 def test_what_a_source_may_look_like() -> None:
     plain, pinned = hub.parse_source("hub:dolly"), hub.parse_source("hub:oasst2@abc123")
-    assert (plain.dataset.repo, plain.revision, plain.path) == ("databricks/databricks-dolly-15k", "main", None)
+    assert (plain.dataset.repo, plain.path) == ("databricks/databricks-dolly-15k", None)
+    assert plain.revision == hub.DATASETS["dolly"].revision and fetch.COMMIT.fullmatch(plain.revision)
     assert (pinned.revision, pinned.path) == ("abc123", None)
     local = hub.parse_source("hub:hh-rlhf/harmless-base=a=b/x.jsonl.gz", "comparisons")
     assert local.path == Path("a=b/x.jsonl.gz")
@@ -426,13 +436,15 @@ def test_a_download_is_read_by_the_same_loader_and_its_commit_noted(monkeypatch:
 
 
 def test_what_is_in_the_cache_needs_no_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    commit, folder = "89abcdef" * 5, tmp_path / "datasets--OpenAssistant--oasst2"
+    commit, folder = hub.DATASETS["oasst2"].revision, tmp_path / "datasets--OpenAssistant--oasst2"
     FIXTURES["oasst2"](folder / "snapshots" / commit)
+    FIXTURES["oasst2"](folder / "snapshots" / ("89abcdef" * 5))
     (folder / "refs").mkdir()
-    (folder / "refs" / "main").write_text(commit)
+    (folder / "refs" / "main").write_text("89abcdef" * 5)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert hub.load_examples("hub:oasst2", "comparisons").files.commit == commit
+    assert hub.load_examples("hub:oasst2@main", "comparisons").files.commit == "89abcdef" * 5
     assert "which is not on this disk" in sentence(check_source, "hub:dolly", "prompts")
 
 
@@ -440,7 +452,7 @@ def test_a_repository_without_the_files_is_one_sentence(monkeypatch: pytest.Monk
     downloaded(monkeypatch, tmp_path, [])
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     said = sentence(check_source, "hub:hh-rlhf/harmless-base", "comparisons")
-    assert "The dataset Anthropic/hh-rlhf has no file harmless-base/train.jsonl.gz at main" in said
+    assert "The dataset Anthropic/hh-rlhf has no file harmless-base/train.jsonl.gz at 09be8c5bbc57" in said
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert "run `python scripts/fetch_data.py hh-rlhf/harmless-base` where" in sentence(
         check_source, "hub:hh-rlhf/harmless-base", "comparisons"
@@ -468,8 +480,8 @@ def refusal(kind: Any, status: int) -> Exception:
 FAULTS = {
     "gated": (refusal(hub_errors.GatedRepoError, 403), "is gated: accept its terms at https://huggingface.co/datasets/Op"),
     "missing": (refusal(hub_errors.RepositoryNotFoundError, 404), "The hub has no public dataset OpenAssistant/oasst2"),
-    "revision": (refusal(hub_errors.RevisionNotFoundError, 404), "has no revision main: leave out @main or name one"),
-    "entry": (refusal(hub_errors.RemoteEntryNotFoundError, 404), "has no such file at main: name another @REVISION"),
+    "revision": (refusal(hub_errors.RevisionNotFoundError, 404), ": write hub:oasst2@main or name one that exists."),
+    "entry": (refusal(hub_errors.RemoteEntryNotFoundError, 404), "has no such file at 179dd21"),
     "rate": (refusal(hub_errors.HfHubHTTPError, 429), "allows no more downloads from here for now (status 429"),
     "forbidden": (refusal(hub_errors.HfHubHTTPError, 401), "refuses OpenAssistant/oasst2 (status 401): run `hf auth login`"),
     "server": (refusal(hub_errors.HfHubHTTPError, 503), "(status 503): try again later"),
@@ -493,6 +505,15 @@ def test_what_the_hub_raises_becomes_one_sentence(fault: str, monkeypatch: pytes
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     assert expected in sentence(check_source, "hub:oasst2", "comparisons")
+
+
+def test_a_wrong_revision_of_ones_own_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **options: Any) -> str:
+        raise refusal(hub_errors.RevisionNotFoundError, 404)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    said = sentence(check_source, "hub:oasst2@v9", "comparisons")
+    assert said.endswith("has no revision v9: leave it out or name one that exists.")
 
 
 def test_a_full_disk_behind_another_error_is_still_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,7 +215,8 @@ def _hub_sentence(error: BaseException, source: Source) -> str | None:
             f"run `hf auth login`, or give a local copy as {local}."
         )
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"The dataset {repo} has no revision {source.revision}: leave out @{source.revision} or name one that exists."
+        other = "leave it out" if source.revision != source.dataset.revision else f"write {PREFIX}{source.dataset.name}@main"
+        return f"The dataset {repo} has no revision {source.revision}: {other} or name one that exists."
     if isinstance(error, errors.LocalEntryNotFoundError):
         return _offline(source)
     if isinstance(error, errors.RepositoryNotFoundError | errors.DisabledRepoError):

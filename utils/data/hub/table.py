@@ -1,8 +1,9 @@
 """What the project knows of public human data: where it lies, its columns, its licence. One row of a table a dataset.
 
-Nothing here was looked up at run time: `revision` is a branch, never a commit that nobody checked. `REFS_PARQUET` is the
-branch with the hub's own parquet copy (CONFIG/SPLIT/NNNN.parquet), the way to data sets that still have a loading script,
-which `datasets` 4.0 no longer runs.
+`revision` is a commit wherever one is known: those here are named, with the files, by several public programs that read
+them, and `pytest -m hub` asks the hub. Otherwise it is a branch, and what is loaded may change. `REFS_PARQUET` is the branch
+with the hub's own parquet copy (CONFIG/SPLIT/NNNN.parquet), the way to data sets that still have a loading script, which
+`datasets` 4.0 no longer runs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from utils.config import PUBLIC
 from utils.errors import UserError
 
 PREFIX = PUBLIC
+MAIN = "main"
 REFS_PARQUET = "refs/convert/parquet"
+TRUTHFULQA = "741b8276f2d1982aa3d5b832d3ee81ed3b896490"
+GLUE = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 OPENAI_LABELS = "https://openaipublic.blob.core.windows.net/lm-human-preferences/labels"
 HH_PARTS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
 LM_PARTS = ("sentiment/offline_5k", "descriptiveness/offline_5k", "tldr/online_45k", "cnndm/online_45k")
@@ -31,7 +35,8 @@ class HubDataset:
     name: what stands after "hub:". repo: namespaced id on the Hugging Face hub, "" if `files` are web addresses.
     files: the publisher's split -> pattern of its files in the repository. columns: what the adapter reads; all must be
     there. kinds: what it can be used as, of KINDS. builder: of `datasets.load_dataset`. adapter: name of the function in
-    `adapters` or `evaluations`. refused: kind -> why the publisher or the method does not want it used so.
+    `adapters` or `evaluations`. revision: a commit, or a branch. refused: kind -> why the publisher or the method does not
+    want it used so.
     """
 
     name: str
@@ -41,7 +46,7 @@ class HubDataset:
     kinds: tuple[str, ...]
     licence: str
     adapter: str
-    revision: str = "main"
+    revision: str
     builder: str = "parquet"
     streamed: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -57,16 +62,22 @@ def _converted(config: str, *splits: str) -> dict[str, str]:
     return {split: f"{config}/{split}/*.parquet" for split in splits}
 
 
-def _oasst(name: str) -> HubDataset:
+def _parquet(start: str, *splits: str) -> dict[str, str]:
+    """Patterns of the publisher's own parquet files."""
+    return {split: f"{start}/{split}-*.parquet" for split in splits}
+
+
+def _oasst(name: str, revision: str) -> HubDataset:
     return HubDataset(
         name,
         f"OpenAssistant/{name}",
-        {"train": "data/train-*.parquet", "validation": "data/validation-*.parquet"},
+        _parquet("data", "train", "validation"),
         ("message_id", "parent_id", "user_id", "text", "role", "lang", "review_result", "deleted", "rank", "synthetic",
          "message_tree_id"),
         ("prompts", "demonstrations", "comparisons"),
         "Apache-2.0",
         "oasst",
+        revision,
     )  # fmt: skip
 
 
@@ -79,6 +90,7 @@ def _hh(part: str) -> HubDataset:
         ("prompts", "comparisons"),
         "MIT",
         "hh_rlhf",
+        "09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa",
         builder="json",
         refused={"demonstrations": "its card asks that dialogue agents are not trained on these texts by supervision"},
     )
@@ -93,6 +105,7 @@ def _labels(part: str) -> HubDataset:
         ("prompts", "comparisons"),
         "MIT (code); none stated for the texts",
         "best_of_4_summaries" if part.startswith(("tldr", "cnndm")) else "best_of_4",
+        "",
         builder="json",
     )
 
@@ -101,20 +114,20 @@ _ROWS = (
     HubDataset(
         "dolly", "databricks/databricks-dolly-15k", {"train": "databricks-dolly-15k.jsonl"},
         ("instruction", "context", "response", "category"), ("prompts", "demonstrations"), "CC BY-SA 3.0", "dolly",
-        builder="json",
+        "bdd27f4d94b9c1f951818a7da7fd7aeea5dbff1a", builder="json",
     ),
     HubDataset(
-        "no_robots", "HuggingFaceH4/no_robots", _converted("default", "train", "test"), ("messages", "category"),
-        ("prompts", "demonstrations"), "CC BY-NC 4.0: not for commercial use", "no_robots", REFS_PARQUET,
+        "no_robots", "HuggingFaceH4/no_robots", _parquet("data", "train", "test"), ("messages", "category"),
+        ("prompts", "demonstrations"), "CC BY-NC 4.0: not for commercial use", "no_robots",
+        "e6f9a4ac5c37faeb744ba9ecf0473184d7f8105b",
     ),
-    _oasst("oasst1"),
-    _oasst("oasst2"),
+    _oasst("oasst1", "fdf72ae0827c1cda404aff25b6603abec9e3399b"),
+    _oasst("oasst2", "179dd21fc55192153d94adb0e0ce8f69e222bf75"),
     *map(_hh, HH_PARTS),
     HubDataset(
-        "tldr", "trl-internal-testing/tldr-preference-trl-style",
-        {"train": "data/train-*.parquet", "validation": "data/validation-*.parquet"},
+        "tldr", "trl-internal-testing/tldr-preference-trl-style", _parquet("data", "train", "validation"),
         ("info", "summaries", "choice", "worker", "split"), ("prompts", "comparisons"),
-        "Modified MIT (feedback); CC BY 4.0 (posts)", "tldr",
+        "Modified MIT (feedback); CC BY 4.0 (posts)", "tldr", MAIN,
     ),
     HubDataset(
         "summarize_from_feedback", "openai/summarize_from_feedback", _converted("comparisons", "train", "validation"),
@@ -126,7 +139,7 @@ _ROWS = (
         HubDataset(
             name, "nvidia/HelpSteer3", {s: f"preference/{s}.json*.gz" for s in ("train", "validation")},
             ("domain", "context", "response1", "response2", preference), ("prompts", "comparisons"), "CC BY 4.0", adapter,
-            builder="json",
+            "f6d145777bcbde96137596340fab89793acd1031", builder="json",
         )
         for name, preference, adapter in (
             ("helpsteer3", "overall_preference", "helpsteer3"),
@@ -147,18 +160,18 @@ _ROWS = (
         ("pretraining",), "CC0 1.0 (packaging); the texts belong to their authors", "texts", REFS_PARQUET, streamed=True,
     ),
     HubDataset(
-        "truthfulqa", "truthfulqa/truthful_qa", _converted("generation", "validation"),
+        "truthfulqa", "truthfulqa/truthful_qa", _parquet("generation", "validation"),
         ("type", "category", "question", "best_answer", "correct_answers", "incorrect_answers"), ("evaluation",),
-        "Apache-2.0", "truthfulqa", REFS_PARQUET,
+        "Apache-2.0", "truthfulqa", TRUTHFULQA,
     ),
     HubDataset(
-        "truthfulqa/multiple_choice", "truthfulqa/truthful_qa", _converted("multiple_choice", "validation"),
-        ("question", "mc1_targets", "mc2_targets"), ("evaluation",), "Apache-2.0", "truthfulqa_choices", REFS_PARQUET,
+        "truthfulqa/multiple_choice", "truthfulqa/truthful_qa", _parquet("multiple_choice", "validation"),
+        ("question", "mc1_targets", "mc2_targets"), ("evaluation",), "Apache-2.0", "truthfulqa_choices", TRUTHFULQA,
     ),
     HubDataset(
-        "realtoxicityprompts", "allenai/real-toxicity-prompts", _converted("default", "train"),
+        "realtoxicityprompts", "allenai/real-toxicity-prompts", {"train": "prompts.jsonl"},
         ("filename", "begin", "end", "challenging", "prompt", "continuation"), ("evaluation",), "Apache-2.0",
-        "realtoxicityprompts", REFS_PARQUET,
+        "realtoxicityprompts", "f21629712ffd6a3d13a54fd2807ccd521c55ef74", builder="json",
     ),
     HubDataset(
         "crows_pairs", "jannalu/crows_pairs_multilingual", _converted("english", "test"),
@@ -170,28 +183,29 @@ _ROWS = (
         "winogender", REFS_PARQUET,
     ),
     HubDataset(
-        "hellaswag", "Rowan/hellaswag", _converted("default", "validation"), ("ind", "ctx", "endings", "label"),
-        ("evaluation",), "MIT", "hellaswag", REFS_PARQUET,
+        "hellaswag", "Rowan/hellaswag", _parquet("data", "validation"), ("ind", "ctx", "endings", "label"),
+        ("evaluation",), "MIT", "hellaswag", "218ec52e09a7e7462a5400043bb9a69a41d06b76",
     ),
     HubDataset(
-        "squad_v2", "rajpurkar/squad_v2", _converted("squad_v2", "validation"),
-        ("id", "title", "context", "question", "answers"), ("evaluation",), "CC BY-SA 4.0", "squad_v2", REFS_PARQUET,
+        "squad_v2", "rajpurkar/squad_v2", _parquet("squad_v2", "validation"),
+        ("id", "title", "context", "question", "answers"), ("evaluation",), "CC BY-SA 4.0", "squad_v2",
+        "3ffb306f725f7d2ce8394bc1873b24868140c412",
     ),
     HubDataset(
-        "drop", "ucinlp/drop", _converted("default", "validation"), ("query_id", "passage", "question", "answers_spans"),
-        ("evaluation",), "CC BY-SA 4.0", "drop", REFS_PARQUET,
+        "drop", "ucinlp/drop", _parquet("data", "validation"), ("query_id", "passage", "question", "answers_spans"),
+        ("evaluation",), "CC BY-SA 4.0", "drop", "95cda593fae71b60b5b19f82de3fcf3298c1239c",
     ),
     HubDataset(
         "wmt15", "wmt/wmt15", _converted("fr-en", "test"), ("translation",), ("evaluation",), "unknown", "wmt15",
         REFS_PARQUET,
     ),
     HubDataset(
-        "sst2", "nyu-mll/glue", _converted("sst2", "validation"), ("sentence", "label", "idx"), ("evaluation",),
-        "see the GLUE benchmark", "sst2", REFS_PARQUET,
+        "sst2", "nyu-mll/glue", _parquet("sst2", "validation"), ("sentence", "label", "idx"), ("evaluation",),
+        "see the GLUE benchmark", "sst2", GLUE,
     ),
     HubDataset(
-        "rte", "nyu-mll/glue", _converted("rte", "validation"), ("sentence1", "sentence2", "label", "idx"), ("evaluation",),
-        "see the GLUE benchmark", "rte", REFS_PARQUET,
+        "rte", "nyu-mll/glue", _parquet("rte", "validation"), ("sentence1", "sentence2", "label", "idx"), ("evaluation",),
+        "see the GLUE benchmark", "rte", GLUE,
     ),
 )  # fmt: skip
 DATASETS: dict[str, HubDataset] = {row.name: row for row in _ROWS}
