@@ -21,12 +21,13 @@ PPO_CAPS = {
     "eval_every_rounds": 2, "eval_prompts": 8, "ptx_rows_per_episode": 1.0,
 }  # fmt: skip
 BEST_OF = 4
-# Where a sequence is long, its model is as a rule large: fewer rows then, so that a laptop's CPU is done in minutes.
+# Where a sequence is long, its model is as a rule large: fewer rows and shorter answers then, so that a laptop's CPU is
+# done in minutes. (Prompts keep their length: few of a dialogue's would be left.)
 LONG = 192  # tokens of prompt and response
 LONG_ROWS = 16
 LONG_CAPS = {
     "data.n_sft": LONG_ROWS, "data.n_rm": LONG_ROWS, "data.n_ppo": LONG_ROWS, "data.n_valid": 4, "data.n_test": 4,
-    "data.max_rows": LONG_ROWS, "data.pretraining_samples": LONG_ROWS, "sft.batch_size": 4, "init.batch_size": 4,
+    "data.max_rows": LONG_ROWS, "data.max_response_tokens": 64, "data.pretraining_samples": LONG_ROWS, "sft.batch_size": 4, "init.batch_size": 4,
     "reward.prompts_per_step": 4,
 }  # fmt: skip
 LONG_PPO_CAPS = {"rounds": 2, "episodes_per_round": 8, "minibatch_size": 4}
@@ -35,7 +36,8 @@ LONG_PPO_CAPS = {"rounds": 2, "episodes_per_round": 8, "minibatch_size": 4}
 def smoke_settings(config: Config) -> dict[str, Any]:
     """Overrides by dotted name for `load_config` that make a run of `config` small: no number above its cap.
 
-    Learning rates, lengths, models and everything else stay those of the profile; results go to a folder of their own.
+    Learning rates, lengths of prompts, models and everything else stay those of the profile; results go to a folder of
+    their own.
     """
     long = config.data.max_prompt_tokens + config.data.max_response_tokens > LONG
     ppo = PPO_CAPS | (LONG_PPO_CAPS if long else {})
