@@ -21,6 +21,7 @@ from utils.data.encoding import (
     decode_response,
     encode_completion,
     encode_prompt,
+    encode_prompts,
     encode_text,
     pad_left,
     pad_right,
@@ -71,6 +72,12 @@ def test_a_published_model_is_prepared_once(family: str, published: dict[str, Pa
     ids = torch.tensor([encode_text(tokenizer, PROMPTS[1])])
     rows = min(len(tokenizer), len(AutoTokenizer.from_pretrained(published[family])))
     torch.testing.assert_close(plain(ids).logits[..., :rows], old(ids).logits[..., :rows])
+
+
+def test_many_prompts_are_encoded_as_each_alone(family: str, ready: dict[str, Path]) -> None:
+    tokenizer, texts = models.load_tokenizer(ready[family]), [*PROMPTS, TRANSCRIPT, "", PROMPTS[0]]
+    assert encode_prompts(tokenizer, texts, DATA) == [encode_prompt(tokenizer, text, DATA) for text in texts]
+    assert encode_prompts(tokenizer, [], DATA) == []
 
 
 def test_padded_equals_unpadded_logprobs(family: str, ready: dict[str, Path]) -> None:

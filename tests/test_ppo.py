@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from utils import ppo
 from utils.config import DataConfig, PPOConfig
+from utils.data.encoding import encode_prompts
 from utils.errors import UserError
 from utils.losses import lm_loss
 from utils.models import load_policy, load_reward, load_tokenizer, save_model
@@ -44,7 +45,7 @@ def actors(policy_dir: Path, reward_dir: Path) -> ppo.Actors:
 @pytest.fixture
 def prompts(policy_dir: Path) -> list[list[int]]:
     tokenizer = load_tokenizer(policy_dir)
-    return [ppo.encode_prompt(tokenizer, text, DATA) for text in TEXTS]
+    return encode_prompts(tokenizer, TEXTS, DATA)
 
 
 @pytest.fixture

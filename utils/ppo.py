@@ -30,7 +30,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.config import ComputeConfig, DataConfig, PPOConfig
-from utils.data.encoding import encode_prompt, pad_left, reward_input, stop_ids
+from utils.data.encoding import encode_prompts, pad_left, reward_input, stop_ids
 from utils.errors import UserError
 from utils.io import digest, digest_path
 from utils.lora import adapted_copy
@@ -551,7 +551,7 @@ def train_ppo(
         checkpoint_gradients(actors.policy)
         checkpoint_gradients(actors.value)
     _check(prompts, cfg, ptx_rows, context_length(actors.policy))
-    encoded = [encode_prompt(tokenizer, prompt, data_cfg) for prompt in prompts]
+    encoded = encode_prompts(tokenizer, prompts, data_cfg)
     fingerprint = _fingerprint(policy_dir, reward_dir, encoded, cfg, data_cfg, ptx_rows, compute)
     loop, ema = start_loop(out_dir, actors, cfg, seed, label, checkpoint_every, fingerprint)
     _check_processes(loop.accelerator.num_processes, cfg)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from utils import processes
 from utils.config import ComputeConfig, DataConfig, RewardConfig
-from utils.data.encoding import encode_completion, encode_completions, encode_prompt, pad_right
+from utils.data.encoding import encode_completion, encode_completions, encode_prompt, encode_prompts, pad_right
 from utils.data.schemas import Comparison, Demonstration
 from utils.errors import UserError
 from utils.io import digest, digest_path, read_json, write_json
@@ -104,9 +104,9 @@ def encode_comparisons(
     texts = [text for comparison in comparisons for text in comparison.completions]
     flat = [end or not text for text, end in zip(texts, itertools.chain.from_iterable(ends), strict=True)]
     encoded = iter(encode_completions(tokenizer, texts, flat, data_cfg))
+    prompts = encode_prompts(tokenizer, [comparison.prompt for comparison in comparisons], data_cfg)
     groups = []
-    for comparison, ended in zip(comparisons, ends, strict=True):
-        prompt = encode_prompt(tokenizer, comparison.prompt, data_cfg)
+    for comparison, prompt, ended in zip(comparisons, prompts, ends, strict=True):
         distinct: dict[tuple[int, ...], int] = {}
         which = []
         for end, ids in zip(ended, itertools.islice(encoded, len(ended)), strict=True):
@@ -420,10 +420,11 @@ def score_demonstrations(
     if not demonstrations:
         return []
     limit = prompt_limit(data_cfg, context_length(model))
-    sequences = [
-        encode_prompt(tokenizer, row.prompt, data_cfg)[-limit:] + encode_completion(tokenizer, row.completion, True, data_cfg)
-        for row in demonstrations
-    ]
+    prompts = encode_prompts(tokenizer, [row.prompt for row in demonstrations], data_cfg)
+    completions = encode_completions(
+        tokenizer, [row.completion for row in demonstrations], [True] * len(demonstrations), data_cfg
+    )
+    sequences = [prompt[-limit:] + completion for prompt, completion in zip(prompts, completions, strict=True)]
     with whole(model), eval_mode(model):
         return processes.shared(sequences, lambda part: score(model, part).tolist())
 

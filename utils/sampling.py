@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils import processes
 from utils.config import DataConfig, SamplingConfig
-from utils.data.encoding import decode_response, encode_prompt, encode_question, stop_ids
+from utils.data.encoding import decode_response, encode_prompts, encode_questions, stop_ids
 from utils.data.schemas import Prompt
 from utils.errors import UserError
 from utils.models import load_policy, load_tokenizer
@@ -66,9 +66,13 @@ class Sampler:
 
     def encode(self, prompt: str) -> list[int]:
         """Ids of the prompt as this policy is asked."""
+        return self.encode_all([prompt])[0]
+
+    def encode_all(self, prompts: Sequence[str]) -> list[list[int]]:
+        """`encode` of many prompts at once."""
         if self.template is None:
-            return encode_prompt(self.tokenizer, prompt, self.data)
-        return encode_question(self.tokenizer, self.template.replace("{prompt}", prompt))
+            return encode_prompts(self.tokenizer, prompts, self.data)
+        return encode_questions(self.tokenizer, [self.template.replace("{prompt}", prompt) for prompt in prompts])
 
     def __call__(self, prompts: Sequence[str], *, seed: int, names: Sequence[str], temperature: float = 1.0) -> list[Response]:
         """One completion a prompt. names: the stream of random numbers of each; temperature 0 is greedy.
@@ -100,7 +104,8 @@ class Sampler:
         prompts, names = zip(*rows, strict=True)
         length = self.data.max_response_tokens
         uniforms = episode_uniforms([stream_seed(seed, n) for n in names], length) if temperature > 0 else None
-        ids = {p: self.encode(p) for p in set(prompts)}
+        distinct = list(dict.fromkeys(prompts))
+        ids = dict(zip(distinct, self.encode_all(distinct), strict=True))
         rollout = sample(
             self.model,
             [ids[p] for p in prompts],

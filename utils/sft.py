@@ -25,7 +25,7 @@ from torch import Tensor
 
 from utils import processes
 from utils.config import ComputeConfig, DataConfig, SFTConfig
-from utils.data.encoding import encode_completion, encode_prompt, pad_right
+from utils.data.encoding import encode_completions, encode_prompts, pad_right
 from utils.data.schemas import Demonstration
 from utils.dropout import Rows, by_row
 from utils.errors import UserError
@@ -82,9 +82,9 @@ def encode_demonstrations(
     rows, too_long = [], 0
     context = context or sys.maxsize
     uncut = replace(data_cfg, max_response_tokens=sys.maxsize)
-    for demonstration in demonstrations:
-        prompt = encode_prompt(tokenizer, demonstration.prompt, data_cfg)
-        completion = encode_completion(tokenizer, demonstration.completion, True, uncut)
+    prompts = encode_prompts(tokenizer, [row.prompt for row in demonstrations], data_cfg)
+    completions = encode_completions(tokenizer, [row.completion for row in demonstrations], [True] * len(demonstrations), uncut)
+    for prompt, completion in zip(prompts, completions, strict=True):
         fits = len(prompt) <= data_cfg.max_prompt_tokens and len(completion) <= data_cfg.max_response_tokens
         if fits and len(prompt) + len(completion) <= context:
             rows.append(Row(prompt + completion, max(len(prompt), 1)))

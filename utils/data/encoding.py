@@ -40,7 +40,13 @@ def beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 def encode_question(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Ids of text that a model is to go on with, written as it stands."""
-    return beginning(tokenizer) + encode_text(tokenizer, text)
+    return encode_questions(tokenizer, [text])[0]
+
+
+def encode_questions(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """`encode_question` of many texts at once."""
+    start = beginning(tokenizer)
+    return [start + ids for ids in encode_texts(tokenizer, texts)]
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, data_cfg: DataConfig) -> list[int]:
@@ -49,9 +55,15 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, data_cfg: Dat
     A transcript ends in "Assistant:", which is its suffix. Length is not limited here: long prompts are dropped, not
     cut (App. C).
     """
+    return encode_prompts(tokenizer, [prompt], data_cfg)[0]
+
+
+def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], data_cfg: DataConfig) -> list[list[int]]:
+    """`encode_prompt` of many prompts at once."""
     if uses_template(tokenizer, data_cfg):
-        return in_template(tokenizer, prompt)
-    return encode_question(tokenizer, prompt if is_transcript(prompt) else prompt + data_cfg.prompt_suffix)
+        return [in_template(tokenizer, prompt) for prompt in prompts]
+    suffix = data_cfg.prompt_suffix
+    return encode_questions(tokenizer, [text if is_transcript(text) else text + suffix for text in prompts])
 
 
 def encode_completion(tokenizer: PreTrainedTokenizerBase, completion: str, ended: bool, data_cfg: DataConfig) -> list[int]:
@@ -100,14 +112,13 @@ def reward_input(prompt: Sequence[int], response: Sequence[int], stops: Sequence
 
 
 def _pad(sequences: Sequence[Sequence[int]], pad_id: int, left: bool) -> tuple[Tensor, Tensor]:
-    width = max((len(s) for s in sequences), default=0)
-    ids = torch.full((len(sequences), width), pad_id, dtype=torch.long)
-    mask = torch.zeros(len(sequences), width, dtype=torch.bool)
-    for row, sequence in enumerate(sequences):
-        part = slice(width - len(sequence), width) if left else slice(0, len(sequence))
-        ids[row, part] = torch.as_tensor(list(sequence), dtype=torch.long)
-        mask[row, part] = True
-    return ids, mask
+    lengths = [len(s) for s in sequences]
+    width = max(lengths, default=0)
+    padding = [[pad_id] * (width - length) for length in lengths]
+    rows = [[*pad, *s] if left else [*s, *pad] for s, pad in zip(sequences, padding, strict=True)]
+    ids = torch.tensor(rows, dtype=torch.long).view(len(rows), width)
+    ends = torch.tensor(lengths, dtype=torch.long)[:, None]
+    return ids, torch.arange(width) >= width - ends if left else torch.arange(width) < ends
 
 
 def pad_right(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:

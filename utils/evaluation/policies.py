@@ -185,7 +185,7 @@ def answer_logprobs(sampler: Sampler, prompts: Sequence[str], answers: Sequence[
     pad_id, rows = sampler.tokenizer.pad_token_id, []
     for start in range(0, len(prompts), KL_ROWS):
         part = slice(start, start + KL_ROWS)
-        asked, said = pad_left([sampler.encode(p) for p in prompts[part]], pad_id), pad_right(answers[part], pad_id)
+        asked, said = pad_left(sampler.encode_all(prompts[part]), pad_id), pad_right(answers[part], pad_id)
         prompt_ids, prompt_mask, ids, mask = (x.to(sampler.model.device) for x in (*asked, *said))
         rows.append(response_logprobs(sampler.model, prompt_ids, prompt_mask, ids, mask).sum(1))
     return torch.cat(rows)

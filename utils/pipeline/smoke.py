@@ -27,8 +27,8 @@ LONG = 192  # tokens of prompt and response
 LONG_ROWS = 16
 LONG_CAPS = {
     "data.n_sft": LONG_ROWS, "data.n_rm": LONG_ROWS, "data.n_ppo": LONG_ROWS, "data.n_valid": 4, "data.n_test": 4,
-    "data.max_rows": LONG_ROWS, "data.max_response_tokens": 64, "data.pretraining_samples": LONG_ROWS, "sft.batch_size": 4, "init.batch_size": 4,
-    "reward.prompts_per_step": 4,
+    "data.max_rows": LONG_ROWS, "data.max_response_tokens": 64, "data.pretraining_samples": LONG_ROWS,
+    "sft.batch_size": 4, "init.batch_size": 4, "reward.prompts_per_step": 4,
 }  # fmt: skip
 LONG_PPO_CAPS = {"rounds": 2, "episodes_per_round": 8, "minibatch_size": 4}
 

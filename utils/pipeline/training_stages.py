@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils import processes
 from utils.config import DataConfig, PPOConfig
-from utils.data.encoding import encode_completion, encode_prompt
+from utils.data.encoding import encode_completions, encode_prompts
 from utils.data.prompts import token_length
 from utils.data.schemas import Comparison, Prompt
 from utils.evaluation.statistics import mean_se
@@ -231,10 +231,9 @@ def score_responses(
     data: DataConfig,
 ) -> list[float]:
     """Score of each response by a reward model. Several processes share the responses."""
-    sequences = [
-        encode_prompt(tokenizer, p.prompt, data) + encode_completion(tokenizer, r.text, r.ended, data)
-        for p, r in zip(prompts, responses, strict=True)
-    ]
+    questions = encode_prompts(tokenizer, [p.prompt for p in prompts], data)
+    answers = encode_completions(tokenizer, [r.text for r in responses], [r.ended for r in responses], data)
+    sequences = [question + answer for question, answer in zip(questions, answers, strict=True)]
     with torch.no_grad():
         return processes.shared(sequences, lambda part: reward_of(model, part).tolist())
 
