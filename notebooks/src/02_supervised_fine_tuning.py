@@ -350,7 +350,8 @@ models = {"base": base, "answers only": checkpoint_dir(folder / "pure", mixed.ep
 models |= {"with web text": checkpoint_dir(folder / "mixed", mixed.epochs), "chosen SFT": folder / "sft" / by_reward}
 losses = [web_loss(load_policy(path), unseen) for path in models.values()]
 title = "Web text that no model has seen: lower is better"
-picture(bars_with_intervals(list(models), losses, None, None, "loss (nats a token)", losses[0], title, xlabel="model"))
+look = {"title": title, "reference_label": "base", "xlabel": "model"}
+picture(bars_with_intervals(list(models), losses, None, None, "loss (nats a token)", losses[0], **look))
 
 # %% [markdown]
 # Learning to answer makes a model forget what it read, and 16 epochs make it forget most. A few rows of web text a batch prevent
