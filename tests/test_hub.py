@@ -29,6 +29,7 @@ from utils.data.hub.load import assign_splits, check_source
 from utils.data.prompts import prompt_key
 from utils.data.schemas import SPLITS, Comparison, Demonstration, Prompt
 from utils.errors import UserError
+from utils.io import COMMIT
 from utils.runtime import ROOT
 
 HTTP: Any = importlib.import_module(hub_errors.HTTPError.__module__.split(".")[0])  # httpx, or what took its place
@@ -69,7 +70,7 @@ def test_a_row_of_the_table_is_well_formed(name: str) -> None:
     assert re.fullmatch(r"[\w-]+(/[\w-]+)?", name)
     if row.repo:
         assert re.fullmatch(r"[\w-]+/[\w.-]+", row.repo), "a namespaced id"
-        assert fetch.COMMIT.fullmatch(row.revision) or row.revision in ("main", "refs/convert/parquet")
+        assert COMMIT.fullmatch(row.revision) or row.revision in ("main", "refs/convert/parquet")
         assert len({other.revision for other in hub.DATASETS.values() if other.repo == row.repo}) == 1
     else:
         assert all(address.startswith("https://") for address in row.files.values())
@@ -85,7 +86,7 @@ def test_a_row_of_the_table_is_well_formed(name: str) -> None:
 
 def test_the_readme_counts_the_pinned_repositories() -> None:
     revisions = {row.repo: row.revision for row in hub.DATASETS.values() if row.repo}
-    pinned = [repo for repo, revision in revisions.items() if fetch.COMMIT.fullmatch(revision)]
+    pinned = [repo for repo, revision in revisions.items() if COMMIT.fullmatch(revision)]
     numbers = {12: "Twelve", 20: "twenty"}
     said = f"{numbers[len(pinned)]} of the {numbers[len(revisions)]} repositories are pinned to a commit"
     assert said in (ROOT / "README.md").read_text(encoding="utf-8")
@@ -104,7 +105,7 @@ def test_every_dataset_has_a_card(name: str) -> None:
 def test_what_a_source_may_look_like() -> None:
     plain, pinned = hub.parse_source("hub:dolly"), hub.parse_source("hub:oasst2@abc123")
     assert (plain.dataset.repo, plain.path) == ("databricks/databricks-dolly-15k", None)
-    assert plain.revision == hub.DATASETS["dolly"].revision and fetch.COMMIT.fullmatch(plain.revision)
+    assert plain.revision == hub.DATASETS["dolly"].revision and COMMIT.fullmatch(plain.revision)
     assert (pinned.revision, pinned.path) == ("abc123", None)
     local = hub.parse_source("hub:hh-rlhf/harmless-base=a=b/x.jsonl.gz", "comparisons")
     assert local.path == Path("a=b/x.jsonl.gz")

@@ -70,7 +70,10 @@ def test_a_hub_name_is_loaded_from_the_hubs_copy(policy_dir: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(models, "snapshot_download", copy)
     models.load_policy("someone/model")
-    assert asked[0]["name"] == "someone/model"
+    assert (asked[0]["name"], asked[0]["revision"]) == ("someone/model", None)
+    assert models.model_directory("someone/model@v1/x") == policy_dir
+    assert (asked[-1]["name"], asked[-1]["revision"]) == ("someone/model", "v1/x")
+    fails(models.model_directory, Path("someone/model@"), "no such model directory")
     assert not any(pattern.endswith((".py", ".bin")) for pattern in asked[0]["allow_patterns"])
 
 

@@ -15,6 +15,7 @@ import io
 import json
 import math
 import os
+import re
 import sqlite3
 import types
 import typing
@@ -38,6 +39,7 @@ CSV_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 SQLITE = (".sqlite", ".sqlite3", ".db")
 READABLE = ".jsonl, .json, .csv, .tsv (each also with .gz), .parquet, .sqlite or .db"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+COMMIT = re.compile(r"[0-9a-f]{40}")  # also the name of the folder of a download from the hub
 
 
 # --- writing -------------------------------------------------------------------------------------------------------

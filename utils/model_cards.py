@@ -269,7 +269,7 @@ def _front(config: Config, name: str, licence: Licence) -> list[str]:
         lines += ["license_name: not-stated", f"license_link: {LICENCE_FILE}"]
     lines += ["library_name: transformers", f"pipeline_tag: {'text-classification' if name == REWARD else 'text-generation'}"]
     if not locate(config.model).exists():
-        lines.append(f"base_model: {config.model}")
+        lines.append(f"base_model: {config.model.partition('@')[0]}")
     places = [getattr(config.data, kind) for kind in TRAINING_KINDS]
     repos = [parse_source(place).dataset.repo for place in places if is_hub(place)]
     if any(repos):

@@ -79,9 +79,9 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def _is_hub_name(path: str) -> bool:
-    """True for `name` or `owner/name` that cannot be meant as a directory here."""
+    """True for `name` or `owner/name`, with a revision after @ or without, that cannot be meant as a directory here."""
     first = Path(path).parts[0] if path else ""
-    return bool(re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", path)) and not Path(first).exists()
+    return bool(re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?(@[\w./-]+)?", path)) and not Path(first).exists()
 
 
 @cache
@@ -104,18 +104,20 @@ def hub_is_reachable() -> bool:
 def model_directory(path: str | Path) -> Path:
     """Local directory of a model: `path` itself or, for a hub name, a copy of the hub's files (downloaded once).
 
-    Only configs, tokenizers and safetensors are downloaded, never code or pickles.
+    NAME@REVISION is a hub name at a branch, tag or commit. Only configs, tokenizers and safetensors are downloaded, never
+    code or pickles.
     """
     directory = Path(path)
     if directory.is_dir():
         return directory
     if not _is_hub_name(str(path)):
         raise UserError(f"{path}: no such model directory; give a directory with config.json and model.safetensors.")
+    name, _, revision = str(path).partition("@")
     try:
         with quiet_transformers():
             copy = snapshot_download(
-                str(path), allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"], ignore_patterns=["*/*"],
-                local_files_only=not hub_is_reachable(),
+                name, revision=revision or None, local_files_only=not hub_is_reachable(),
+                allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"], ignore_patterns=["*/*"],
             )  # fmt: skip
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:150] if hub_is_reachable() else "there is no network"

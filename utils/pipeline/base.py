@@ -11,7 +11,7 @@ from utils import memory
 from utils.config import ComputeConfig, Config
 from utils.data.encoding import encode_question
 from utils.errors import UserError
-from utils.io import read_json, write_json
+from utils.io import COMMIT, read_json, write_json
 from utils.models import (
     context_length,
     count_parameters,
@@ -32,13 +32,15 @@ def base_stage(run: Run, folder: Path) -> None:
     path = prepared(run.config.model, folder / "model")
     tokenizer, model = load_tokenizer(path), load_policy(path)
     context = context_length(model)
+    folder_name = model_directory(locate(run.config.model)).name
+    commit = folder_name if COMMIT.fullmatch(folder_name) else None
     check_lengths(tokenizer, context, run.config)
     needs, free = memory.plan(replace(run.config, model=str(path)))
     if max(need.total for need in needs) > memory.GIB:
         print(f"{memory.table(needs)}\n{free}", flush=True)
     write_json(
         folder / "base.json",
-        {"parameters": count_parameters(model), "vocabulary": len(tokenizer), "context": context},
+        {"parameters": count_parameters(model), "vocabulary": len(tokenizer), "context": context, "commit": commit},
     )
 
 

@@ -16,12 +16,11 @@ from typing import Any
 
 from utils.data.hub.table import PREFIX, Source
 from utils.errors import UserError
-from utils.io import DISK_FULL
+from utils.io import COMMIT, DISK_FULL
 
 Row = dict[str, Any]
 
 BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "csv"}
-COMMIT = re.compile(r"[0-9a-f]{40}")
 _SPLIT = re.compile(r"(?:^|[^a-z])(train|validation|valid|dev|test)(?=$|[^a-z])")
 
 
