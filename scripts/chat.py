@@ -67,6 +67,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def lines() -> Iterator[str]:
     """Prompts of the user: typed, or piped in a line each; empty ones are left out."""
+    if sys.stdin is None:
+        raise UserError("There is no standard input: type prompts in a terminal, or pipe them in, a line each.")
     if not sys.stdin.isatty():
         yield from (line.strip() for line in sys.stdin if line.strip())
         return

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
+import torch
 
-from utils import planner, plotting
+from utils import memory, planner, plotting
 from utils.cli import add_settings, given_settings, main
 from utils.config import Config, load_config
+from utils.errors import UserError
 from utils.io import write_json
 from utils.planner import GPUS, PF_DAY, UTILISATION, Data, Shape, Work
 from utils.results import save_figure
@@ -66,12 +68,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def show_plan(args: argparse.Namespace) -> None:
     config = load_config(args.profile, given_settings(args))
+    check_lengths(config, args)
     policy = planner.shape_of(config.model)
     judge = args.reward_model or config.reward_init or config.model
     reward = planner.shape_of(judge)
     data, where = lengths(config, args)
     work = planner.stage_work(config, policy, reward, data)
     record = plan_record(config, policy, reward, data, where, work, args)
+    found = memory_needs(config, policy, reward, args)
+    record["memory_gib"] = {need.stage: round(need.total / memory.GIB, 2) for need in found}
     if args.here:
         paths = [locate(path) for path in dict.fromkeys((config.model, judge))]
         record["seconds_here"] = predict(work, speeds_of(paths, data, choose_device(config.device)))
@@ -80,6 +85,35 @@ def show_plan(args: argparse.Namespace) -> None:
         print(json.dumps(record, indent=1))
         return
     print_plan(record)
+    print(f"\nMemory of one device with prompts and answers at their limits:\n{memory.table(found)}")
+    most = max(found, key=lambda need: need.total)
+    if args.gpu and most.total > room(args):
+        helps = all(need.total <= room(args) for need in memory_needs(memory.adapted(config), policy, reward, args))
+        print(f"It does not fit into a {args.gpu}: {memory.remedy(config, most, room(args), helps)}.")
+
+
+def room(args: argparse.Namespace) -> float:
+    """Bytes of the GPU's memory that a plan may use; 0 if no GPU is named."""
+    return memory.SHARE * GPUS[args.gpu].memory * memory.GIB if args.gpu else 0
+
+
+def memory_needs(config: Config, policy: Shape, reward: Shape, args: argparse.Namespace) -> list[memory.Need]:
+    """What each training stage needs, in the largest passes that fit the GPU if one is named, else in whole batches."""
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[args.format]
+    return memory.needs(config, policy, reward, dtype, room(args))
+
+
+def check_lengths(config: Config, args: argparse.Namespace) -> None:
+    """Raise UserError for a mean length that no run with these settings can have."""
+    for option, given, limit in (
+        ("prompt", args.prompt_tokens, config.data.max_prompt_tokens),
+        ("answer", args.answer_tokens, config.data.max_response_tokens),
+    ):
+        if given is not None and not 1 <= given <= limit:
+            raise UserError(
+                f"--{option}-tokens is {given:g}: it must be from 1 to the longest {option} of the settings, {limit} "
+                f"(data.max_{'prompt' if option == 'prompt' else 'response'}_tokens)."
+            )
 
 
 def lengths(config: Config, args: argparse.Namespace) -> tuple[Data, str]:

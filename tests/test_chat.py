@@ -215,7 +215,8 @@ def test_a_reward_model_with_a_smaller_context_says_so(tmp_path: Path) -> None:
 
 def test_arguments_that_cannot_be_are_refused(chat: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     for given, sentence in (
-        (["--temperature", "-1"], "temperature must be 0 or more"), (["--max-tokens", "0"], "at least 1 token"),
+        (["--temperature", "-1"], "temperature must be 0 or more"),
+        (["--temperature", "nan"], "temperature must be 0 or more"), (["--max-tokens", "0"], "at least 1 token"),
         (["--run", str(LESSON), POLICY], "leave DIR and --profile out"), (["--run", "nowhere"], "holds no run"),
     ):  # fmt: skip
         assert main(chat.run, given) == 2 and sentence in capsys.readouterr().err
@@ -237,6 +238,12 @@ def test_typed_lines_end_with_the_input(chat: ModuleType, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(sys, "stdin", Terminal("Name a bird.\n\nAnd a fish.\n"))
     assert list(chat.lines()) == ["Name a bird.", "And a fish."]
+
+
+def test_a_closed_input_is_one_sentence(chat: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(UserError, match="no standard input: type prompts in a terminal, or pipe them in"):
+        next(chat.lines())
 
 
 def test_the_command_of_the_readme_works_in_a_pipe(tmp_path: Path) -> None:

@@ -325,6 +325,10 @@ def test_answers_that_begin_alike_belong_to_the_answer(write) -> None:
             'no field rejected; the row has prompt, chosen: rename a column, or pass columns={"rejected": "its name"}.',
         ),
         (
+            {"prompt": "p", "chosen": "a", "rejected": None},
+            "the field rejected is null: give it a value, or leave the row out.",
+        ),
+        (
             {"prompt": "p", "completion": "a"},
             "no field chosen, completions, responses, outputs or answers (did you mean completion?); the row has "
             'prompt, completion: rename a column, or pass columns={"chosen": "its name"}.',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import importlib
 import json
 import os
@@ -554,6 +555,21 @@ def test_a_broken_file_is_one_sentence(name: str, kind: str, spoil: Any, tmp_pat
         file.write_bytes(spoil(file.read_bytes()))
     said = sentence(hub.load_examples, f"hub:{name}={files[0]}", kind)
     assert "a file is broken or not whole (" in said and said.endswith("): copy or download it again.")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("x.jsonl", b""), ("x.jsonl.gz", b""), ("x.jsonl.gz", gzip.compress(b"", mtime=0))]
+)
+def test_an_empty_file_is_one_sentence(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    said = sentence(hub.load_examples, f"hub:dolly={tmp_path / name}", "prompts")
+    assert f"{name} is empty: give a file with at least one row." in said
+
+
+def test_a_column_that_a_local_file_lacks_needs_another_file(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"instruction": "a"}\n')
+    said = sentence(hub.load_examples, f"hub:dolly={tmp_path / 'x.jsonl'}", "prompts")
+    assert 'has no column "context" (it has instruction)' in said and said.endswith("; give its publisher's file.")
 
 
 def test_a_broken_download_says_which_folder_to_delete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -95,6 +97,18 @@ def test_cut_off_weights_are_refused(broken: Path) -> None:
     fails(models.load_policy, broken, "model.safetensors is damaged or cut off")
 
 
+def test_weights_of_another_shape_or_that_are_no_numbers_are_refused(broken: Path) -> None:
+    file = broken / "model.safetensors"
+    weights = load_file(file)
+    cut = {name: weight[:-1].contiguous() if name.endswith("ln_f.weight") else weight for name, weight in weights.items()}
+    save_file(cut, file, metadata={"format": "pt"})
+    fails(models.load_policy, broken, "a weight has another shape than config.json says")
+    name = next(name for name in weights if name.endswith("ln_f.weight"))
+    weights[name][3] = math.nan
+    save_file(weights, file, metadata={"format": "pt"})
+    fails(models.load_policy, broken, f"the weight .*{name.split('.', 1)[-1]} holds numbers that are NaN or infinite")
+
+
 def test_a_broken_or_missing_config_is_refused(broken: Path) -> None:
     (broken / "config.json").write_text('{"model_type": ')
     with pytest.raises(UserError, match="config.json: cannot be read as JSON"):
@@ -132,7 +146,7 @@ def test_a_classifier_with_several_labels_is_no_reward_model(reward_dir: Path, t
 def test_a_tokenizer_without_pad_token_is_refused(broken: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     bare = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, eos_token="<|endoftext|>")
     bare.save_pretrained(broken)
-    fails(models.load_tokenizer, broken, "has no bos and no pad token; .*load_base")
+    fails(models.load_tokenizer, broken, "has no bos and no pad token; .*--only base --out DIR. writes a copy")
     same = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer.backend_tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>",
         pad_token="<|pad|>",

@@ -235,6 +235,24 @@ def test_plan_of_a_profile(script: ModuleType, capsys: pytest.CaptureFixture[str
     assert script.main(script.run, [*line[:-1], "--format", "bf16"]) == 2
     assert script.main(script.run, ["--check", "no/such/run"]) == 2
     assert "holds no run" in capsys.readouterr().err
+    for length in ("nan", "0", "-5", "257"):
+        assert script.main(script.run, ["--profile", "gpt2", "--prompt-tokens", length]) == 2
+        assert f"--prompt-tokens is {length}: it must be from 1 to the longest prompt" in capsys.readouterr().err
+
+
+def test_a_plan_says_what_memory_a_stage_needs_and_what_to_do_if_there_is_too_little(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def plan(*line: str) -> str:
+        assert script.main(script.run, list(line)) == 0
+        return capsys.readouterr().out
+
+    whole = json.loads(plan("--profile", "gpt2", "--json"))["memory_gib"]
+    parts = json.loads(plan("--profile", "gpt2", "--gpu", "T4", "--json"))["memory_gib"]
+    assert set(whole) == set(parts) == {"sft", "init", "reward", "ppo", "ppo_ptx"}
+    assert all(parts[stage] <= min(whole[stage], 0.9 * 16) for stage in whole) and parts["reward"] < whole["reward"]
+    assert "does not fit" not in plan("--profile", "gpt2", "--gpu", "T4")
+    assert "It does not fit into a T4: take a smaller --model" in plan("--profile", "full", "--gpu", "T4")
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

@@ -148,6 +148,7 @@ def test_the_content_of_a_model_folder_counts_and_a_hub_name_stands_for_itself(t
     assert pipeline.execute(tmp_path / "run", changed(model="openai-community/gpt2")) == ["ppo"]
     assert pipeline.execute(tmp_path / "run", changed(model="Qwen/Qwen2.5-0.5B")) == ["ppo"]
     assert pipeline.execute(tmp_path / "run", changed(model="Qwen/Qwen2.5-0.5B")) == []
+    assert pipeline.execute(tmp_path / "run", changed(model="Qwen/Qwen2.5-0.5B@main")) == ["ppo"]
 
 
 @pytest.mark.parametrize("name", ["mine.jsonl", "folder/mine.csv", "/nowhere/model"])
@@ -226,6 +227,44 @@ def test_a_stopped_stage_with_other_settings_starts_anew(tmp_path: Path) -> None
         Run(tmp_path, Config()).execute([counting(4, stop=3)])
     Run(tmp_path, changed(sft__epochs=3)).execute([counting(2, stop=9)])
     assert read_json(tmp_path / "count" / "made.json") == ["0.txt", "1.txt"]
+
+
+def refusing(after: int) -> Stage:
+    """A stage that writes `after` files and then finds its input wrong, if its settings have 3 epochs."""
+
+    def work(run: Run, folder: Path) -> None:
+        for number in range(after if run.config.sft.epochs == 3 else 5):
+            write_text(folder / f"{number}.txt", f"{run.config.sft.epochs}")
+        if run.config.sft.epochs == 3:
+            raise UserError("Wrong.")
+
+    return Stage("count", work, settings=lambda config: config.sft)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_refused_command_leaves_what_was_finished(tmp_path: Path, force: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    Run(tmp_path, Config()).execute([refusing(0)])
+    before = {file.name: file.read_bytes() for file in (tmp_path / "count").iterdir()}
+    assert message(Run(tmp_path, changed(sft__epochs=3)).execute, [refusing(0)], force=force) == "Wrong."
+    assert {file.name: file.read_bytes() for file in (tmp_path / "count").iterdir()} == before
+    capsys.readouterr()
+    Run(tmp_path, Config()).execute([refusing(0)])
+    assert "count: unchanged, skipped" in capsys.readouterr().out
+
+
+def test_what_was_finished_is_kept_until_a_run_with_other_settings_has_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Run(tmp_path, Config()).execute([refusing(2)])
+    message(Run(tmp_path, changed(sft__epochs=3)).execute, [refusing(2)])
+    assert (tmp_path / "count" / "1.txt").read_text() == "3", "a run that has begun can go on"
+    message(Run(tmp_path, changed(sft__epochs=3)).execute, [refusing(2)])
+    assert "count: goes on where it was stopped" in capsys.readouterr().out
+    Run(tmp_path, Config()).execute([refusing(2)])
+    assert "count: unchanged, skipped" in capsys.readouterr().out
+    assert (tmp_path / "count" / "1.txt").read_text() == str(Config().sft.epochs)
+    Run(tmp_path, changed(sft__epochs=4)).execute([refusing(2)])
+    assert (tmp_path / "count" / "1.txt").read_text() == "4" and not (tmp_path / ".before").exists()
 
 
 PROGRAM = """

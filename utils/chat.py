@@ -6,6 +6,7 @@ terminal, `utils.notebook.chat_box` in a notebook.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -217,5 +218,5 @@ def check_message(message: str) -> None:
 
 def check_settings(temperature: float, max_tokens: int | None) -> None:
     """Raise UserError unless these can be sampled with."""
-    if temperature < 0 or (max_tokens is not None and max_tokens < 1):
+    if not 0 <= temperature < math.inf or (max_tokens is not None and max_tokens < 1):
         raise UserError("The temperature must be 0 or more and the longest answer at least 1 token.")

@@ -178,14 +178,18 @@ def plan(config: Config, free: int | None = None, device: torch.device | None = 
     found = needs(config, policy, reward, dtype, budget)
     most = max(found, key=lambda need: need.total)
     if most.total > budget:
-        adapted = replace(config, compute=replace(config.compute, lora_rank=config.compute.lora_rank or LORA_RANK))
-        helps = all(need.total <= budget for need in needs(adapted, policy, reward, dtype, budget))
+        helps = all(need.total <= budget for need in needs(adapted(config), policy, reward, dtype, budget))
         raise UserError(
             f'The stage "{most.stage}" of {config.model} needs about {most.total / GIB:.1f} GiB with {most.rows} sequences a '
             f"pass, but {device} has {free / GIB:.1f} GiB free: {remedy(config, most, budget, helps)}."
         )
     needed = f"of which the stage {most.stage} needs most, about {most.total / GIB:.1f} GiB"
     return found, f"{device}: {free / GIB:.1f} GiB free, {needed}"
+
+
+def adapted(config: Config) -> Config:
+    """The settings with LoRA adapters instead of all weights trained."""
+    return replace(config, compute=replace(config.compute, lora_rank=config.compute.lora_rank or LORA_RANK))
 
 
 def remedy(config: Config, need: Need, budget: float, adapters_fit: bool = False) -> str:

@@ -205,6 +205,8 @@ def _load(auto_class: type, path: str | Path, new: tuple[str, ...] = (), **kwarg
         raise UserError(f"{path}: model.safetensors is damaged or cut off ({error}); copy it again.") from None
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
+        if "ignore_mismatched_sizes" in reason:
+            reason = "a weight has another shape than config.json says"
         raise UserError(f"{path}: the model cannot be loaded ({reason}); check the directory or name.") from None
     missing = sorted(set(report["missing_keys"]) - set(new))
     if missing:
@@ -212,6 +214,9 @@ def _load(auto_class: type, path: str | Path, new: tuple[str, ...] = (), **kwarg
             f"{path}: {len(missing)} of the model's weights are not in its files (the first: {missing[0]}); copy the "
             "model directory again."
         )
+    broken = next((name for name, weight in model.named_parameters() if not weight.isfinite().all()), None)
+    if broken is not None:
+        raise UserError(f"{path}: the weight {broken} holds numbers that are NaN or infinite; copy the model again.")
     return model
 
 
@@ -245,8 +250,8 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     if missing or len(set(ids.values())) < 3:
         what = f"has no {' and no '.join(missing)} token" if missing else "uses one token for two of bos, eos and pad"
         raise UserError(
-            f"{path}: the tokenizer {what}; load the base model with utils.models.load_base, which adds "
-            f"{EOS} and {PAD}, and save it with save_model."
+            f"{path}: the tokenizer {what}; `python scripts/pipeline.py --profile gpt2 --model {path} --only base --out DIR` "
+            "writes a copy that has them to DIR/base/model."
         )
     return tokenizer
 
@@ -259,7 +264,7 @@ def _load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     except Exception as error:  # noqa: BLE001 -- the tokenizers library raises plain Exception for broken files
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path}: the tokenizer cannot be loaded ({reason}); tokenizer.json must lie beside the weights."
+            f"{path}: the tokenizer cannot be loaded ({reason}); a whole tokenizer.json must lie beside the weights."
         ) from None
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise UserError(f"{path}: the tokenizer is empty; tokenizer.json must lie beside the weights.")

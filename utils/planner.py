@@ -84,7 +84,7 @@ def shape_of(model: str | Path) -> Shape:
     Only config.json is read: the model is built without memory for its weights. Raises UserError if there is neither.
     """
     place = locate(model)
-    name = str(model).rpartition("/")[2]
+    name = str(model).partition("@")[0].rpartition("/")[2]
     if not place.is_dir() and name in KNOWN:
         return KNOWN[name]
     directory = model_directory(place)

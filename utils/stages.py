@@ -33,11 +33,12 @@ from utils.tracking import tracked
 
 STAGE_FILE = "stage.json"
 CONFIG_FILE = "config.yaml"
+BEFORE = ".before"  # holds what stages had made, until their new run with other settings has finished
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # in what CUDA, MPS and CPU raise
 LOCK_FILE = ".lock"
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
-HUB_NAME = re.compile(r"[\w-]+(/[\w-]+(\.\d[\w-]*)*)?")  # a dot only in a version: gpt2, owner/model-2.5b
+HUB_NAME = re.compile(r"[\w-]+(/[\w-]+(\.\d[\w-]*)*)?(@[\w./-]+)?")  # a dot only in a version: gpt2, owner/model-2.5b
 
 
 def _nothing(config: Config) -> tuple[()]:
@@ -148,21 +149,30 @@ class Run:
         if before is None:
             return
         clock = _Clock(folder / STAGE_FILE, fingerprints[stage.name], before)
-        with clock if processes.is_main() else nullcontext():
-            processes.decide(lambda: save_config(self.config, folder / CONFIG_FILE))
-            with _memory_errors(stage.name):
-                if stage.shared:
-                    stage.run(self, folder)
-                else:
-                    processes.decide(lambda: stage.run(self, folder))
-            processes.wait()
+        try:
+            with clock if processes.is_main() else nullcontext():
+                processes.decide(lambda: save_config(self.config, folder / CONFIG_FILE))
+                with _memory_errors(stage.name):
+                    if stage.shared:
+                        stage.run(self, folder)
+                    else:
+                        processes.decide(lambda: stage.run(self, folder))
+                processes.wait()
+        except UserError:
+            if processes.is_main():
+                self._undo(stage.name)
+            raise
         processes.decide(lambda: clock.write(finished=True))
+        processes.decide(lambda: self._forget(stage.name))
         _say(f"{stage.name}: finished in {clock.seconds():.1f} s")
 
     def _begin(self, stage: Stage, fingerprints: dict[str, str], force: bool) -> float | None:
         """Ready the folder of a stage that is to run; the seconds it has taken so far, None if it is not to run."""
         self._require(stage, fingerprints)
         folder, fingerprint = self.path(stage.name), fingerprints[stage.name]
+        kept = self.out_dir / BEFORE / stage.name
+        if (kept / STAGE_FILE).exists() and read_json(kept / STAGE_FILE)["fingerprint"] == fingerprint:
+            _move(kept, folder)
         state = self._state(stage.name)
         if state and state["finished"] and state["fingerprint"] == fingerprint and not force:
             _say(f"{stage.name}: unchanged, skipped (took {state['seconds']:.1f} s)")
@@ -173,10 +183,26 @@ class Run:
         else:
             if state and state["fingerprint"] != fingerprint:
                 _say(f"{stage.name}: settings or inputs changed, runs again")
-            _clear(folder, known=state is not None)
+            if state and state["finished"]:
+                _move(folder, kept)
+            else:
+                _clear(folder, known=state is not None)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return float(state["seconds"]) if state and resume else 0.0
+
+    def _forget(self, name: str) -> None:
+        """Delete what a stage had made before."""
+        _clear(self.out_dir / BEFORE / name, known=True)
+        with suppress(OSError):  # that of another stage is still in it
+            (self.out_dir / BEFORE).rmdir()
+
+    def _undo(self, name: str) -> None:
+        """Give a stage back what it had made before, if it was refused before it made anything else."""
+        folder, kept = self.path(name), self.out_dir / BEFORE / name
+        if kept.exists() and {file.name for file in folder.iterdir()} <= {STAGE_FILE, CONFIG_FILE}:
+            _move(kept, folder)
+            _say(f"{name}: left as it was")
 
 
 def open_run(folder: PathLike) -> Run:
@@ -269,6 +295,14 @@ def _clear(folder: Path, known: bool) -> None:
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)  # in one step, so that a kill leaves no half-emptied folder without its stage.json
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _move(folder: Path, target: Path) -> None:
+    """Put a stage's folder in the place of another, whose content goes."""
+    _clear(target, known=True)
+    with disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
 
 
 # --- one writer at a time ------------------------------------------------------------------------------------------

@@ -111,6 +111,9 @@ class Record:
         wanted = [name for field in fields for name in FIELDS[field]]
         close = [match for name in wanted for match in difflib.get_close_matches(name, self.columns, 1, 0.75)]
         likely = f" (did you mean {close[0]}?)" if close else ""
+        null = [name for name in wanted if name in self.columns]
+        if null:
+            return self.error(f"the field {null[0]} is null: give it a value, or leave the row out.")
         return self.error(
             f"no field {_either(wanted)}{likely}; the row has {', '.join(self.columns) or 'no columns'}: rename a "
             f'column, or pass columns={{"{fields[0]}": "its name"}}.'

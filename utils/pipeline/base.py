@@ -31,6 +31,8 @@ def base_stage(run: Run, folder: Path) -> None:
     """Check the base model, add what its tokenizer lacks (then the copy in `folder`/model is used), write base.json."""
     path = prepared(run.config.model, folder / "model")
     tokenizer, model = load_tokenizer(path), load_policy(path)
+    if run.config.reward_init is not None:  # it is needed much later, and what is wrong with it is better known now
+        load_as_published(model_directory(locate(run.config.reward_init)))
     context = context_length(model)
     folder_name = model_directory(locate(run.config.model)).name
     commit = folder_name if COMMIT.fullmatch(folder_name) else None

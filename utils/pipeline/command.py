@@ -29,7 +29,7 @@ def pipeline_command(
         parser = argparse.ArgumentParser(description=description)
         add_settings(parser)
         parser.add_argument("--force", action="store_true", help="run stages again even if nothing changed")
-        parser.add_argument("--smoke", action="store_true", help="few steps on small batches, into the folder OUT_smoke")
+        parser.add_argument("--smoke", action="store_true", help="few steps on small batches; without --out into OUT_smoke")
         parser.set_defaults(chosen=stages)
         if stages is None:
             names = ", ".join(stage.name for stage in STAGES)

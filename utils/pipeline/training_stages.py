@@ -60,11 +60,12 @@ def _replay(run: Run, length: int) -> Tensor:
     init_rows = cfg.init.epochs * per_step.steps_per_epoch * per_step.pretrain
     ppo_rows = round(cfg.ppo_ptx.rounds * cfg.ppo_ptx.episodes_per_round * cfg.ppo_ptx.ptx_rows_per_episode)
     count = min(cfg.data.pretraining_samples, max(init_rows, ppo_rows, FEWEST_ROWS))
-    print(
-        f"No pretraining text is given (--pretraining FILE): {count} rows of {length} tokens that the base model itself "
-        "writes take its place.",
-        flush=True,
-    )
+    if processes.is_main():
+        print(
+            f"No pretraining text is given (--pretraining FILE): {count} rows of {length} tokens that the base model itself "
+            "writes take its place.",
+            flush=True,
+        )
     cache = run.path("base") / "replay.safetensors"
     device = choose_device(cfg.device)
     return replay_rows(base_dir(run), cache, count, length, cfg.seed, device, cfg.sampling.batch_size)

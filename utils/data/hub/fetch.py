@@ -137,7 +137,10 @@ def _stream(source: Source, names: tuple[str, ...]) -> Iterator[Row]:
     options: Row = {"sep": "\t" if suffix == ".tsv" else ",", "keep_default_na": False} if builder == "csv" else {}
     wanted = source.dataset.columns
     for attempt in range(2):
-        stream = datasets.load_dataset(builder, data_files=list(names), split="train", streaming=True, **options)
+        try:
+            stream = datasets.load_dataset(builder, data_files=list(names), split="train", streaming=True, **options)
+        except StopIteration:
+            raise UserError(f"{source.text}: {names[0]} is empty: give a file with at least one row.") from None
         if attempt == 0 and builder == "parquet" and stream.column_names is not None:
             _check_columns(source, names, wanted, stream.column_names)
             options = {"columns": list(wanted)}  # the others need not be read at all
@@ -154,9 +157,10 @@ def _stream(source: Source, names: tuple[str, ...]) -> Iterator[Row]:
 def _check_columns(source: Source, names: tuple[str, ...], wanted: tuple[str, ...], present: list[str]) -> None:
     missing = [column for column in wanted if column not in present]
     if missing:
+        remedy = "name a revision that has them with @REVISION" if source.path is None else "give its publisher's file"
         raise UserError(
             f'{source.text}: {names[0]} has no column "{missing[0]}" (it has {", ".join(present)}): {PREFIX}'
-            f"{source.dataset.name} needs {', '.join(wanted)}; name a revision that has them with @REVISION."
+            f"{source.dataset.name} needs {', '.join(wanted)}; {remedy}."
         )
 
 
