@@ -6,6 +6,7 @@ import errno
 import gzip
 import importlib
 import json
+import logging
 import os
 import re
 from collections import defaultdict
@@ -31,6 +32,7 @@ from utils.data.prompts import prompt_key
 from utils.data.schemas import SPLITS, Comparison, Demonstration, Prompt
 from utils.errors import UserError
 from utils.io import COMMIT
+from utils.pipeline.data_stages import check_files
 from utils.runtime import ROOT
 
 HTTP: Any = importlib.import_module(hub_errors.HTTPError.__module__.split(".")[0])  # httpx, or what took its place
@@ -437,6 +439,14 @@ def test_a_download_is_read_by_the_same_loader_and_its_commit_noted(monkeypatch:
     assert hub.source_record(local, 2)["commit"] is None and hub.source_record(local, 2)["revision"] is None
 
 
+def test_names_are_checked_before_anything_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
+    downloaded(monkeypatch, ROOT, seen)
+    config = load_config("gpt2", {"data.comparisons": "hub:dolly"})
+    assert config.data.demonstrations == "hub:dolly"
+    assert "hub:dolly cannot be used as comparisons" in sentence(check_files, config) and not seen
+
+
 def test_what_is_in_the_cache_needs_no_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     commit, folder = hub.DATASETS["oasst2"].revision, tmp_path / "datasets--OpenAssistant--oasst2"
     FIXTURES["oasst2"](folder / "snapshots" / commit)
@@ -548,13 +558,17 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
         ("webgpt", "prompts", lambda content: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
     ],
 )
-def test_a_broken_file_is_one_sentence(name: str, kind: str, spoil: Any, tmp_path: Path) -> None:
+def test_a_broken_file_is_one_sentence(
+    name: str, kind: str, spoil: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("datasets"), "propagate", True)
     path = FIXTURES[name](tmp_path)
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
     for file in files:
         file.write_bytes(spoil(file.read_bytes()))
     said = sentence(hub.load_examples, f"hub:{name}={files[0]}", kind)
     assert "a file is broken or not whole (" in said and said.endswith("): copy or download it again.")
+    assert "Failed to load" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,10 @@ from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from utils import models
+from utils.config import load_config
 from utils.errors import UserError
+from utils.pipeline.base import base_stage
+from utils.stages import Run
 
 
 @pytest.fixture
@@ -107,6 +110,15 @@ def test_weights_of_another_shape_or_that_are_no_numbers_are_refused(broken: Pat
     weights[name][3] = math.nan
     save_file(weights, file, metadata={"format": "pt"})
     fails(models.load_policy, broken, f"the weight .*{name.split('.', 1)[-1]} holds numbers that are NaN or infinite")
+
+
+def test_a_start_of_the_reward_model_that_is_broken_is_refused_before_any_training(
+    policy_dir: Path, broken: Path, tmp_path: Path
+) -> None:
+    (broken / "model.safetensors").write_bytes(b"cut")
+    config = load_config("tiny", {"model": str(policy_dir), "reward_init": str(broken)})
+    with pytest.raises(UserError, match="model.safetensors is damaged or cut off"):
+        base_stage(Run(tmp_path / "run", config), tmp_path / "run" / "base")
 
 
 def test_a_broken_or_missing_config_is_refused(broken: Path) -> None:

@@ -94,6 +94,9 @@ def check_files(cfg: Config) -> None:
         "comparisons": user_comparisons,
         "pretraining": lambda path: load_texts(path, cfg.web_documents),
     }
+    for kind in readers:  # all names before any download
+        if hub.is_hub(getattr(cfg.data, kind)):
+            hub.parse_source(getattr(cfg.data, kind), kind)
     for kind, read in readers.items():
         source = getattr(cfg.data, kind)
         if hub.is_hub(source):

@@ -120,10 +120,23 @@ def stream_rows(source: Source, files: Files) -> Iterator[tuple[str, Row]]:
 
     Raises UserError for files that cannot be read and for columns that are not there.
     """
-    with hub_errors(source):
+    with hub_errors(source), _silent():
         for split, names in files.by_split.items():
             for row in _stream(source, names):
                 yield split, row
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what `datasets` logs of a broken file: the sentence says it."""
+    from datasets.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _stream(source: Source, names: tuple[str, ...]) -> Iterator[Row]:
