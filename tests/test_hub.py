@@ -489,11 +489,12 @@ def refusal(kind: Any, status: int) -> Exception:
     return kind("said no", response=HTTP.Response(status, request=request))
 
 
+OASST2 = hub.DATASETS["oasst2"].revision
 FAULTS = {
     "gated": (refusal(hub_errors.GatedRepoError, 403), "is gated: accept its terms at https://huggingface.co/datasets/Op"),
     "missing": (refusal(hub_errors.RepositoryNotFoundError, 404), "The hub has no public dataset OpenAssistant/oasst2"),
-    "revision": (refusal(hub_errors.RevisionNotFoundError, 404), ": write hub:oasst2@main or name one that exists."),
-    "entry": (refusal(hub_errors.RemoteEntryNotFoundError, 404), "has no such file at 179dd21"),
+    "revision": (refusal(hub_errors.RevisionNotFoundError, 404), f"has no revision {OASST2}: write hub:oasst2@main or"),
+    "entry": (refusal(hub_errors.RemoteEntryNotFoundError, 404), f"has no such file at {OASST2}: name another @REVISION"),
     "rate": (refusal(hub_errors.HfHubHTTPError, 429), "allows no more downloads from here for now (status 429"),
     "forbidden": (refusal(hub_errors.HfHubHTTPError, 401), "refuses OpenAssistant/oasst2 (status 401): run `hf auth login`"),
     "server": (refusal(hub_errors.HfHubHTTPError, 503), "(status 503): try again later"),

@@ -16,14 +16,15 @@ from tiny_run import arguments, make_base, own_files, run
 from utils.cli import main
 from utils.config import load_config, save_config, shortened
 from utils.data.prompts import prompt_key
-from utils.data.schemas import Prompt
+from utils.data.schemas import Comparison, Prompt
 from utils.errors import UserError
 from utils.io import digest_path, read_json, read_jsonl, read_rows, write_json
-from utils.models import BOS, EOS, PAD, load_policy, load_tokenizer
+from utils.models import BOS, EOS, PAD, load_policy, load_reward, load_tokenizer
 from utils.pipeline import STAGES, check_inputs
 from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import SETS, assign_prompts
 from utils.results import LORA_FIGURES, compare_lora, over_kl, overoptimise, tax_sweep
+from utils.reward import evaluate_reward
 from utils.stages import Run
 
 NAMES = [stage.name for stage in STAGES]
@@ -128,6 +129,17 @@ def test_held_out_labelers_never_make_training_data(finished: Path) -> None:
     for file in ("demonstrations/train.jsonl", "demonstrations/valid.jsonl", "comparisons/train.jsonl"):
         assert not held_out & {row["labeler_id"] for row in read_jsonl(finished / file)}
     assert {row["labeler_id"] for row in read_jsonl(finished / "comparisons" / "test_heldout.jsonl")} <= held_out
+
+
+def test_held_out_labelers_judge_what_they_ranked_themselves(finished: Path) -> None:
+    """One scoring serves all judges; scored apart, the figure is the same."""
+    path = finished / "reward" / "model"
+    rows = read_rows(finished / "comparisons" / "test_heldout.jsonl", Comparison)
+    config = load_config(finished / "reward" / "config.yaml")
+    apart, _ = evaluate_reward(load_reward(path), load_tokenizer(path), rows, config.data)
+    told = read_json(finished / "reward" / "evaluation.json")
+    assert told["heldout_labelers"] == pytest.approx({name: apart[name] for name in ("accuracy", "accuracy_se", "pairs")})
+    assert told["labels"]["pairs"] != apart["pairs"] or told["labels"]["accuracy"] != apart["accuracy"]
 
 
 def test_comparisons_rank_k_outputs_of_several_policies(finished: Path) -> None:
