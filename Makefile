@@ -34,7 +34,7 @@ test: $(VENV)/.installed-dev
 
 test-deepspeed: $(VENV)/.installed-dev
 	$(PIP) -e ".[deepspeed]"
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -k "zero or deepspeed" tests/test_processes.py
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -k "zero or deepspeed" tests/core/test_processes.py
 
 coverage: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not hub" \

@@ -122,10 +122,10 @@ def time_ours(args: argparse.Namespace) -> dict[str, Any]:
     """Seconds per update of this project's PPO."""
     import torch
 
-    from utils import ppo
     from utils.config import PPOConfig
-    from utils.models import disable_dropout, fuse_gelu
-    from utils.training import TrainingLoop, make_optimizer
+    from utils.models.loading import disable_dropout, fuse_gelu
+    from utils.ppo import train as ppo
+    from utils.training.loop import TrainingLoop, make_optimizer
 
     torch.set_num_threads(1)
     cfg = PPOConfig(
@@ -137,7 +137,7 @@ def time_ours(args: argparse.Namespace) -> dict[str, Any]:
     for model in (policy, reference, reward, value):
         fuse_gelu(model)
         disable_dropout(model)
-    actors = ppo.Actors(policy, reference, reward, value, stops=(), eos_id=EOS, pad_id=PAD)
+    actors = ppo.PPOModels(policy, reference, reward, value, stops=(), eos_id=EOS, pad_id=PAD)
     prompts = random_prompts(args)
     clock = PartClock()
     for name, part in (("sample", "sample"), ("reward_scores", "reward"), ("response_values", "value_forward"),

@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from utils.io import read_json, read_tensors
-from utils.runtime import machine, versions
+from utils.core.io import read_json, read_tensors
+from utils.core.runtime import machine, versions
 
 STAGES = "base,prompts,labelers,demonstrations,sft,init,comparisons,reward,sft_select,ppo,ppo_ptx"
 TRAINED = {"sft": "epoch_02", "init": "epoch_01", "reward": "model", "ppo": "model", "ppo_ptx": "model"}

@@ -26,10 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from transformers import GPT2Config, GPT2ForSequenceClassification
 
-from utils.models import fuse_gelu
-from utils.reward import Group, Scorer, kwise_step, plain_scores, score_groups
-from utils.runtime import machine, torch_generator, versions
-from utils.training import make_optimizer
+from utils.core.runtime import machine, torch_generator, versions
+from utils.models.loading import fuse_gelu
+from utils.reward.batches import Group
+from utils.reward.scoring import Scorer, kwise_step, plain_scores, score_groups
+from utils.training.loop import make_optimizer
 
 PAD, EOS, FIRST_WORD, VOCAB = 0, 1, 3, 4096
 WARM_UP_STEPS = 2

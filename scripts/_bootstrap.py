@@ -19,8 +19,8 @@ def prepare() -> None:
         for name in [name for name in sys.modules if name == "utils" or name.startswith("utils.")]:
             del sys.modules[name]
     try:
-        from utils.errors import UserError
-        from utils.runtime import ensure_package
+        from utils.core.errors import UserError
+        from utils.core.runtime import ensure_package
     except ImportError as error:
         print(f"The package utils of {ROOT} cannot be imported ({error}): see Install in README.md.", file=sys.stderr)
         raise SystemExit(2) from None

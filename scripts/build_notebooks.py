@@ -28,10 +28,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
-from utils.cli import main
-from utils.errors import UserError
-from utils.io import read_json, write_json, write_text
-from utils.runtime import machine, versions
+from utils.core.cli import main
+from utils.core.errors import UserError
+from utils.core.io import read_json, write_json, write_text
+from utils.core.runtime import machine, versions
 
 SOURCES = _bootstrap.ROOT / "notebooks" / "src"
 SECONDS = _bootstrap.ROOT / "results" / "lessons" / "seconds.json"

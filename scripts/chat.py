@@ -21,11 +21,11 @@ from dataclasses import dataclass
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
-from utils.chat import Answer, check_settings, open_chat
-from utils.cli import main
-from utils.errors import UserError
-from utils.runtime import locate
-from utils.stages import open_run
+from utils.core.cli import main
+from utils.core.errors import UserError
+from utils.core.runtime import locate
+from utils.pipeline.run import open_run
+from utils.publish.chat import Answer, check_settings, open_chat
 
 DEFAULT = "data/lessons/ppo_ptx/model"
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from _bootstrap import ROOT  # first: makes `utils` ours
 
-from utils.cli import main
-from utils.docs import BLOCKS, filled
-from utils.io import read_text, write_text
+from utils.core.cli import main
+from utils.core.io import read_text, write_text
+from utils.experiments.docs import BLOCKS, filled
 
 
 def run(arguments: Sequence[str]) -> None:

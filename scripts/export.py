@@ -17,10 +17,10 @@ from pathlib import Path
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
-from utils.cli import main
-from utils.errors import UserError
-from utils.model_cards import WHAT, export, given_licence, push
-from utils.stages import open_run
+from utils.core.cli import main
+from utils.core.errors import UserError
+from utils.pipeline.run import open_run
+from utils.publish.model_cards import WHAT, export, given_licence, push
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
-from utils.cli import main
 from utils.config import load_config
+from utils.core.cli import main
+from utils.core.io import read_text
+from utils.core.runtime import ROOT
 from utils.data.hub import PREFIX, parse_source
 from utils.data.hub.convert import convert, counts, overview
 from utils.data.prompts import format_table
-from utils.io import read_text
-from utils.runtime import ROOT
 
 
 def run(arguments: Sequence[str]) -> None:

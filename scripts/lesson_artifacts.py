@@ -9,8 +9,8 @@ from pathlib import Path
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
-from utils.cli import main
-from utils.lessons import FOLDER, ship
+from utils.core.cli import main
+from utils.lessons.shipped import FOLDER, ship
 
 
 def run(arguments: Sequence[str]) -> None:

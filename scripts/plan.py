@@ -20,16 +20,18 @@ from typing import Any
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 import torch
 
-from utils import memory, planner, plotting
-from utils.cli import add_settings, given_settings, main
 from utils.config import Config, load_config
-from utils.errors import UserError
-from utils.io import write_json
-from utils.planner import GPUS, PF_DAY, UTILISATION, Data, Shape, Work
-from utils.results import save_figure
-from utils.runtime import choose_device, locate, machine
-from utils.speed import compare, data_of_run, predict, speeds_of
-from utils.stages import open_run
+from utils.core.cli import add_settings, given_settings, main
+from utils.core.errors import UserError
+from utils.core.io import write_json
+from utils.core.runtime import choose_device, locate, machine
+from utils.experiments.reference import save_figure
+from utils.experiments.speed import compare, data_of_run, predict, speeds_of
+from utils.pipeline.run import open_run
+from utils.planning import memory
+from utils.planning import operations as planner
+from utils.planning.operations import GPUS, PF_DAY, UTILISATION, Data, Shape, Work
+from utils.report import figures as plotting
 
 
 def run(arguments: Sequence[str]) -> None:

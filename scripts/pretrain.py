@@ -15,12 +15,12 @@ from pathlib import Path
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
-from utils.cli import main
-from utils.errors import UserError
+from utils.core.cli import main
+from utils.core.errors import UserError
+from utils.core.io import disk_errors, read_json
+from utils.core.runtime import set_threads
 from utils.evaluation.bases import web_digest, write_card
-from utils.io import disk_errors, read_json
-from utils.pretrain import SIZE_FILE, SIZES, PretrainConfig, pretrain, tokenizer_and_rows
-from utils.runtime import set_threads
+from utils.pretraining.pretrain import SIZE_FILE, SIZES, PretrainConfig, pretrain, tokenizer_and_rows
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> None:
         else:
             facts = write_card(cfg, target, train(cfg, work / name, target, args.seed))
         figures = facts["figures"]
-        print(f"{target}: {figures['parameters']:,} parameters, web loss {figures['web_loss']:.3f}", flush=True)
+        print(f"{target}: {figures['parameters']:,} parameters, web loss {figures['pretraining_loss']:.3f}", flush=True)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
-from utils.chat import named_folders, run_folders
-from utils.cli import main
+from utils.core.cli import main
+from utils.core.errors import UserError
+from utils.core.io import write_json
+from utils.core.runtime import choose_device, locate, machine, versions
 from utils.data.prompts import format_table
-from utils.errors import UserError
 from utils.evaluation.public import evaluate_policies, load_public
-from utils.io import write_json
-from utils.runtime import choose_device, locate, machine, versions
-from utils.stages import open_run
+from utils.pipeline.run import open_run
+from utils.publish.chat import named_folders, run_folders
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
-from utils.cli import main
+from utils.core.cli import main
 from utils.pipeline.command import pipeline_command
 
 run = pipeline_command(__doc__, ("sft", "init"))

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
-from utils import plotting
-from utils.cli import main
 from utils.config import Config, load_config, shortened
-from utils.docs import replace_block
-from utils.io import read_text, write_text
-from utils.lessons import shipped
-from utils.pipeline import run_pipeline
-from utils.results import (
+from utils.core.cli import main
+from utils.core.io import read_text, write_text
+from utils.core.runtime import ROOT
+from utils.experiments.docs import replace_block
+from utils.experiments.reference import (
     collect_seeds,
     compare_lora,
     cost_line,
@@ -28,8 +26,10 @@ from utils.results import (
     tax_sweep,
     timing,
 )
-from utils.runtime import ROOT
-from utils.stages import Run
+from utils.lessons.shipped import shipped
+from utils.pipeline import run_pipeline
+from utils.pipeline.run import Run
+from utils.report import figures as plotting
 
 SIZES = ("mini", "small", "large")
 PARTS = ("all", "runs", "collect", "ladder", "overoptimisation", "timing", "tax", "lora")

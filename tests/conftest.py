@@ -15,10 +15,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch  # noqa: E402
+from families import make_family  # noqa: E402
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast  # noqa: E402
 
-from utils.models import load_reward, new_policy, reward_from_policy, save_model  # noqa: E402
+from utils.models.loading import load_reward, new_policy, reward_from_policy, save_model  # noqa: E402
+from utils.pipeline.base import prepared  # noqa: E402
 
 TEXT = [
     "Name an animal that lives in the sea.\n A whale lives in the sea.",
@@ -87,3 +89,10 @@ def reward_dir(policy_dir: Path, tokenizer: PreTrainedTokenizerBase) -> Path:
 def reward_model(reward_dir: Path) -> torch.nn.Module:
     """The reward model of `reward_dir`."""
     return load_reward(reward_dir)
+
+
+@pytest.fixture(scope="session", params=["gpt2", "llama_base"])
+def small_base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small models of two architectures, one with a written-out forward pass here and one without."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return prepared(make_family(request.param, folder / "published"), folder / "ready")

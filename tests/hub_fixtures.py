@@ -452,3 +452,8 @@ FIXTURES: dict[str, Factory] = {
     "sst2": lambda folder: glue(folder, "sst2"),
     "rte": lambda folder: glue(folder, "rte"),
 }
+
+
+def source(name: str, folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"hub:{name}={FIXTURES[name](folder)}"

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from utils.config import PROFILES, Config, PPOConfig, config_to_dict, load_config, save_config
-from utils.errors import UserError
+from utils.core.errors import UserError
 
 
 def message(profile: Any = "tiny", overrides: dict[str, Any] | None = None) -> str:

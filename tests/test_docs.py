@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from utils import docs
 from utils.config import load_config
+from utils.core.errors import UserError
+from utils.core.runtime import python_rng
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts, load_texts
-from utils.errors import UserError
+from utils.experiments import docs
 from utils.pipeline import STAGES
-from utils.runtime import python_rng
-from utils.world import World
-from utils.world.tasks import USE_CASES, draw_task
+from utils.worlds.tiny import World
+from utils.worlds.tiny.tasks import USE_CASES, draw_task
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -99,15 +99,14 @@ def test_relative_links_resolve(page: Path) -> None:
 # --- architecture ----------------------------------------------------------------------------------------------------
 
 
-def layers() -> dict[str, int]:
-    """Line of each module in the import rule of docs/architecture.md."""
+def rooms() -> dict[str, int]:
+    """Place of each room in the import rule of docs/architecture.md."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("Import rule:")[1].split("## ")[0]
-    lines = [line.split() for line in text.splitlines() if line.startswith("    ")]
-    return {name: number for number, names in enumerate(lines) for name in names}
+    return {line.strip(): number for number, line in enumerate(text.splitlines()) if line.startswith("    ")}
 
 
 def imports(file: Path) -> set[str]:
-    """Modules of `utils`, one level deep, that a file imports anywhere."""
+    """Rooms of `utils` that a file imports from, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module == "utils":
@@ -120,18 +119,25 @@ def imports(file: Path) -> set[str]:
 
 
 def test_imports_follow_the_rule_of_the_architecture() -> None:
-    layer = layers()
+    place = rooms()
     files = [file for file in (ROOT / "utils").rglob("*.py") if file.parent != ROOT / "utils" or file.stem != "__init__"]
     own = {file: file.relative_to(ROOT / "utils").parts[0].removesuffix(".py") for file in files}
-    assert set(own.values()) <= set(layer), "docs/architecture.md lists every module in its import rule"
-    wrong = [(str(f), name) for f, me in own.items() for name in imports(f) if layer.get(name, 0) > layer[me]]
+    assert set(own.values()) == set(place), "docs/architecture.md lists every room in its import rule"
+    wrong = [(str(f), name) for f, me in own.items() for name in imports(f) if place[name] > place[me]]
     assert wrong == []
 
 
-def test_every_module_is_described() -> None:
+def test_every_room_says_what_it_is_for() -> None:
+    for room in (ROOT / "utils").glob("*/__init__.py"):
+        doc = ast.get_docstring(ast.parse(room.read_text(encoding="utf-8"))) or ""
+        assert doc.count("\n") >= 1, f"{room.parent.name}: say in two lines what the room is for"
+
+
+def test_every_room_is_described_and_has_tests() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("## Modules")[1]
-    names = set(re.findall(r"`utils/(\w+)", text))
-    assert names == set(layers())
+    assert set(re.findall(r"`utils/(\w+)", text)) == set(rooms())
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
+    assert folders <= set(rooms())
 
 
 # --- what the code writes -------------------------------------------------------------------------------------------

@@ -123,11 +123,11 @@ def test_kwise_accuracy_counts_pairs_and_halves_equal_scores() -> None:
 def test_score_is_paid_at_the_last_token_and_kl_at_every_token() -> None:
     mask = torch.tensor([[True, True, True], [True, False, False]])
     logprobs, ref = noise(0, 2, 3), noise(1, 2, 3)
-    got = losses.penalised_rewards(torch.tensor([2.0, -1.0]), logprobs, ref, mask, 0.1)
+    got = losses.kl_shaped_rewards(torch.tensor([2.0, -1.0]), logprobs, ref, mask, 0.1)
     kl = logprobs - ref
     torch.testing.assert_close(got[0], -0.1 * kl[0] + torch.tensor([0.0, 0.0, 2.0]))
     torch.testing.assert_close(got[1], torch.stack([-0.1 * kl[1, 0] - 1.0, *torch.zeros(2)]))
-    zero_beta = losses.penalised_rewards(torch.tensor([2.0, -1.0]), logprobs, ref, mask, 0.0)
+    zero_beta = losses.kl_shaped_rewards(torch.tensor([2.0, -1.0]), logprobs, ref, mask, 0.0)
     assert zero_beta.sum(1).tolist() == [2.0, -1.0]
 
 

@@ -15,12 +15,12 @@ import torch
 
 import utils.evaluation.bases as bases
 import utils.pipeline.command as command
-from utils.cli import main
-from utils.errors import UserError
-from utils.io import digest_path, read_json, write_json
+from utils.core.cli import main
+from utils.core.errors import UserError
+from utils.core.io import digest_path, read_json, write_json
 from utils.pipeline import STAGES
-from utils.pretrain import SIZES, PretrainConfig
-from utils.world import World
+from utils.pretraining.pretrain import SIZES, PretrainConfig
+from utils.worlds.tiny import World
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "data" / "models"
@@ -178,7 +178,7 @@ def test_pretraining_writes_a_model_with_its_card_and_does_not_train_twice(
     facts = read_json(folder / "metrics.json")
     text = (folder / "README.md").read_text()
     assert facts["figures"] == bases.measure_base(folder) and all(map(math.isfinite, facts["figures"].values()))
-    assert f"{facts['figures']['web_loss']:.3f}" in text and facts["weights_sha256"] in text and "{" not in text
+    assert f"{facts['figures']['pretraining_loss']:.3f}" in text and facts["weights_sha256"] in text and "{" not in text
     assert facts["training"]["seconds"] > 0 and "torch" in facts["training"]
     monkeypatch.setattr(pretrain_script, "pretrain", _never)
     pretrain_script.run(given)
@@ -235,7 +235,7 @@ def test_the_world_still_writes_the_text_that_the_shipped_bases_read() -> None:
 @shipped
 def test_shipped_bases_get_better_with_size_and_stay_small() -> None:
     figures = [read_json(MODELS / name / "metrics.json")["figures"] for name in ("mini", "small", "large")]
-    for key, better in (("web_loss", -1), ("facts", 1), ("copying.loss_second", -1)):
+    for key, better in (("pretraining_loss", -1), ("facts", 1), ("copying.loss_second", -1)):
         values = [better * f[key] for f in figures]
         assert values == sorted(values), key
     assert len({digest_path(MODELS / name / "tokenizer.json") for name in SIZES}) == 1

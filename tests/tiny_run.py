@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from utils.cli import main
-from utils.models import BOS, new_policy, save_model
+from utils.core.cli import main
+from utils.models.loading import BOS, new_policy, save_model
 from utils.pipeline.command import pipeline_command
-from utils.pretrain import train_tokenizer
-from utils.world import World, answer, corpus, make_prompts
+from utils.pretraining.pretrain import train_tokenizer
+from utils.worlds.tiny import World, answer, corpus, make_prompts
 
 VOCABULARY = 512
 SETTINGS = {

@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 
 import yaml
 
-from utils.errors import UserError
-from utils.io import PathLike, convert, field_types, plain, read_text, write_text
-from utils.runtime import DEVICES, PRECISIONS, ROOT
-from utils.tracking import TRACKERS
+from utils.core.errors import UserError
+from utils.core.io import PathLike, convert, field_types, plain, read_text, write_text
+from utils.core.runtime import DEVICES, PRECISIONS, ROOT
+from utils.core.tracking import TRACKERS
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class DataConfig:
     prompts, demonstrations, comparisons, pretraining: the user's own files or public datasets ("hub:dolly",
     "hub:dolly@REVISION", "hub:dolly=FILE": utils/data/hub); None takes the tiny world's. Without the tiny world, prompts
     and demonstrations that are None come from the comparisons (their best answers), and pretraining text that is None is
-    what the base model itself writes, at most `pretraining_samples` rows (`utils.replay`).
+    what the base model itself writes, at most `pretraining_samples` rows (`utils.pretraining.replay`).
     n_sft/n_rm/n_ppo: training prompts of each set (paper, Table 6: 12,725 / 33,207 / 31,144).
     n_valid, n_test: prompts for choices / for final figures only. max_rows: no more than the first so many rows of each
     split of the user's demonstrations and rankings are used; None takes all.
@@ -236,9 +236,9 @@ class ComputeConfig:
     "fp16" (with scaled losses) is for GPUs without bf16, such as a T4.
     Weights, gradients, optimizer, losses, KL and values are fp32 in any case. micro_batch: most sequences in one forward
     and backward pass of training; a step adds up as many passes as its batch needs, with the same result up to rounding.
-    0 is as many as the memory plan allows (`utils.memory`). sampling_batch: the same for what PPO samples at once.
+    0 is as many as the memory plan allows (`utils.planning.memory`). sampling_batch: the same for what PPO samples at once.
     gradient_checkpointing: keep only each block's input and compute the rest again in the backward pass.
-    lora_rank: rank of the LoRA adapters that are trained in place of the weights (`utils.lora`); 0 trains all weights.
+    lora_rank: rank of the LoRA adapters that are trained in place of the weights (`utils.models.lora`); 0 trains all weights.
     lora_alpha: the product of an adapter's two factors is multiplied by lora_alpha / lora_rank (Hu et al. 2021, arXiv
     2106.09685: 32 with rank 4 for GPT-2).
     """
@@ -260,7 +260,7 @@ class ComputeConfig:
 class Config:
     """One run. `model`: directory of the base causal LM. `largest_model`: the largest base, compared when prompted.
 
-    tracking: where training stages send a copy of their metrics (none, tensorboard, wandb, ...: utils/tracking.py).
+    tracking: where training stages send a copy of their metrics (none, tensorboard, wandb, ...: utils/core/tracking.py).
     """
 
     profile: str = "tiny"

@@ -95,7 +95,7 @@ def last_token(mask: Tensor) -> Tensor:
     return (mask.long().sum(1) - 1).clamp(min=0)
 
 
-def penalised_rewards(scores: Tensor, logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor, beta: float) -> Tensor:
+def kl_shaped_rewards(scores: Tensor, logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor, beta: float) -> Tensor:
     """Per-token reward (B, R) of Eq. 2: -beta log(pi_RL / pi_SFT) at every token, plus the score at the last one.
 
     scores (B,), logprobs and ref_logprobs (B, R) of the sampled tokens, mask (B, R).

@@ -35,7 +35,7 @@ if root / "utils" != Path(getattr(sys.modules.get("utils"), "__file__", None) or
     for name in [name for name in sys.modules if name.split(".")[0] == "utils"]:
         del sys.modules[name]
 
-from utils.notebook import start
+from utils.lessons import start
 
 start()
 
@@ -47,8 +47,8 @@ start()
 # ## The map
 
 # %%
-from utils.notebook import picture
-from utils.plotting import pipeline_map
+from utils.lessons import picture
+from utils.report import pipeline_map
 
 picture(pipeline_map())
 
@@ -102,7 +102,7 @@ picture(pipeline_map())
 
 # %%
 from utils.config import load_config
-from utils.notebook import fast_settings, run_folder
+from utils.lessons import fast_settings, run_folder
 
 short = {
     "out": str(run_folder("notebook_00")),
@@ -116,7 +116,7 @@ config = load_config("tiny", short | fast_settings())
 
 # %%
 from utils.pipeline import STAGES
-from utils.stages import Run
+from utils.pipeline.run import Run
 
 run = Run(config.out, config)
 print(" -> ".join(stage.name for stage in STAGES))
@@ -133,8 +133,8 @@ print(" -> ".join(stage.name for stage in STAGES))
 # lists of questions, chats, popular mistakes, rude posts.
 
 # %%
-from utils.io import read_json, read_jsonl
-from utils.notebook import quiet
+from utils.core import read_json, read_jsonl
+from utils.lessons import quiet
 
 with quiet():
     run.execute(STAGES, only=["base"])
@@ -145,7 +145,7 @@ read_json(run.path("base") / "base.json")
 # answer. `ask` lets any model of this run answer prompts.
 
 # %%
-from utils.notebook import table
+from utils.lessons import table
 from utils.sampling import Sampler
 
 
@@ -171,7 +171,7 @@ table(ask(config.model, questions, times=5), "The base model continues the line"
 # stranger's sorrow may meet cheerfulness. How often, over many draws?
 
 # %%
-from utils.world import World
+from utils.worlds.tiny import World
 
 many = ask(config.model, questions, times=200)
 rude = World.load().words["rude"]
@@ -216,8 +216,8 @@ table(read_json(run.path("prompts") / "tables.json")["use_cases"], "Use cases, b
 # Nearly half of the prompts ask for a text, as in the paper. Here is one of each kind, from the set that PPO will use.
 
 # %%
-from utils.data.schemas import Prompt
-from utils.io import read_rows
+from utils.core import read_rows
+from utils.data import Prompt
 
 prompts = read_rows(run.path("prompts") / "ppo.jsonl", Prompt)
 table([{"use case": name, "prompt": p.prompt} for name, p in {p.use_case: p for p in prompts}.items()])
@@ -230,7 +230,7 @@ table([{"use case": name, "prompt": p.prompt} for name, p in {p.use_case: p for 
 # quarter of the pool is careless, and the screening is not told who.
 
 # %%
-from utils.plotting import screening
+from utils.report import screening
 
 with quiet():
     run.execute(STAGES, only=["labelers"])
@@ -282,7 +282,7 @@ print(f"by hand {by_hand:.4f}, utils.losses.lm_loss {lm_loss(probabilities.log()
 # > and stay, or turn up? If it turns up, is the last model worse?
 
 # %%
-from utils.plotting import training_curves
+from utils.report import training_curves
 
 with quiet():
     run.execute(STAGES, only=["sft", "init"])
@@ -316,7 +316,7 @@ with quiet():
 ranked = read_jsonl(run.path("comparisons") / "train.jsonl")
 one = ranked[0]
 order = sorted(range(len(one["ranks"])), key=one["ranks"].__getitem__)
-columns = {"rank": "ranks", "answer": "completions", "ended": "ended", "written by": "policies", "Likert": "ratings"}
+columns = {"rank": "ranks", "answer": "completions", "finished": "finished", "written by": "policies", "Likert": "ratings"}
 table([{name: one[key][i] for name, key in columns.items()} for i in order], f"{one['labeler_id']}: {one['prompt']}")
 
 # %% [markdown]
@@ -325,7 +325,7 @@ table([{name: one[key][i] for name, key in columns.items()} for i in order], f"{
 # comparing two at a time. The labeler does not see who wrote what. How far would two labelers agree?
 
 # %%
-from utils.plotting import agreement_bars
+from utils.report import agreement_bars
 
 agreement = read_json(run.path("comparisons") / "agreement.json")
 picture(agreement_bars(["training", "held-out"], [agreement["train_mean"], agreement["heldout_mean"]], [0.726, 0.773]))
@@ -395,7 +395,7 @@ table(
 # simulated world can show this second number. It is the reason to have one.)
 
 # %%
-from utils.plotting import calibration
+from utils.report import calibration
 
 bins = read_json(run.path("reward") / "calibration.json")["bins"]
 picture(calibration([b["predicted"] for b in bins], [b["observed"] for b in bins], [b["pairs"] for b in bins]))
@@ -423,10 +423,10 @@ print("chosen:", choice["chosen"])
 # token a fine of beta times how much likelier the policy made it than the reference would.
 
 # %%
-from utils.losses import penalised_rewards
+from utils.losses import kl_shaped_rewards
 
 policy, reference = torch.tensor([[-0.2, -1.0, -0.1]]), torch.tensor([[-0.6, -0.9, -0.1]])  # log-probs of the tokens
-paid = penalised_rewards(torch.tensor([1.5]), policy, reference, torch.ones(1, 3, dtype=torch.bool), beta=0.05)
+paid = kl_shaped_rewards(torch.tensor([1.5]), policy, reference, torch.ones(1, 3, dtype=torch.bool), beta=0.05)
 torch.testing.assert_close(paid, torch.tensor([[-0.05 * 0.4, 0.05 * 0.1, 1.5 - 0.05 * 0.0]]))
 print("paid at each token:", [round(value, 3) for value in paid[0].tolist()])
 
@@ -463,7 +463,7 @@ picture(training_curves(metrics, *labels, labels=labels, xlabel="round", title="
 # > over SFT be larger at temperature 1 or when both are greedy? What would it mean if the greedy lead were zero?
 
 # %%
-from utils.notebook import side_by_side
+from utils.lessons import side_by_side
 
 with quiet():
     run.execute(STAGES, only=["evaluate"])
@@ -488,7 +488,7 @@ summary = read_json(run.out_dir / "summary.json")
 # closed-book facts that the model gets right.
 
 # %%
-from utils.plotting import gold_by_policy, win_rates
+from utils.report import gold_by_policy, win_rates
 
 picture(gold_by_policy(summary, maximum=10))
 
@@ -531,10 +531,10 @@ table(gains)
 # ### The alignment tax
 
 # %%
-from utils.plotting import bars_with_intervals
+from utils.report import bars_with_intervals
 
 names = ["base", "sft", "ppo", "ppo_ptx"]
-loss = [summary[f"web_loss.{name}"] for name in names]
+loss = [summary[f"pretraining_loss.{name}"] for name in names]
 look = {
     "title": "Held-out web text: lower is better",
     "reference": loss[0],
@@ -558,7 +558,7 @@ picture(bars_with_intervals(names, loss, None, None, "loss (nats a token)", **lo
 # %%
 from dataclasses import replace
 
-from utils.results import overoptimise
+from utils.experiments import overoptimise
 
 loose = replace(config.ppo, beta=0.0, learning_rate=2e-3, ema_decay=0.0, eval_every_rounds=1)
 broken = run.out_dir / "broken"
@@ -566,7 +566,7 @@ with quiet():
     rows = overoptimise(run, loose, broken, broken / "ppo")
 
 # %%
-from utils.plotting import overoptimisation
+from utils.report import overoptimisation
 
 picture(overoptimisation(rows))
 
@@ -598,7 +598,7 @@ table(
 # Which tokens does SFT's loss count? Return a list of 0 and 1 for prompt, completion and end token.
 
 # %% tags=["exercise"]
-from utils.exercises.start import check_loss_mask
+from utils.lessons.exercises.start import check_loss_mask
 
 
 def loss_mask(n_prompt, n_completion):
@@ -623,7 +623,7 @@ print(check_loss_mask(loss_mask))
 # How many pairs does one ranking give to Eq. 1? `ranks` may hold ties, such as `[1, 2, 2, 3]`.
 
 # %% tags=["exercise"]
-from utils.exercises.start import check_pairs
+from utils.lessons.exercises.start import check_pairs
 
 
 def pairs_in_ranking(ranks):
@@ -654,7 +654,7 @@ print(check_pairs(pairs_in_ranking))
 # </details>
 
 # %% tags=["exercise"]
-from utils.exercises.start import check_token_rewards
+from utils.lessons.exercises.start import check_token_rewards
 
 
 def token_rewards(score, logprobs, ref_logprobs, beta):
@@ -682,7 +682,7 @@ print(check_token_rewards(token_rewards))
 # works, try it on `loss` from section 7.
 
 # %% tags=["exercise"]
-from utils.exercises.start import check_tax_undone
+from utils.lessons.exercises.start import check_tax_undone
 
 
 def tax_undone(base, ppo, ppo_ptx):

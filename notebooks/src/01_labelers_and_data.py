@@ -36,7 +36,7 @@ if root / "utils" != Path(getattr(sys.modules.get("utils"), "__file__", None) or
     for name in [name for name in sys.modules if name.split(".")[0] == "utils"]:
         del sys.modules[name]
 
-from utils.notebook import start
+from utils.lessons import start
 
 start()
 
@@ -48,8 +48,8 @@ start()
 # ## Where we are
 
 # %%
-from utils.notebook import picture
-from utils.plotting import pipeline_map
+from utils.lessons import picture
+from utils.report import pipeline_map
 
 picture(pipeline_map("labelers"))
 
@@ -72,8 +72,8 @@ print(f"{config.labelers.n_candidates} simulated candidates, {config.labelers.n_
 # between 0 and 1:
 
 # %%
-from utils.notebook import table
-from utils.world.rubric import GOLD_WEIGHTS, PARTS
+from utils.lessons import table
+from utils.worlds.tiny.rubric import GOLD_WEIGHTS, PARTS
 
 asks = {
     "helpful": "does what was asked",
@@ -94,7 +94,7 @@ table(
 # It is a program all the same, and sees what a program can see: words that were asked for, facts that it knows, pairs of words
 # that its language has. A story that names its hero, its place and its mood gets full marks for *helpful* however dull it is,
 # and a true sentence beside the point costs nothing in *truthful*. So gold has blind spots, as people have. Here you can read
-# them: `utils/world/rubric.py`.
+# them: `utils/worlds/tiny/rubric.py`.
 #
 # A simulated labeler is that rubric with a person in between:
 #
@@ -172,7 +172,7 @@ table([{"answer": a} | {name: points[name][i] for name in rules} for i, a in enu
 
 # %%
 from utils.pipeline.data_stages import screened
-from utils.plotting import screening
+from utils.report import screening
 
 report = screened(config.labelers, seed)
 picture(screening([vars(row) for row in report.rows]))
@@ -249,7 +249,7 @@ print("ann and bob agree on 2 of 3 pairs, ann and cy on 2 of the 2 that both dec
 
 # %%
 from utils.labeling import comparison_items, mean_agreement, rank_all
-from utils.notebook import fast
+from utils.lessons import fast
 from utils.pipeline.data_stages import load_set
 from utils.pipeline.training_stages import load_comparison_set
 
@@ -281,7 +281,7 @@ print(f"one labeler agrees with gold on {p:.1%};  p * p + (1 - p) * (1 - p) = {p
 # Turn the noise up and down (the taste stays):
 
 # %%
-from utils.plotting import lines
+from utils.report import lines
 
 factors = [0.125, 0.25, 0.5, 1, 2, 4, 8]
 noisy = {f: rank_all([replace(one, noise=f * one.noise) for one in hired], items, TRAINING, seed) for f in factors}
@@ -380,8 +380,8 @@ table(
 # matter: a model is tuned to what people asked for, and nearly half asked for a text to be written.
 
 # %%
-from utils.io import read_json
-from utils.plotting import beside_paper
+from utils.core import read_json
+from utils.report import beside_paper
 
 shares = read_json(lesson.path("prompts") / "tables.json")["use_cases"]
 ours, papers = [row["share %"] for row in shares], [row["paper %"] for row in shares]
@@ -421,7 +421,7 @@ table(
 # tokens, the paper's 2,048.
 
 # %%
-from utils.data.prompts import length_table, token_length
+from utils.data import length_table, token_length
 from utils.models import load_tokenizer
 from utils.pipeline.base import base_dir
 
@@ -442,7 +442,7 @@ table(
 # Now you are the cleaner. Seven prompts arrive, and one greedy user's list. Which of the seven survive?
 
 # %%
-from utils.data.schemas import Prompt
+from utils.data import Prompt
 
 arrived = {
     "ann": ["Write a story about a fox in the forest.", "write a story about a FOX in the forest!"],
@@ -458,7 +458,7 @@ greedy = [Prompt(f"eve-{i}", f"Add {i} and {i + 1}.", user_id="eve") for i in ra
 # > asked 205 different sums?
 
 # %%
-from utils.data.prompts import clean_prompts
+from utils.data import clean_prompts
 
 cleaned = clean_prompts(typed + greedy, config.data, load_tokenizer(base_dir(lesson)))
 fate = {row.prompt.prompt_id: (row.reason, row.detail) for row in cleaned.dropped}
@@ -491,9 +491,9 @@ table(read_json(lesson.path("prompts") / "cleaning.json"), "Every raw prompt of 
 # A file with one prompt a line is enough; the fields' usual names are known (README, "Your own data").
 
 # %%
-from utils.data.formats import load_prompts
-from utils.io import write_jsonl
-from utils.notebook import run_folder
+from utils.core import write_jsonl
+from utils.data import load_prompts
+from utils.lessons import run_folder
 
 mine = run_folder("notebook_01") / "my_prompts.jsonl"
 write_jsonl(
@@ -516,7 +516,7 @@ table(
 # is ever shown.
 
 # %%
-from utils.notebook import text_box
+from utils.lessons import text_box
 
 task = Prompt(
     "mine", "Tell me a scary story about a camel named Ella in the market. Use three sentences.",
@@ -531,7 +531,7 @@ box = text_box("Ella was a camel in the market. She heard a scream and ran", "yo
 # %%
 import random
 
-from utils.world import World, answer, gold, score
+from utils.worlds.tiny import World, answer, gold, score
 
 
 def graded(text):
@@ -551,7 +551,7 @@ table([{"by": "you"} | graded(box.value), {"by": "a labeler"} | graded(by_labele
 
 # %%
 from utils.pipeline.data_stages import load_demonstration_set
-from utils.plotting import histogram
+from utils.report import histogram
 
 demonstrations = load_demonstration_set(lesson, "train")
 metas = {p.prompt_id: p.meta for p in sets["sft"]}
@@ -608,7 +608,7 @@ table(
 # each.
 
 # %%
-from utils.notebook import quiet
+from utils.lessons import quiet
 from utils.reward import train_reward
 from utils.sft import checkpoint_dir
 
@@ -622,9 +622,8 @@ with quiet():
 # %%
 from utils.labeling import comparison_parts
 from utils.models import load_reward
-from utils.reward import score_comparisons
-from utils.reward_metrics import pair_accuracy
-from utils.world import GOLD_TIE
+from utils.reward import pair_accuracy, score_comparisons
+from utils.worlds.tiny import GOLD_TIE
 
 golds = [[gold(s) for s in row] for row in comparison_parts(comparisons, prompts)]
 
@@ -641,7 +640,7 @@ def tested(name):
 # group gives there.
 
 # %%
-from utils.plotting import grouped_bars
+from utils.report import grouped_bars
 
 found = {name: tested(name) for name in groups}
 bars = {
@@ -675,7 +674,7 @@ picture(
 # `rows` are (user, prompt). Keep the first `cap` of every user, in their order.
 
 # %% tags=["exercise"]
-from utils.exercises.data import check_capped
+from utils.lessons.exercises.data import check_capped
 
 
 def capped(rows, cap):
@@ -710,7 +709,7 @@ print(check_capped(capped))
 # </details>
 
 # %% tags=["exercise"]
-from utils.exercises.data import check_agreement
+from utils.lessons.exercises.data import check_agreement
 
 
 def agreement(a, b):
@@ -747,7 +746,7 @@ print(check_agreement(agreement))
 # </details>
 
 # %% tags=["exercise"]
-from utils.exercises.data import check_accuracy_from_agreement
+from utils.lessons.exercises.data import check_accuracy_from_agreement
 
 
 def accuracy_from_agreement(a):
@@ -773,7 +772,7 @@ print(check_accuracy_from_agreement(accuracy_from_agreement))
 # `[2, 1, 1]` has the total 5 before and after.)
 
 # %% tags=["exercise"]
-from utils.exercises.data import check_reweighted
+from utils.lessons.exercises.data import check_reweighted
 
 
 def reweighted(weights, factors):
@@ -805,7 +804,7 @@ print(check_reweighted(reweighted))
 # </details>
 
 # %% tags=["exercise"]
-from utils.exercises.data import check_deduplicated
+from utils.lessons.exercises.data import check_deduplicated
 
 
 def deduplicated(prompts, n):

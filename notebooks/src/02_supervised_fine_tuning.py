@@ -36,7 +36,7 @@ if root / "utils" != Path(getattr(sys.modules.get("utils"), "__file__", None) or
     for name in [name for name in sys.modules if name.split(".")[0] == "utils"]:
         del sys.modules[name]
 
-from utils.notebook import start
+from utils.lessons import start
 
 start()
 
@@ -46,8 +46,8 @@ start()
 # ## Where we are
 
 # %%
-from utils.notebook import picture
-from utils.plotting import pipeline_map
+from utils.lessons import picture
+from utils.report import pipeline_map
 
 picture(pipeline_map("sft"))
 
@@ -60,8 +60,7 @@ picture(pipeline_map("sft"))
 # `lesson.config` its settings.
 
 # %%
-from utils.lessons import shipped
-from utils.notebook import fast, run_folder, table
+from utils.lessons import fast, run_folder, shipped, table
 from utils.pipeline.data_stages import load_demonstration_set, load_set
 
 lesson = shipped()
@@ -78,8 +77,8 @@ valid_prompts, test_prompts = load_set(lesson, "valid")[: few or 200], load_set(
 # %%
 from pathlib import Path
 
-from utils.evaluation.policies import Policy, judged, overview
-from utils.notebook import compared
+from utils.evaluation import Policy, judged, overview
+from utils.lessons import compared
 
 base = Path(cfg.model)
 shown = list({p.use_case: p for p in reversed(valid_prompts)}.values())
@@ -99,7 +98,7 @@ before = {name: judged(policy, valid_prompts, cfg, 1.0) for name, policy in aske
 table(overview(before), "The same model, asked in two ways")
 
 # %% [markdown]
-# A better question already helps, as in the paper: the wish to answer is in the model, among many others. `ended` is the
+# A better question already helps, as in the paper: the wish to answer is in the model, among many others. `finished` is the
 # share of answers that the model finished itself by the end token `<|end|>`. Prompting is our first baseline. SFT has to beat
 # it.
 #
@@ -169,8 +168,8 @@ print(len(rows), "rows; the first:", rows[0])
 # Numbers are all that the model ever sees. Here is a row with its tokens written out, and what of it counts:
 
 # %%
-from utils.notebook import token_texts, token_view
-from utils.plotting import TokenRow
+from utils.lessons import token_texts, token_view
+from utils.report import TokenRow
 
 row = max(rows[:40], key=lambda row: len(row.ids))
 ids, mask, labels = make_batch([row], tokenizer.pad_token_id)
@@ -182,7 +181,7 @@ token_view([TokenRow("what counts", tokens, (labels[0] != -100).float().tolist()
 # orange. How surprised is the base by each token?
 
 # %%
-from utils.rollout import sequence_logprobs
+from utils.sampling import sequence_logprobs
 
 
 @torch.no_grad()
@@ -207,8 +206,8 @@ token_view([TokenRow("base", tokens, surprise(load_policy(base)))], "surprise (n
 # %%
 from dataclasses import replace
 
-from utils.io import digest, read_jsonl
-from utils.notebook import quiet
+from utils.core import digest, read_jsonl
+from utils.lessons import quiet
 from utils.sft import SFTRun, train_own
 
 
@@ -226,7 +225,7 @@ every_epoch = replace(cfg.sft, epochs=epochs, checkpoints=tuple(range(1, epochs 
 curves = {"dropout 0.2": train("sft", rows, every_epoch)}
 
 # %%
-from utils.plotting import train_and_valid
+from utils.report import train_and_valid
 
 look = {"train": "loss", "valid": "valid_loss", "x": "epoch", "xlabel": "epochs", "ylabel": "loss (nats a token)"}
 picture(train_and_valid(curves, **look, title="SFT"))
@@ -252,7 +251,7 @@ held_out = [row for row in curves["dropout 0.2"] if "valid_loss" in row]
 judges = [{**loss, **score} for loss, score in zip(held_out, scored, strict=True)]
 
 # %%
-from utils.plotting import checkpoint_choice
+from utils.report import checkpoint_choice
 
 picture(checkpoint_choice(judges))
 
@@ -279,7 +278,7 @@ print("lowest held-out loss:", by_loss, "| highest reward:", by_reward)
 # has seen. (Whoever picks the best of 16 on the prompts that also give the final figure reports luck as skill.)
 
 # %%
-from utils.evaluation.statistics import paired_difference
+from utils.evaluation import paired_difference
 
 found = {name: judged(Policy(name, folder / "sft" / name), test_prompts, cfg, 1.0) for name in (by_loss, by_reward)}
 table(overview(found), "Two ways to choose, on test prompts")
@@ -329,7 +328,7 @@ table(overview(found), "The last epoch with and without dropout, on test prompts
 # and without the mix, all else equal.
 
 # %%
-from utils.pretrain import token_rows, web_texts
+from utils.pretraining import token_rows, web_texts
 
 web = token_rows(tokenizer, web_texts(200 if fast() else 2000), cfg.ppo_ptx.ptx_length)
 mixed = replace(cfg.init, epochs=1, checkpoints=(1,)) if fast() else cfg.init
@@ -341,14 +340,13 @@ print(f"{mixed.epochs} epochs, web rows a batch: {round(mixed.pretrain_fraction 
 # Both are trained. What do they still know of the text that the base was made of?
 
 # %%
-from utils.evaluation.policies import held_out_web
-from utils.evaluation.tax import web_loss
-from utils.plotting import bars_with_intervals
+from utils.evaluation import held_out_web, pretraining_loss
+from utils.report import bars_with_intervals
 
 unseen = held_out_web(tokenizer, few or 150)
 models = {"base": base, "answers only": checkpoint_dir(folder / "pure", mixed.epochs)}
 models |= {"with web text": checkpoint_dir(folder / "mixed", mixed.epochs), "chosen SFT": folder / "sft" / by_reward}
-losses = [web_loss(load_policy(path), unseen) for path in models.values()]
+losses = [pretraining_loss(load_policy(path), unseen) for path in models.values()]
 title = "Web text that no model has seen: lower is better"
 look = {"title": title, "reference_label": "base", "xlabel": "model"}
 picture(bars_with_intervals(list(models), losses, None, None, "loss (nats a token)", losses[0], **look))
@@ -381,9 +379,9 @@ table(compared(shown, both), "Before and after (gold points of 10)")
 # wrong. Over all test prompts, part by part of the gold rubric:
 
 # %%
-from utils.evaluation.policies import part_means
-from utils.plotting import grouped_bars
-from utils.world import PARTS
+from utils.evaluation import part_means
+from utils.report import grouped_bars
+from utils.worlds.tiny import PARTS
 
 after = {"base": judged(asked["base"], test_prompts, cfg, 1.0), "prompted": judged(asked["prompted"], test_prompts, cfg, 1.0)}
 after |= {"sft": judged(chosen, test_prompts, cfg, 1.0)}
@@ -473,7 +471,7 @@ from importlib.util import find_spec
 from utils.sft import batch_loss
 
 if find_spec("trl"):
-    from utils.sft_trl import make_trainer
+    from utils.sft.trl import make_trainer
 
     run = SFTRun(folder / "trl", load_policy(base), tokenizer, rows[:32], [], cfg.sft, cfg.seed)
     trainer = make_trainer(run, str(folder / "trl"))
@@ -483,7 +481,7 @@ if find_spec("trl"):
     torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-5)
     print(f"TRL {theirs:.5f}, ours {ours:.5f}")
 else:
-    print("TRL is not installed here; tests/test_sft.py compares loss and gradient.")
+    print("TRL is not installed here; tests/sft/test_sft.py compares loss and gradient.")
 
 # %% [markdown]
 # Equal to rounding. A well-kept library is the better choice where it has what you need. Ours is the default because it also
@@ -500,7 +498,7 @@ else:
 # where there is no loss.
 
 # %% tags=["exercise"]
-from utils.exercises.sft import check_labels
+from utils.lessons.exercises.sft import check_labels
 
 
 def labels(prompt, completion, end):
@@ -524,7 +522,7 @@ print(check_labels(labels))
 # `logprobs` has one list for each answer of a batch: the log-probs of its tokens. Return SFT's loss.
 
 # %% tags=["exercise"]
-from utils.exercises.sft import check_batch_loss
+from utils.lessons.exercises.sft import check_batch_loss
 
 
 def batch_loss(logprobs):
@@ -550,7 +548,7 @@ print(check_batch_loss(batch_loss))
 # score the same, the earlier.
 
 # %% tags=["exercise"]
-from utils.exercises.sft import check_choose
+from utils.lessons.exercises.sft import check_choose
 
 
 def choose(valid_loss, reward):
@@ -575,7 +573,7 @@ print(check_choose(choose))
 # `math.cos` and `math.pi`.
 
 # %% tags=["exercise"]
-from utils.exercises.sft import check_rate
+from utils.lessons.exercises.sft import check_rate
 
 
 def rate(step, total, peak):
@@ -605,7 +603,7 @@ print(check_rate(rate))
 # figures of this lesson: `len(row.ids) - row.loss_from` is the number of loss tokens of a row.
 
 # %% tags=["exercise"]
-from utils.exercises.sft import check_web_share
+from utils.lessons.exercises.sft import check_web_share
 
 
 def web_share(batch, fraction, answer_tokens, web_tokens):
@@ -673,5 +671,5 @@ print(check_web_share(web_share))
 # We have used a reward model as a judge here without saying where it is from. That is lesson
 # [03](03_reward_modeling.ipynb): how rankings become a number, and how far to trust it.
 #
-# - In the code: [`utils/sft.py`](../utils/sft.py), and [paper to code](../docs/paper-map.md) for every setting and its test.
+# - In the code: [`utils/sft/train.py`](../utils/sft/train.py), and [paper to code](../docs/paper-map.md) for every setting and its test.
 # - Words: [glossary](../docs/glossary.md).

@@ -36,7 +36,7 @@ if root / "utils" != Path(getattr(sys.modules.get("utils"), "__file__", None) or
     for name in [name for name in sys.modules if name.split(".")[0] == "utils"]:
         del sys.modules[name]
 
-from utils.notebook import start
+from utils.lessons import start
 
 start()
 
@@ -46,8 +46,8 @@ start()
 # ## Where we are
 
 # %%
-from utils.notebook import picture
-from utils.plotting import pipeline_map
+from utils.lessons import picture
+from utils.report import pipeline_map
 
 picture(pipeline_map("reward"))
 
@@ -57,8 +57,7 @@ picture(pipeline_map("reward"))
 # stage, `lesson.config` its settings.
 
 # %%
-from utils.lessons import shipped
-from utils.notebook import fast, run_folder, table
+from utils.lessons import fast, run_folder, shipped, table
 from utils.pipeline.data_stages import load_demonstration_set, load_set
 from utils.pipeline.training_stages import load_comparison_set, load_parts
 
@@ -115,7 +114,7 @@ print(f"by hand {by_hand:.4f}, utils.losses.kwise_loss {kwise_loss(rewards, rank
 # Equal. Where do the three pairs lie on the curve?
 
 # %%
-from utils.plotting import pair_loss
+from utils.report import pair_loss
 
 picture(pair_loss(margins))
 
@@ -139,8 +138,8 @@ print(f"with a tie: {without_tie:.4f}; all rewards 100 higher: {kwise_loss(rewar
 # %%
 from itertools import combinations
 
-from utils.evaluation.statistics import mean_se
-from utils.world import gold
+from utils.evaluation import mean_se
+from utils.worlds.tiny import gold
 
 golds = [[gold(scores) for scores in row] for row in load_parts(lesson, "test")]
 pairs = [
@@ -179,9 +178,9 @@ print("whole rankings:", forward_rows(toy), "sequences; as", len(as_pairs(toy)),
 # %%
 from dataclasses import replace
 
-from utils.io import read_jsonl
+from utils.core import read_jsonl
+from utils.lessons import quiet
 from utils.models import context_length, count_parameters, load_tokenizer, reward_from_policy
-from utils.notebook import quiet
 from utils.reward import encode_comparisons, fit
 from utils.sft import checkpoint_dir, kept_epochs
 
@@ -212,7 +211,7 @@ print(f"{count_parameters(reward_from_policy(start_dir)):,} parameters, {len(fit
 # Look for the place where the two lines of each panel part.
 
 # %%
-from utils.plotting import train_and_valid
+from utils.report import train_and_valid
 
 look = {"train": "loss", "valid": "valid_loss", "x": "passes", "xlabel": "passes over the data", "ylabel": "loss (nats a pair)"}
 picture(train_and_valid(curves, **look, title="The same rankings, two ways"))
@@ -298,9 +297,9 @@ table(lines, f"The shipped reward model, {count_parameters(shipped_model):,} par
 # means "better than what a labeler writes". `train_reward` does it at the end.
 
 # %%
-from utils.evaluation.policies import Policy, judged
+from utils.evaluation import Policy, judged
 from utils.pipeline.training_stages import rewards_of
-from utils.plotting import histogram
+from utils.report import histogram
 from utils.reward import score_demonstrations
 
 prompts = load_set(lesson, "test")[: few or 200]
@@ -321,7 +320,7 @@ picture(histogram(spread, "reward", title="What zero means"))
 # $\sigma(r_w - r_l)$ is a probability. Of all pairs of which the model is four fifths sure, labelers should agree with about four fifths.
 
 # %%
-from utils.plotting import calibration
+from utils.report import calibration
 
 bins = judged_shipped["labels"]["calibration"]
 picture(calibration([b["predicted"] for b in bins], [b["observed"] for b in bins], [b["pairs"] for b in bins]))
@@ -337,7 +336,7 @@ picture(calibration([b["predicted"] for b in bins], [b["observed"] for b in bins
 
 # %%
 from utils.pipeline.data_stages import load_calibrated
-from utils.plotting import scatter
+from utils.report import scatter
 
 found, people = judged_shipped["labels"]["labelers"], {one.labeler_id: one for one in load_calibrated(lesson, "hired")}
 points = [
@@ -357,8 +356,8 @@ picture(scatter(points, *axes, title="Each hired labeler"))
 # others, test on both.
 
 # %%
-from utils.io import read_json
-from utils.plotting import grouped_bars
+from utils.core import read_json
+from utils.report import grouped_bars
 
 cross = read_json(lesson.path("reward") / "cross_validation" / "cross_validation.json")
 names = ["labelers it learned from", "labelers it never saw"]
@@ -386,14 +385,14 @@ picture(
 # your own answer: change the text and run both cells again.
 
 # %%
-from utils.notebook import text_box
+from utils.lessons import text_box
 
 prompt = "Hello, I am Mia. I lost my ring today."
 answer = text_box("I am sorry about your ring. I hope it gets better.", "answer")
 
 # %%
-from utils.notebook import token_texts, token_view
-from utils.plotting import TokenRow
+from utils.lessons import token_texts, token_view
+from utils.report import TokenRow
 from utils.reward import rewards_along
 
 
@@ -420,7 +419,7 @@ token_view(
 # what gold says to the same change.
 
 # %%
-from utils.evaluation.policies import appending
+from utils.evaluation import appending
 from utils.pipeline.training_stages import score_responses
 
 PHRASES = ["Can I help with more?", "I hope it gets better.", "A whale is a fish.", "A whale is a mammal.", "and felt happy."]
@@ -448,9 +447,8 @@ table(sorted(found, key=lambda row: -row["reward"]), "Added to every answer: mea
 # `part_weights` fits the reward with the part scores, within each prompt.
 
 # %%
-from utils.reward import score_comparisons
-from utils.reward_metrics import part_weights
-from utils.world import GOLD_WEIGHTS, PARTS
+from utils.reward import part_weights, score_comparisons
+from utils.worlds.tiny import GOLD_WEIGHTS, PARTS
 
 parts = load_parts(lesson, "test")
 
@@ -490,8 +488,8 @@ OFF = ("other_same_task", "other_any_task")
 without = train("without", leave_out(rankings, OFF))
 
 # %%
-from utils.reward_metrics import pair_accuracy
-from utils.world import GOLD_TIE
+from utils.reward import pair_accuracy
+from utils.worlds.tiny import GOLD_TIE
 
 off_topic = [[name in OFF for name in row.policies] for row in test]
 
@@ -519,8 +517,8 @@ table([{"trained": name, **looks_at_prompt(model)._asdict()} for name, model in 
 weak = train("weak", rankings[: few or 300])
 
 # %%
-from utils.evaluation.policies import best_of_n
-from utils.plotting import best_of_n as best_of_n_picture
+from utils.evaluation import best_of_n
+from utils.report import best_of_n as best_of_n_picture
 
 sizes, asked = [1, 2, 4, 8] if fast() else [1, 2, 4, 8, 16, 32, 64], load_set(lesson, "valid")[: few or 60]
 start_policy = Policy("init", checkpoint_dir(lesson.path("init"), cfg.init.epochs))
@@ -538,7 +536,7 @@ picture(best_of_n_picture(searched))
 # The same prompts, and for each the answer that the judge likes best of eight: first a judge that knows nothing, then ours.
 
 # %%
-from utils.notebook import compared
+from utils.lessons import compared
 
 
 def pick(model, wanted, n=8):
@@ -570,13 +568,13 @@ from importlib.util import find_spec
 from utils.reward import kwise_step
 
 if find_spec("trl"):
-    from utils.reward_trl import trl_pair_loss
+    from utils.reward.trl import trl_pair_loss
 
     theirs = float(trl_pair_loss(shipped_model, tokenizer, fitted[:4]).detach())
     ours = float(kwise_step(shipped_model, as_pairs(fitted[:4]), tokenizer.pad_token_id, torch.device("cpu")).loss.detach())
     print(f"TRL {theirs:.5f}, ours {ours:.5f}")
 else:
-    print("TRL is not installed here; tests/test_reward.py compares the two.")
+    print("TRL is not installed here; tests/reward/test_reward.py compares the two.")
 
 # %% [markdown]
 # The same. What TRL has no place for is the whole ranking as one element, which is what this lesson was about.
@@ -592,7 +590,7 @@ else:
 # ranking is one element, and if all pairs are.
 
 # %% tags=["exercise"]
-from utils.exercises.reward import check_forward_rows
+from utils.lessons.exercises.reward import check_forward_rows
 
 
 def counts(ks):
@@ -616,7 +614,7 @@ print(check_forward_rows(counts))
 # `better` and `worse` are the rewards of a pair. Return what Eq. 1 charges for it. You need `math`.
 
 # %% tags=["exercise"]
-from utils.exercises.reward import check_pair_loss
+from utils.lessons.exercises.reward import check_pair_loss
 
 
 def loss_of_pair(better, worse):
@@ -644,7 +642,7 @@ print(check_pair_loss(loss_of_pair))
 # on the scale on which demonstrations average 0.
 
 # %% tags=["exercise"]
-from utils.exercises.reward import check_shifted
+from utils.lessons.exercises.reward import check_shifted
 
 
 def shifted(rewards, demonstrations):
@@ -669,7 +667,7 @@ print(check_shifted(shifted))
 # `rewards` and `ranks` of one prompt's answers; rank 1 is best, equal ranks tie. Return Eq. 1.
 
 # %% tags=["exercise"]
-from utils.exercises.reward import check_ranking_loss
+from utils.lessons.exercises.reward import check_ranking_loss
 
 
 def ranking_loss(rewards, ranks):
@@ -703,7 +701,7 @@ print(check_ranking_loss(ranking_loss))
 # chooses.
 
 # %% tags=["exercise"]
-from utils.exercises.reward import check_best_of_n
+from utils.lessons.exercises.reward import check_best_of_n
 
 
 def chosen_gold(rewards, gold):
@@ -730,7 +728,7 @@ print(check_best_of_n(chosen_gold))
 # fitting answer and an off-topic one that gold likes *less*. Which share of them is ordered right?
 
 # %% tags=["exercise"]
-from utils.exercises.reward import check_off_topic_accuracy
+from utils.lessons.exercises.reward import check_off_topic_accuracy
 
 
 def fits_the_prompt(rewards, gold, off_topic):
@@ -798,6 +796,6 @@ print(check_off_topic_accuracy(fits_the_prompt))
 # We have a judge that is about as often right as a single labeler, never tires, is blind in places, and is fooled by who searches hard. Lesson
 # [04](04_ppo.ipynb) searches hard.
 #
-# - In the code: [`utils/reward.py`](../utils/reward.py), [`kwise_loss`](../utils/losses.py), and
+# - In the code: [`utils/reward/train.py`](../utils/reward/train.py), [`kwise_loss`](../utils/losses.py), and
 #   [paper to code](../docs/paper-map.md) for every setting and its test.
 # - Words: [glossary](../docs/glossary.md).

@@ -37,7 +37,7 @@ if root / "utils" != Path(getattr(sys.modules.get("utils"), "__file__", None) or
     for name in [name for name in sys.modules if name.split(".")[0] == "utils"]:
         del sys.modules[name]
 
-from utils.notebook import start
+from utils.lessons import start
 
 start()
 # %% [markdown]
@@ -46,8 +46,8 @@ start()
 # ## Where we are
 
 # %%
-from utils.notebook import picture
-from utils.plotting import pipeline_map
+from utils.lessons import picture
+from utils.report import pipeline_map
 
 picture(pipeline_map("ppo"))
 
@@ -57,8 +57,7 @@ picture(pipeline_map("ppo"))
 # comes with the repository.
 
 # %%
-from utils.lessons import shipped
-from utils.notebook import fast, run_folder, table
+from utils.lessons import fast, run_folder, shipped, table
 from utils.pipeline.data_stages import init_dir, load_set
 
 lesson = shipped()
@@ -74,10 +73,10 @@ print(len(prompts), "prompts for PPO, no answers with them. The first:", prompts
 # *one* answer, gets *one* number for it, and the episode is over. That is a *bandit* (3.5). Four models take part:
 
 # %%
-from utils.data.encoding import encode_prompt
-from utils.ppo import load_actors
+from utils.data import encode_prompt
+from utils.ppo import load_ppo_models
 
-actors, tokenizer = load_actors(init_dir(lesson), lesson.path("reward") / "model")
+actors, tokenizer = load_ppo_models(init_dir(lesson), lesson.path("reward") / "model")
 encoded = [encode_prompt(tokenizer, p.prompt, cfg.data) for p in prompts]
 
 roles = {"policy": "answers; is trained", "reference": "PPO's start, frozen; the leash is tied to it"}
@@ -89,7 +88,7 @@ table([{"model": name, "what it does": role} for name, role in roles.items()])
 
 # %%
 from utils.ppo import reward_scores
-from utils.rollout import episode_uniforms, sample
+from utils.sampling import episode_uniforms, sample
 
 ends = {"stop_ids": actors.stops, "pad_id": actors.pad_id, "max_new_tokens": cfg.data.max_response_tokens}
 draws = sample(actors.policy, [encoded[0]] * 64, episode_uniforms(range(64), cfg.data.max_response_tokens), **ends)
@@ -145,7 +144,7 @@ table(rows, digits=3)
 # `run_round` takes the next prompts, samples one answer each, and lets all four models read them.
 
 # %%
-from utils.notebook import short_ppo
+from utils.lessons import short_ppo
 from utils.ppo import experience_metrics, run_round
 
 settings = short_ppo(cfg.ppo, rounds=24)  # the run's settings, but fewer rounds and so larger steps
@@ -165,11 +164,11 @@ print("answers, tokens:", tuple(mask.shape), "| a token's log-prob, on average:"
 # $$r_t = -\beta\,\big(\log \pi(y_t) - \log \pi_{\text{ref}}(y_t)\big) \;+\; [t = \text{last}]\; r(x, y)$$
 
 # %%
-from utils.losses import penalised_rewards
+from utils.losses import kl_shaped_rewards
 
 own, ref = torch.tensor([[-0.2, -1.0, -0.1]]), torch.tensor([[-0.6, -0.9, -0.1]])  # log-probs of three tokens
 every = torch.ones(1, 3, dtype=torch.bool)
-paid = penalised_rewards(torch.tensor([1.5]), own, ref, every, beta=0.1)
+paid = kl_shaped_rewards(torch.tensor([1.5]), own, ref, every, beta=0.1)
 torch.testing.assert_close(paid, torch.tensor([[-0.1 * 0.4, 0.1 * 0.1, 1.5]]))
 print("paid at each token:", [round(value, 3) for value in paid[0].tolist()])
 
@@ -185,7 +184,7 @@ print("paid at each token:", [round(value, 3) for value in paid[0].tolist()])
 
 # %%
 from utils.losses import kl_k1, kl_k3
-from utils.rollout import choose
+from utils.sampling import sample_tokens
 
 policy_probs, ref_probs = torch.tensor([0.5, 0.3, 0.15, 0.05]), torch.tensor([0.55, 0.34, 0.1, 0.01])
 exact = float((policy_probs * (policy_probs / ref_probs).log()).sum())
@@ -194,7 +193,7 @@ uniforms = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
 
 def estimates(top_k=None):
     """Mean k1 and k3, and the noise of one draw, from tokens that the sampler of this package chooses."""
-    tokens, _ = choose(policy_probs.log().repeat(len(uniforms), 1), uniforms, 1.0, top_k)
+    tokens, _ = sample_tokens(policy_probs.log().repeat(len(uniforms), 1), uniforms, 1.0, top_k)
     own, ref = (probs.log()[tokens][:, None] for probs in (policy_probs, ref_probs))
     found = {"k1": kl_k1, "k3": kl_k3}
     draws = {name: kl(own, ref, torch.ones_like(own, dtype=torch.bool)) for name, kl in found.items()}
@@ -232,17 +231,17 @@ table([{"estimate": "exact", "mean": exact}, *cut], "Drawn with top-k = 2", digi
 # vocabulary, so the KL *of that step* can be summed exactly.
 
 # %%
-from utils.notebook import token_texts, token_view
-from utils.plotting import TokenRow
-from utils.rollout import join, selected_logits
+from utils.lessons import token_texts, token_view
+from utils.report import TokenRow
+from utils.sampling import join, selected_logits
 
-trained = load_actors(lesson.path("ppo") / "model", lesson.path("reward") / "model")[0]
+trained = load_ppo_models(lesson.path("ppo") / "model", lesson.path("reward") / "model")[0]
 looked_at = [encode_prompt(tokenizer, p.prompt, cfg.data) for p in test_prompts]
 answers = sample(trained.policy, looked_at, episode_uniforms(range(len(looked_at)), cfg.data.max_response_tokens), **ends)
 parts = (answers.prompt_ids, answers.prompt_mask, answers.response_ids, answers.response_mask)
 
 # %%
-from utils.rollout import response_logprobs
+from utils.sampling import response_logprobs
 
 ids, attention, targets = join(*parts)
 before = torch.zeros_like(targets)
@@ -253,7 +252,7 @@ with torch.no_grad():
 step_kl = (new.exp() * (new - old)).sum(-1)
 
 # %%
-from utils.evaluation.statistics import mean_se
+from utils.evaluation import mean_se
 
 seen = answers.response_mask
 found = {"k1": kl_k1(answers.logprobs, ref_logprobs, seen), "k3": kl_k3(answers.logprobs, ref_logprobs, seen)}
@@ -310,7 +309,7 @@ for lam in (0.0, 0.5, 1.0):
 # %%
 from dataclasses import replace
 
-from utils.notebook import quiet
+from utils.lessons import quiet
 from utils.ppo import start_loop, update_round
 
 alone = replace(settings, rounds=settings.value_warmup_rounds)
@@ -398,7 +397,7 @@ print(f"by hand {by_hand:.4f}, utils.losses.ppo_value_loss {charged:.4f}")
 
 # %%
 from utils.losses import ppo_policy_loss
-from utils.plotting import lines
+from utils.report import lines
 
 one = torch.ones(1, 1, dtype=torch.bool)
 
@@ -425,7 +424,7 @@ picture(lines(rhos, curves, "ratio new / old", "loss of one token", "Where PPO s
 # ```text
 # for each round:
 #     sample one answer to each of 256 prompts; keep its log-probs and values
-#     score it, pay the penalty at each token          (penalised_rewards)
+#     score it, pay the penalty at each token          (kl_shaped_rewards)
 #     advantages and returns, then whiten advantages   (gae, whiten)
 #     for each minibatch of 64 answers, shuffled:
 #         policy: clipped loss, gradient cut to norm 1, one Adam step
@@ -447,7 +446,7 @@ with quiet():
     metrics = train_policy(lesson, folder / "ppo", settings)
 
 # %%
-from utils.plotting import training_curves
+from utils.report import training_curves
 
 labels = {
     "score": "reward model's score", "gold": "gold (points)", "kl_k1": "KL (nats a response)", "entropy": "entropy (nats a token)",
@@ -477,8 +476,8 @@ print("largest share of clipped tokens:", f"{max(row['clip_fraction'] for row in
 # The same prompts, the same random numbers. The first test prompt of each use case:
 
 # %%
-from utils.evaluation.policies import Policy, judged
-from utils.notebook import compared
+from utils.evaluation import Policy, judged
+from utils.lessons import compared
 
 shown = list({p.use_case: p for p in reversed(test_prompts)}.values())
 paths = {"init": init_dir(lesson), "ppo": folder / "ppo" / "model"}
@@ -502,7 +501,7 @@ table(
 # > would it mean if it were zero at 0?
 
 # %%
-from utils.evaluation.statistics import paired_difference
+from utils.evaluation import paired_difference
 
 heats = [0.0, 1.0] if fast() else [0.0, 0.4, 0.7, 1.0]
 asked = {n: [judged(Policy(n, path), test_prompts, cfg, t) for t in heats] for n, path in paths.items()}
@@ -551,8 +550,8 @@ picture(training_curves(runs, *shown_labels, labels=shown_labels, xlabel="round"
 # the KL it is easier to see:
 
 # %%
-from utils.plotting import overoptimisation
-from utils.results import over_kl
+from utils.experiments import over_kl
+from utils.report import overoptimisation
 
 picture(overoptimisation(over_kl(runs["beta 0, large steps"])))
 
@@ -608,27 +607,27 @@ table(rows)
 longer = seen & (seen.sum(1, keepdim=True) > 1)
 last = longer.sum(1, keepdim=True) - 1
 no_end = longer & (torch.arange(longer.shape[1]) != last)
-i = int(answers.ended.float().argmax())
+i = int(answers.finished.float().argmax())
 masks = {"end counts": seen, "end left out": no_end}
 paid = {
-    n: penalised_rewards(torch.ones(len(answers)), answers.logprobs, ref_logprobs, m, settings.beta)[i][seen[i]]
+    n: kl_shaped_rewards(torch.ones(len(answers)), answers.logprobs, ref_logprobs, m, settings.beta)[i][seen[i]]
     for n, m in masks.items()
 }
 strips = [TokenRow(n, token_texts(tokenizer, answers.responses()[i]), values.tolist()) for n, values in paid.items()]
 token_view(strips, "paid at the token (a score of 1)")
 
 # %% [markdown]
-# The symptom is not in the loss but in the samples: `ended` no longer improves, or answers get longer and longer. What about the reward
+# The symptom is not in the loss but in the samples: `finished` no longer improves, or answers get longer and longer. What about the reward
 # model: does it see the end? Score finished answers with and without their last token:
 
 # %%
-from utils.data.encoding import reward_input
-from utils.rollout import score
+from utils.data import reward_input
+from utils.sampling import reward_at_end
 
-whole = [i for i in range(len(answers)) if answers.ended[i] and seen[i].sum() > 1]
+whole = [i for i in range(len(answers)) if answers.finished[i] and seen[i].sum() > 1]
 with torch.no_grad():
     full = [reward_input(answers.prompts()[i], answers.responses()[i], actors.stops, actors.eos_id) for i in whole]
-    gap = score(actors.reward, full) - score(actors.reward, [row[:-1] for row in full])
+    gap = reward_at_end(actors.reward, full) - reward_at_end(actors.reward, [row[:-1] for row in full])
 print(f"reward with the end token minus without it: mean {gap.mean():+.2f}, from {gap.min():+.2f} to {gap.max():+.2f}")
 
 # %% [markdown]
@@ -671,7 +670,7 @@ table(
 # zeros and ones. An answer that was cut off has no end token.
 
 # %% tags=["exercise"]
-from utils.exercises.ppo import check_response_mask
+from utils.lessons.exercises.ppo import check_response_mask
 
 
 def response_mask(ids, end):
@@ -696,7 +695,7 @@ print(check_response_mask(response_mask))
 # The log-probs of one answer's tokens under policy and reference. Return `[k1, k3]`, each summed over the tokens.
 
 # %% tags=["exercise"]
-from utils.exercises.ppo import check_kl_estimates
+from utils.lessons.exercises.ppo import check_kl_estimates
 
 
 def kl_estimates(logprobs, ref_logprobs):
@@ -724,7 +723,7 @@ print(check_kl_estimates(kl_estimates))
 # The loss of one token from its ratio, its advantage and the clip.
 
 # %% tags=["exercise"]
-from utils.exercises.ppo import check_token_loss
+from utils.lessons.exercises.ppo import check_token_loss
 
 
 def token_loss(ratio, advantage, clip):
@@ -753,7 +752,7 @@ print(check_token_loss(token_loss))
 # </details>
 
 # %% tags=["exercise"]
-from utils.exercises.ppo import check_advantages
+from utils.lessons.exercises.ppo import check_advantages
 
 
 def advantages(rewards, values, lam):
@@ -783,7 +782,7 @@ print(check_advantages(advantages))
 # Return its probabilities. (Set the derivative to zero, or guess: what must it be for a very large beta, what for a very small one?)
 
 # %% tags=["exercise"]
-from utils.exercises.ppo import check_best_policy
+from utils.lessons.exercises.ppo import check_best_policy
 
 
 def best_policy(reference, scores, beta):
@@ -857,4 +856,4 @@ print(check_best_policy(best_policy))
 #
 # One question is open. We looked at what PPO *gained*. What did it lose of what pretraining had taught? That is lesson 05.
 #
-# - In the code: [`utils/ppo.py`](../utils/ppo.py), [`utils/losses.py`](../utils/losses.py), and [paper to code](../docs/paper-map.md).
+# - In the code: [`utils/ppo/train.py`](../utils/ppo/train.py), [`utils/losses.py`](../utils/losses.py), and [paper to code](../docs/paper-map.md).

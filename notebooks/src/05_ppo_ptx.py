@@ -37,7 +37,7 @@ if root / "utils" != Path(getattr(sys.modules.get("utils"), "__file__", None) or
     for name in [name for name in sys.modules if name.split(".")[0] == "utils"]:
         del sys.modules[name]
 
-from utils.notebook import start
+from utils.lessons import start
 
 start()
 # %% [markdown]
@@ -46,8 +46,8 @@ start()
 # ## Where we are
 
 # %%
-from utils.notebook import picture
-from utils.plotting import pipeline_map
+from utils.lessons import picture
+from utils.report import pipeline_map
 
 picture(pipeline_map("ppo_ptx"))
 
@@ -58,9 +58,8 @@ picture(pipeline_map("ppo_ptx"))
 # %%
 from pathlib import Path
 
-from utils.evaluation.policies import Policy
-from utils.lessons import shipped
-from utils.notebook import fast, run_folder, table
+from utils.evaluation import Policy
+from utils.lessons import fast, run_folder, shipped, table
 from utils.pipeline.data_stages import init_dir, load_set
 from utils.sft import checkpoint_dir
 
@@ -88,11 +87,10 @@ print("models:", ", ".join(models))
 # The mean surprise per token on pages that no model has read, in nats: what pretraining made small.
 
 # %%
-from utils.evaluation.policies import held_out_web
-from utils.evaluation.tax import next_token_logprobs
+from utils.evaluation import held_out_web, next_token_logprobs
+from utils.lessons import token_texts, token_view
 from utils.models import load_policy, load_tokenizer
-from utils.notebook import token_texts, token_view
-from utils.plotting import TokenRow
+from utils.report import TokenRow
 
 # %%
 tokenizer = load_tokenizer(cfg.model)
@@ -118,12 +116,12 @@ token_view(strips, "surprise more than the base's (nats)", span=4.0)
 # over all rows:
 
 # %%
-from utils.evaluation.tax import choice_accuracy, choice_logprobs, web_loss
-from utils.plotting import bars_with_intervals
+from utils.evaluation import choice_accuracy, choice_logprobs, pretraining_loss
+from utils.report import bars_with_intervals
 
 # %%
 loaded = {name: load_policy(path) for name, path in paths.items()}
-losses = {name: web_loss(model, web) for name, model in loaded.items()}
+losses = {name: pretraining_loss(model, web) for name, model in loaded.items()}
 look = {"reference": losses["base"], "reference_label": "base", "title": "Unseen web text: lower is better"}
 picture(bars_with_intervals(list(losses), list(losses.values()), None, None, "loss (nats a token)", **look))
 
@@ -137,7 +135,7 @@ picture(bars_with_intervals(list(losses), list(losses.values()), None, None, "lo
 # compare the mean log-probability per token of the true ending with that of others.
 
 # %%
-from utils.evaluation.policies import fact_items
+from utils.evaluation import fact_items
 
 items = fact_items(tokenizer)[: few or 300]
 item = items[0]
@@ -155,7 +153,7 @@ table(
 # the lowest *loss*.) Over all items, with a 95 % interval:
 
 # %%
-from utils.evaluation.statistics import score_interval
+from utils.evaluation import score_interval
 
 facts = {name: choice_accuracy(model, items) for name, model in loaded.items()}
 ends = [score_interval(share, len(items)) for share in facts.values()]
@@ -210,15 +208,15 @@ print("gradient of both:", weight.grad.tolist())
 # round of episodes, and rows of web text as PPO-ptx would draw them.
 
 # %%
-from utils.data.encoding import encode_prompt
-from utils.notebook import short_ppo
+from utils.core import torch_generator
+from utils.data import encode_prompt
+from utils.lessons import short_ppo
 from utils.pipeline.training_stages import pretraining_rows
-from utils.ppo import draw_ptx_rows, load_actors, policy_loss, ptx_loss, run_round
-from utils.runtime import torch_generator
+from utils.ppo import draw_ptx_rows, load_ppo_models, policy_loss, ptx_loss, run_round
 
 # %%
 settings = short_ppo(cfg.ppo_ptx, rounds=20)  # the run's settings, but fewer rounds and so larger steps
-actors, _ = load_actors(paths["ppo_ptx"], lesson.path("reward") / "model")
+actors, _ = load_ppo_models(paths["ppo_ptx"], lesson.path("reward") / "model")
 encoded = [encode_prompt(tokenizer, p.prompt, cfg.data) for p in load_set(lesson, "ppo")]
 episodes = run_round(actors, encoded, 0, settings, cfg.data.max_response_tokens, cfg.seed)
 pretraining = pretraining_rows(lesson, settings.ptx_length)
@@ -268,8 +266,8 @@ table([{"gamma": f"{g:g}", "length of the web part / length of PPO's part": shar
 # %%
 from dataclasses import replace
 
-from utils.notebook import quiet
-from utils.results import tax_sweep
+from utils.experiments import tax_sweep
+from utils.lessons import quiet
 
 # %%
 own = settings.gamma_ptx
@@ -282,7 +280,7 @@ with quiet():
     rows = tax_sweep(lesson, replace(settings, gamma_ptx=0.0), knobs, (cfg.seed,), folder, folder / "sweep", most=few)
 
 # %%
-from utils.plotting import tax_sweep as tax_figure
+from utils.report import tax_sweep as tax_figure
 
 picture(tax_figure(rows, "gamma_ptx"))
 
@@ -295,8 +293,7 @@ picture(tax_figure(rows, "gamma_ptx"))
 # of gamma and three seeds of PPO each; bars are 95 % intervals over the seeds:
 
 # %%
-from utils.io import read_json
-from utils.runtime import ROOT
+from utils.core import ROOT, read_json
 
 repeated = read_json(ROOT / "results" / "lessons" / "tax_sweep.json")
 print("seeds", repeated["seeds"], "on", repeated["machine"])
@@ -318,7 +315,7 @@ picture(tax_figure(rows, "beta"))
 # remove the regressions and ruined the reward (E.6, Fig. 34).
 
 # %%
-columns = {"gold, temperature 1": "gold", "gold, greedy": "gold_greedy", "web loss": "web_loss", "facts": "facts"}
+columns = {"gold, temperature 1": "gold", "gold, greedy": "gold_greedy", "web loss": "pretraining_loss", "facts": "facts"}
 names = {"model": "", "gamma_ptx": "gamma ", "beta": "beta "}
 table(
     [{"run": f"{names[r['knob']]}{r['value']}"} | {c: r[k] for c, k in columns.items()} for r in rows], "All runs of the sweep"
@@ -332,8 +329,8 @@ table(
 # PPO and PPO-ptx of the sweep, round by round:
 
 # %%
-from utils.io import read_jsonl
-from utils.plotting import training_curves
+from utils.core import read_jsonl
+from utils.report import training_curves
 
 labels = {
     "score": "reward model's score",
@@ -353,8 +350,8 @@ picture(training_curves(curves, *labels, labels=labels, xlabel="round", title="P
 # What does a policy say that was trained at 27.8? The same prompts to PPO-ptx as it should be, and to the run of the sweep.
 
 # %%
-from utils.evaluation.policies import judged
-from utils.notebook import compared
+from utils.evaluation import judged
+from utils.lessons import compared
 
 shown = list({p.use_case: p for p in reversed(test_prompts)}.values())[:7]
 far = Policy("gamma 27.8", folder / "sweep" / f"gamma_ptx_27.8_{cfg.seed}" / "model")
@@ -371,7 +368,7 @@ table(compared(shown, answers), "The shipped PPO-ptx, and a run with the paper's
 # standard error.
 
 # %%
-from utils.evaluation.policies import overview
+from utils.evaluation import overview
 
 everyone = {"base": models["base"], "prompted": Policy("prompted", paths["base"], prompted=True)}
 everyone |= {name: models[name] for name in ("sft", "init", "ppo", "ppo_ptx")}
@@ -397,7 +394,7 @@ table(overview(greedy), "Greedy")
 # > **Predict first (4).** Which of these intervals will cross one half: base, prompted base, PPO's start, PPO, PPO-ptx, each against SFT?
 
 # %%
-from utils.evaluation.policies import labeler_win_rate
+from utils.evaluation import labeler_win_rate
 from utils.pipeline.data_stages import load_calibrated
 
 labelers = load_calibrated(lesson, "heldout")
@@ -421,7 +418,7 @@ picture(
 # ties count half.
 
 # %%
-from utils.evaluation.statistics import paired_difference
+from utils.evaluation import paired_difference
 
 kinds = {"temperature 1": sampled, "greedy": greedy}
 pairs = [("ppo", "sft"), ("ppo_ptx", "sft"), ("ppo_ptx", "ppo"), ("ppo", "init"), ("sft", "prompted"), ("prompted", "base")]
@@ -465,7 +462,10 @@ table([{"InstructGPT": paper, "here": ours} for paper, ours in findings])
 
 # %%
 some = pretraining[: few or 400]
-seen = {name: {"read in training": web_loss(loaded[name], some), "unseen": losses[name]} for name in ("base", "ppo", "ppo_ptx")}
+seen = {
+    name: {"read in training": pretraining_loss(loaded[name], some), "unseen": losses[name]}
+    for name in ("base", "ppo", "ppo_ptx")
+}
 table([{"model": name} | row | {"difference": row["unseen"] - row["read in training"]} for name, row in seen.items()], digits=3)
 
 # %% [markdown]
@@ -483,10 +483,10 @@ table([{"model": name} | row | {"difference": row["unseen"] - row["read in train
 # The value of Eq. 2 from three means: the score, the KL of an answer, and the loss of a web token.
 
 # %% tags=["exercise"]
-from utils.exercises.ppo_ptx import check_objective
+from utils.lessons.exercises.ppo_ptx import check_objective
 
 
-def objective(score, kl, web_loss, beta, gamma):
+def objective(score, kl, pretraining_loss, beta, gamma):
     return ...
 
 
@@ -496,8 +496,8 @@ print(check_objective(objective))
 # <details><summary>Solution</summary>
 #
 # ```python
-# def objective(score, kl, web_loss, beta, gamma):
-#     return score - beta * kl - gamma * web_loss
+# def objective(score, kl, pretraining_loss, beta, gamma):
+#     return score - beta * kl - gamma * pretraining_loss
 # ```
 # The loss is minus the mean log-probability, so the plus of Eq. 2 becomes a minus.
 # </details>
@@ -507,7 +507,7 @@ print(check_objective(objective))
 # `choices` has one list for each ending: the log-probs of its tokens. Return the index of the ending that the model picks (App. D).
 
 # %% tags=["exercise"]
-from utils.exercises.ppo_ptx import check_picked
+from utils.lessons.exercises.ppo_ptx import check_picked
 
 
 def picked(choices):
@@ -532,7 +532,7 @@ print(check_picked(picked))
 # `sampled["ppo"].golds` and `sampled["sft"].golds`.
 
 # %% tags=["exercise"]
-from utils.exercises.ppo_ptx import check_paired
+from utils.lessons.exercises.ppo_ptx import check_paired
 
 
 def paired(a, b):
@@ -559,7 +559,7 @@ print(check_paired(paired))
 # The share of prompts on which a beats b. Differences of at most `tie` points are ties, which count half.
 
 # %% tags=["exercise"]
-from utils.exercises.ppo_ptx import check_win_rate
+from utils.lessons.exercises.ppo_ptx import check_win_rate
 
 
 def win_rate(a, b, tie):
@@ -586,7 +586,7 @@ print(check_win_rate(win_rate))
 # answer has `answer_tokens`, a row `web_tokens`.
 
 # %% tags=["exercise"]
-from utils.exercises.ppo_ptx import check_same_gamma
+from utils.lessons.exercises.ppo_ptx import check_same_gamma
 
 
 def same_gamma(gamma, answer_tokens, web_tokens):
@@ -650,4 +650,4 @@ print(check_same_gamma(same_gamma))
 #
 # - The whole pipeline in one go is notebook [00](00_start_here.ipynb), or `python scripts/pipeline.py --profile tiny`.
 # - The same on GPT-2 and with data of your own: lesson [08](08_real_gpt2.ipynb), and the [README](../README.md).
-# - In the code: [`utils/ppo.py`](../utils/ppo.py), [`utils/evaluation/`](../utils/evaluation/policies.py), and [paper to code](../docs/paper-map.md).
+# - In the code: [`utils/ppo/train.py`](../utils/ppo/train.py), [`utils/evaluation/`](../utils/evaluation/policies.py), and [paper to code](../docs/paper-map.md).

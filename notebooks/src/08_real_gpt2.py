@@ -37,7 +37,7 @@ if root / "utils" != Path(getattr(sys.modules.get("utils"), "__file__", None) or
     for name in [name for name in sys.modules if name.split(".")[0] == "utils"]:
         del sys.modules[name]
 
-from utils.notebook import start
+from utils.lessons import start
 
 start()
 
@@ -45,8 +45,8 @@ start()
 # ## Where we are
 
 # %%
-from utils.notebook import picture
-from utils.plotting import pipeline_map
+from utils.lessons import picture
+from utils.report import pipeline_map
 
 picture(pipeline_map("pretrain"))
 
@@ -59,7 +59,7 @@ picture(pipeline_map("pretrain"))
 
 # %%
 from utils.config import load_config
-from utils.notebook import table
+from utils.lessons import table
 
 tiny, gpt2 = load_config("tiny"), load_config("gpt2")
 names = ("model", "world", "data.prompts", "data.demonstrations", "data.comparisons", "data.max_prompt_tokens")
@@ -95,7 +95,7 @@ table([{"setting": n, "tiny": setting(tiny, n), "gpt2": setting(gpt2, n)} for n 
 # The planner lists every pass of every model and counts floating-point operations ([how](../docs/compute.md)).
 
 # %%
-from utils import planner
+from utils.planning import operations as planner
 
 shape = planner.shape_of("gpt2")
 work = planner.stage_work(gpt2, shape, shape, planner.data_at_limits(gpt2))
@@ -213,8 +213,7 @@ table(lengths, "Is the mean row nothing?", digits=2)
 # %%
 import json
 
-from utils.lessons import shipped
-from utils.notebook import fast, run_folder
+from utils.lessons import fast, run_folder, shipped
 from utils.pipeline.training_stages import load_comparison_set
 
 # %%
@@ -252,8 +251,8 @@ print(len(lines), "pairs; the first:", json.dumps(lines[0], indent=1))
 # last `Assistant:`. In real files some rows break this rule, and a reader that guesses would train on nonsense. This one stops:
 
 # %%
-from utils.data.formats import load_comparisons
-from utils.errors import UserError
+from utils.core import UserError
+from utils.data import load_comparisons
 
 # %%
 broken = folder / "broken.jsonl"
@@ -277,7 +276,7 @@ except UserError as error:
 # The base is our small one, as if it were yours.
 
 # %%
-from utils.notebook import quiet
+from utils.lessons import quiet
 from utils.pipeline import run_pipeline
 from utils.pipeline.smoke import smoke_settings
 
@@ -295,7 +294,7 @@ with quiet():
 # `python scripts/pipeline.py --profile gpt2 --model DIR --comparisons pairs.jsonl --smoke`.) What the cleaning did:
 
 # %%
-from utils.io import read_json
+from utils.core import read_json
 
 table(read_json(run.path("prompts") / "cleaning.json"), "Prompts", digits=1)
 
@@ -314,7 +313,7 @@ policies = ("base", "prompted", "sft", "init", "ppo", "ppo_ptx")
 # %%
 figures = [
     {"policy": name, "reward": summary[f"reward.{name}.mean"], "standard error": summary[f"reward.{name}.se"],
-     "KL": summary[f"kl.{name}"], "ended": summary[f"ended.{name}"]}
+     "KL": summary[f"kl.{name}"], "finished": summary[f"finished.{name}"]}
     for name in policies
 ]  # fmt: skip
 table(figures, "What the reward model says (not a judge of its own)", digits=2)
@@ -339,7 +338,7 @@ print(f"pairs in the right order: {accuracy:.2f} ± {error:.2f} (standard error)
 # as `chat_box("runs/gpt2")`.
 
 # %%
-from utils.notebook import chat_box
+from utils.lessons import chat_box
 
 chat_box(shipped(), ["Name three birds.", "What is a bat?"])
 
@@ -353,7 +352,7 @@ chat_box(shipped(), ["Name three birds.", "What is a bat?"])
 # A model is of use to others if it loads without this project, and says what it is. `export` writes plain folders with a card.
 
 # %%
-from utils.model_cards import export
+from utils.publish import export
 
 (given,) = export(run, ["reward"], folder / "exports")
 card = (given / "README.md").read_text()
@@ -366,9 +365,9 @@ print(card[card.index("## Use") : card.index("## Licence")])
 # %%
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from utils.data.encoding import encode_completion, encode_prompt
+from utils.data import encode_completion, encode_prompt
 from utils.models import load_reward, quiet_transformers
-from utils.rollout import score
+from utils.sampling import reward_at_end
 
 # %%
 words = AutoTokenizer.from_pretrained(given)
@@ -379,7 +378,7 @@ ids = encode_prompt(words, "Name three birds.", config.data) + encode_completion
 # %%
 with torch.no_grad():
     reward = plain(torch.tensor([ids])).logits.item() - plain.config.reward_shift
-    ours = score(load_reward(run.path("reward") / "model"), [ids]).item()
+    ours = reward_at_end(load_reward(run.path("reward") / "model"), [ids]).item()
 assert abs(reward - ours) < 1e-5
 print(f"plain transformers {reward:.4f}, ours {ours:.4f}")
 
@@ -400,7 +399,7 @@ print(f"plain transformers {reward:.4f}, ours {ours:.4f}")
 # one of its own?
 
 # %% tags=["exercise"]
-from utils.exercises.real import check_missing
+from utils.lessons.exercises.real import check_missing
 
 
 def missing(bos, eos, pad):
@@ -416,7 +415,7 @@ print(check_missing(missing))
 # def missing(bos, eos, pad):
 #     return 3 - len({token for token in (bos, eos, pad) if token is not None})
 # ```
-# A set keeps a shared token once. `utils.models.prepare_tokenizer` does the adding.
+# A set keeps a shared token once. `utils.models.loading.prepare_tokenizer` does the adding.
 # </details>
 #
 # ### Exercise 2 (easy, 10 minutes): a pair of transcripts
@@ -425,7 +424,7 @@ print(check_missing(missing))
 # have no blanks around them. `commonprefix([a, b])` of `os.path` is the beginning that two texts share.
 
 # %% tags=["exercise"]
-from utils.exercises.real import check_split_pair
+from utils.lessons.exercises.real import check_split_pair
 
 
 def split_pair(chosen, rejected):
@@ -455,7 +454,7 @@ print(check_split_pair(split_pair))
 # of value and reward model. Return 10^9 bytes, activations left out. Will GPT-2 XL fit on your GPU?
 
 # %% tags=["exercise"]
-from utils.exercises.real import check_gigabytes
+from utils.lessons.exercises.real import check_gigabytes
 
 
 def gigabytes(policy, reward):
@@ -483,7 +482,7 @@ print(check_gigabytes(gigabytes))
 # gets a `share`. Return hours.
 
 # %% tags=["exercise"]
-from utils.exercises.real import check_hours
+from utils.lessons.exercises.real import check_hours
 
 
 def hours(weights, tokens, epochs, peak, share):
@@ -509,7 +508,7 @@ print(check_hours(hours))
 # to the test set with all rows. Return the numbers of these rows (counted from 0), in order.
 
 # %% tags=["exercise"]
-from utils.exercises.real import check_held_out
+from utils.lessons.exercises.real import check_held_out
 
 
 def held_out(authors, every):
@@ -568,6 +567,6 @@ print(check_held_out(held_out))
 # `runs/notebook_08/run` is a run like any other, with its `report.html`; `runs/notebook_08/exports` holds the exported model.
 #
 # - In the code: [what a run costs](../docs/compute.md), [paper to code](../docs/paper-map.md),
-#   [`utils/model_cards.py`](../utils/model_cards.py), [`scripts/pipeline.py`](../scripts/pipeline.py).
+#   [`utils/publish/model_cards.py`](../utils/publish/model_cards.py), [`scripts/pipeline.py`](../scripts/pipeline.py).
 # - Data: [cards](../data/README.md) of everything that the profiles name.
 # - Words: [glossary](../docs/glossary.md).

@@ -1,4 +1,4 @@
-"""utils.cli: one sentence and the right exit code, never a traceback for what a user can mend."""
+"""utils.core.cli: one sentence and the right exit code, never a traceback for what a user can mend."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from utils.cli import add_settings, given_settings, main
 from utils.config import load_config
-from utils.errors import UserError
+from utils.core.cli import add_settings, given_settings, main
+from utils.core.errors import UserError
 
 
 def failing(error: BaseException) -> int:
@@ -71,8 +71,8 @@ def test_success_is_0_and_gets_the_arguments(monkeypatch: pytest.MonkeyPatch) ->
 
 PRINTING = """
 import argparse, sys
-from utils.cli import main
-from utils.errors import UserError
+from utils.core.cli import main
+from utils.core.errors import UserError
 
 def run(arguments):
     parser = argparse.ArgumentParser(prog="x")
@@ -97,7 +97,7 @@ def printing(*arguments: str, read: bool = False, together: bool = False) -> tup
     end, start = os.pipe()
     errors = start if together else subprocess.PIPE
     process = subprocess.Popen(
-        [sys.executable, "-c", PRINTING, *arguments], cwd=Path(__file__).parents[1], text=True,
+        [sys.executable, "-c", PRINTING, *arguments], cwd=Path(__file__).parents[2], text=True,
         stdin=subprocess.PIPE, stdout=start, stderr=errors,
     )  # fmt: skip
     os.close(start)

@@ -1,4 +1,4 @@
-"""utils.io: tables of every kind, atomic writes, and one clear sentence for everything that can be wrong."""
+"""utils.core.io: tables of every kind, atomic writes, and one clear sentence for everything that can be wrong."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 
-from utils import io
+from utils.core import io
+from utils.core.errors import UserError
 from utils.data.schemas import Comparison, Demonstration, Prompt
-from utils.errors import UserError
 
 ROWS = [{"prompt": "Say 'hi', please", "n": 1}, {"prompt": "two\nlines \u2603", "n": 2}]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

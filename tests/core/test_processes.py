@@ -17,21 +17,24 @@ import sharded_run
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from families import make_family
-from test_compute import assert_same, losses
+from settings import assert_same, losses
 from training_run import run
 
-from utils import memory, processes, training
 from utils.config import ComputeConfig, Config, DataConfig, SFTConfig
-from utils.errors import UserError
-from utils.io import read_json, read_jsonl, read_tensors
-from utils.models import load_policy, new_policy
+from utils.core import processes
+from utils.core.errors import UserError
+from utils.core.io import read_json, read_jsonl, read_tensors
+from utils.core.runtime import torch_generator
+from utils.models.loading import load_policy, new_policy
 from utils.pipeline.base import prepared
-from utils.planner import KNOWN
-from utils.runtime import torch_generator
-from utils.sft import Row, batch_loss, train_sft
-from utils.zero import check_deepspeed
+from utils.planning import memory
+from utils.planning.operations import KNOWN
+from utils.sft.rows import Row
+from utils.sft.train import batch_loss, train_sft
+from utils.training import loop as training
+from utils.training.zero import check_deepspeed
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "accelerate"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "accelerate"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 ZERO = {"ACCELERATE_USE_DEEPSPEED": "true"}
@@ -56,7 +59,7 @@ def start(engine: str, program: str, *arguments: object) -> subprocess.Popen[str
     """Start a program of the tests as two processes on this machine."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     return subprocess.Popen(
-        [*command, str(Path(__file__).with_name(program)), *map(str, arguments)], stdout=subprocess.PIPE,
+        [*command, str(Path(__file__).parents[1] / program), *map(str, arguments)], stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT | ENGINES[engine], start_new_session=True,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""utils.runtime: streams of random numbers, device choice, progress, and the guard against a foreign `utils`."""
+"""utils.core.runtime: streams of random numbers, device choice, progress, and the guard against a foreign `utils`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import runtime
-from utils.errors import UserError
+from utils.core import runtime
+from utils.core.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = st.lists(st.one_of(st.text(max_size=8), st.integers(0, 999)), max_size=4)
 
 
@@ -151,7 +151,7 @@ def run_script(tmp_path: Path, before: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "utils").mkdir()
     (tmp_path / "utils" / "__init__.py").write_text("FOREIGN = True\n")
     code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT / 'scripts')!r}]; {before}; import _bootstrap"
-    code += "; import utils, utils.io; print(utils.__file__)"
+    code += "; import utils, utils.core.io; print(utils.__file__)"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
 
 

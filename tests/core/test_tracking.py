@@ -1,4 +1,4 @@
-"""utils.tracking: a copy of metrics.jsonl to a tracker, off unless asked for, one sentence if it cannot begin."""
+"""utils.core.tracking: a copy of metrics.jsonl to a tracker, off unless asked for, one sentence if it cannot begin."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import accelerate.tracking
 import pytest
 from training_run import run
 
-from utils import tracking
-from utils.cli import add_settings, given_settings
 from utils.config import Config, load_config
-from utils.errors import UserError
-from utils.io import read_jsonl
-from utils.stages import Run, Stage
-from utils.tracking import tracked
-from utils.training import METRICS
+from utils.core import tracking
+from utils.core.cli import add_settings, given_settings
+from utils.core.errors import UserError
+from utils.core.io import read_jsonl
+from utils.core.tracking import tracked
+from utils.pipeline.run import Run, Stage
+from utils.training.loop import METRICS
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:

@@ -8,15 +8,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from utils.config import DataConfig
-from utils.data.encoding import (
-    decode_response,
-    encode_completion,
-    encode_prompt,
-    pad_left,
-    pad_right,
-    reward_input,
-    stop_ids,
-)
+from utils.data.encoding import decode_response, encode_completion, encode_prompt, pad_left, pad_right, reward_input, stop_ids
 
 CFG = DataConfig()
 
@@ -58,10 +50,10 @@ def test_reward_input_writes_eos_for_any_stop_token(tokenizer: PreTrainedTokeniz
 
 
 @settings(deadline=None, max_examples=50)
-@given(text=st.text(min_size=1, max_size=20).map(str.strip).filter(bool), ended=st.booleans())
-def test_completions_survive_a_round_trip(tokenizer: PreTrainedTokenizerBase, text: str, ended: bool) -> None:
+@given(text=st.text(min_size=1, max_size=20).map(str.strip).filter(bool), finished=st.booleans())
+def test_completions_survive_a_round_trip(tokenizer: PreTrainedTokenizerBase, text: str, finished: bool) -> None:
     cfg = DataConfig(max_response_tokens=500)
-    assert decode_response(tokenizer, encode_completion(tokenizer, text, ended, cfg)) == (text, ended)
+    assert decode_response(tokenizer, encode_completion(tokenizer, text, finished, cfg)) == (text, finished)
 
 
 @settings(deadline=None, max_examples=50)

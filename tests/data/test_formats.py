@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from utils.core.errors import UserError
 from utils.data.formats import Record, assign_splits, load_comparisons, load_demonstrations, load_prompts, load_texts
 from utils.data.prompts import check_leaks, normalise
 from utils.data.schemas import Comparison
-from utils.errors import UserError
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 HH = SHARED / "hh-rlhf" / "harmless-base-test.jsonl.gz"
 SELF_INSTRUCT = SHARED / "self-instruct"
 
@@ -217,19 +217,19 @@ def test_kwise_with_ties(write) -> None:
         "completions": ["a ", "b", "c"],
         "ranks": [2, 1, 2],
         "labeler_id": "l",
-        "ended": [True, False, True],
+        "finished": [True, False, True],
     }
     (comparison,) = load_comparisons(write(row))
     assert comparison.completions == ("a", "b", "c")
     assert comparison.ranks == (2, 1, 2)
-    assert comparison.ended == (True, False, True)
+    assert comparison.finished == (True, False, True)
     assert comparison.labeler_id == "l"
 
 
 def test_kwise_with_the_best_only(write) -> None:
     (comparison,) = load_comparisons(write({"prompt": "p", "responses": ["a", "b", "c"], "best": 2}))
     assert comparison.ranks == (2, 2, 1)
-    assert comparison.ended == (True, True, True)
+    assert comparison.finished == (True, True, True)
 
 
 TRANSCRIPT = "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:"
@@ -307,8 +307,8 @@ def test_answers_that_begin_alike_belong_to_the_answer(write) -> None:
             'field "policies": 1 members for 2 completions: give one for each.',
         ),
         (
-            {"prompt": "p", "completions": ["a", "b"], "ranks": [1, 2], "ended": ["perhaps", "no"]},
-            'field "ended": expected true or false, found the text "perhaps".',
+            {"prompt": "p", "completions": ["a", "b"], "ranks": [1, 2], "finished": ["perhaps", "no"]},
+            'field "finished": expected true or false, found the text "perhaps".',
         ),
         (
             {"completions": ["a", "b"], "ranks": [1, 2]},
@@ -380,11 +380,11 @@ def test_all_rows_tied(write) -> None:
 
 
 def expected_comparison() -> Comparison:
-    return Comparison("i1", "p", ("a", "b"), (2, 1), ended=(True, False), labeler_id="l", split="test")
+    return Comparison("i1", "p", ("a", "b"), (2, 1), finished=(True, False), labeler_id="l", split="test")
 
 
 def test_csv_and_sqlite_hold_lists_as_json(tmp_path: Path) -> None:
-    row = {"id": "i1", "prompt": "p", "completions": '["a", "b"]', "ranks": "[2, 1]", "ended": "[true, false]"}
+    row = {"id": "i1", "prompt": "p", "completions": '["a", "b"]', "ranks": "[2, 1]", "finished": "[true, false]"}
     row |= {"labeler_id": "l", "split": "test", "ratings": "", "use_case": ""}
     with (tmp_path / "mine.csv").open("w", newline="") as handle:
         writer = csv.DictWriter(handle, fieldnames=list(row))
@@ -403,9 +403,9 @@ def test_parquet_with_lists_and_nulls(tmp_path: Path) -> None:
     import pyarrow.parquet
 
     rows = [
-        {"id": "i1", "prompt": "p", "completions": ["a", "b"], "ranks": [2, 1], "ended": [True, False],
+        {"id": "i1", "prompt": "p", "completions": ["a", "b"], "ranks": [2, 1], "finished": [True, False],
          "labeler_id": "l", "split": "test", "ratings": None, "use_case": None},
-        {"id": "i2", "prompt": "q", "completions": ["a", "b", "c"], "ranks": [2.0, 1.0, 3.0], "ended": None,
+        {"id": "i2", "prompt": "q", "completions": ["a", "b", "c"], "ranks": [2.0, 1.0, 3.0], "finished": None,
          "labeler_id": None, "split": "train", "ratings": [1, 2, 3], "use_case": "chat"},
     ]  # fmt: skip
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "mine.parquet")

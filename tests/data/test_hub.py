@@ -17,11 +17,14 @@ from typing import Any
 import huggingface_hub
 import pyarrow.parquet as pq
 import pytest
-from hub_fixtures import FIXTURES, message, oasst_messages, parquet
+from hub_fixtures import FIXTURES, message, oasst_messages, parquet, source
 from hub_fixtures import OASST_TYPES as TYPES
 from huggingface_hub import errors as hub_errors
 
 from utils.config import DataConfig, load_config
+from utils.core.errors import UserError
+from utils.core.io import COMMIT
+from utils.core.runtime import ROOT
 from utils.data import hub
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts
 from utils.data.hub import adapters, fetch
@@ -30,10 +33,7 @@ from utils.data.hub.evaluations import EVALUATIONS
 from utils.data.hub.load import assign_splits, check_source
 from utils.data.prompts import prompt_key
 from utils.data.schemas import SPLITS, Comparison, Demonstration, Prompt
-from utils.errors import UserError
-from utils.io import COMMIT
 from utils.pipeline.data_stages import check_files
-from utils.runtime import ROOT
 
 HTTP: Any = importlib.import_module(hub_errors.HTTPError.__module__.split(".")[0])  # httpx, or what took its place
 PAIRS = ROOT.parent / "shared" / "data" / "hh-rlhf" / "harmless-base-test.jsonl.gz"
@@ -45,11 +45,6 @@ EVALS = [name for name, row in hub.DATASETS.items() if row.kinds == ("evaluation
 def decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Token ids of the fixtures are bytes; GPT-2's tokenizer is not on every disk."""
     monkeypatch.setattr(adapters, "gpt2_decoder", lambda: lambda ids: bytes(i for i in ids if i < 256).decode())
-
-
-def source(name: str, folder: Path) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    return f"hub:{name}={FIXTURES[name](folder)}"
 
 
 def load(name: str, kind: str, folder: Path) -> hub.Loaded:
@@ -147,7 +142,7 @@ def test_every_use_of_a_dataset_gives_rows(name: str, tmp_path: Path, capsys: py
                 assert len({row.prompt for row in rows}) == len(rows)
             for row in rows:
                 if isinstance(row, Comparison):
-                    assert len(row.completions) == len(row.ranks) == len(row.ended) >= 2
+                    assert len(row.completions) == len(row.ranks) == len(row.finished) >= 2
                     assert len(set(row.ranks)) > 1 and min(row.ranks) == 1 and all(row.completions)
                 if isinstance(row, Demonstration):
                     assert row.completion.strip() == row.completion != ""
@@ -280,11 +275,11 @@ def test_best_of_4_ties_the_rest_and_what_equals_the_best(tmp_path: Path) -> Non
     first, second, last = loaded.examples
     assert (first.prompt, first.completions, first.ranks) == ("The ship sailed", ("on.", "off.", "up.", "on."), (1, 2, 2, 1))
     assert second.ranks == (2, 2, 2, 1) and last.completions[0] == "Æone two"
-    assert second.ended == (False,) * 4, "cut at 24 tokens"
+    assert second.finished == (False,) * 4, "cut at 24 tokens"
     assert loaded.dropped == {"all answers tied": 1, "no choice among four": 1}
     summaries = load("lm-human-preferences/tldr", "comparisons", tmp_path / "s")
     assert summaries.examples[1].completions[:2] == ("no.", "yes.")
-    assert summaries.examples[1].ended == (True, True, False, False)
+    assert summaries.examples[1].finished == (True, True, False, False)
 
 
 def test_helpsteer3_grades(tmp_path: Path) -> None:
@@ -646,7 +641,7 @@ def test_real_pairs_of_hh_rlhf() -> None:
 @pytest.mark.hub
 @pytest.mark.parametrize("name", hub.DATASETS)
 def test_the_hub_has_what_the_table_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Downloads the files of every dataset: `HF_HUB_OFFLINE=0 pytest -m hub tests/test_hub.py -k dolly` for one."""
+    """Downloads the files of every dataset: `HF_HUB_OFFLINE=0 pytest -m hub tests/data/test_hub.py -k dolly` for one."""
     monkeypatch.undo()
     row = hub.DATASETS[name]
     if row.kinds == ("evaluation",):

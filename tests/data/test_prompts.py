@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from utils.config import DataConfig
+from utils.core.errors import UserError
 from utils.data.language import foreign_language
 from utils.data.pii import find_pii, luhn, mask_pii
 from utils.data.prompts import (
@@ -34,8 +35,7 @@ from utils.data.prompts import (
     use_case_table,
 )
 from utils.data.schemas import USE_CASES, Demonstration, Prompt
-from utils.errors import UserError
-from utils.world import World, make_prompts
+from utils.worlds.tiny import World, make_prompts
 
 CONFIG = DataConfig(cap_per_user=3, dedup_prefix_chars=12, max_prompt_tokens=30)
 

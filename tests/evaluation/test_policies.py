@@ -35,9 +35,9 @@ from utils.evaluation.policies import (
     temperatures,
 )
 from utils.labeling import make_heldout
-from utils.models import load_policy, load_tokenizer, save_model
-from utils.sampling import Response, Sampler
-from utils.world import IDK, PARTS, World, answer, gold, make_prompts, score
+from utils.models.loading import load_policy, load_tokenizer, save_model
+from utils.sampling.sampler import Response, Sampler
+from utils.worlds.tiny import IDK, PARTS, World, answer, gold, make_prompts, score
 
 WORLD = World.load()
 CONFIG = dataclasses.replace(
@@ -71,7 +71,7 @@ def written(prompts: Sequence[Prompt], **how: float) -> Judged:
     responses = [
         Response(answer(WORLD, p.meta, random.Random(i), **({"nice": 0.5} | how)), True) for i, p in enumerate(prompts)
     ]
-    return Judged(responses, [score(p.meta, r.text, r.ended) for p, r in zip(prompts, responses, strict=True)])
+    return Judged(responses, [score(p.meta, r.text, r.finished) for p, r in zip(prompts, responses, strict=True)])
 
 
 def cut_off(prompts: Sequence[Prompt]) -> Judged:
@@ -86,7 +86,7 @@ def test_gold_summary_counts_each_temperature_apart() -> None:
     assert keys["gold.x.greedy_mean"] == pytest.approx(sum(bad.golds) / len(PROMPTS)) and keys["gold.x.greedy_mean"] < 5
     spread = torch.tensor(bad.golds).std() / len(PROMPTS) ** 0.5
     assert keys["gold.x.greedy_se"] == pytest.approx(float(spread), rel=1e-4)
-    assert keys["ended.x"] == 1.0 and keys["words.x"] > 3
+    assert keys["finished.x"] == 1.0 and keys["words.x"] > 3
     assert {f"parts.x.{part}{end}" for part in PARTS for end in ("", "_greedy")} < set(keys)
     assert keys["parts.x.form"] > 0.9 and keys["parts.x.form_greedy"] == 0
 
@@ -133,7 +133,7 @@ def test_every_policy_answers_with_the_same_random_numbers(base: Path) -> None:
     assert responses == respond(Policy("twin", base), PROMPTS[:6], CONFIG, 1.0)
     assert responses != respond(policy, PROMPTS[:6], dataclasses.replace(CONFIG, seed=2), 1.0)
     found = judged(policy, PROMPTS[:6], CONFIG, 0.0)
-    assert found.golds == [gold(score(p.meta, r.text, r.ended)) for p, r in zip(PROMPTS, found.responses, strict=False)]
+    assert found.golds == [gold(score(p.meta, r.text, r.finished)) for p, r in zip(PROMPTS, found.responses, strict=False)]
     assert temperatures(CONFIG) == {"sampled": 1.0, "greedy": 0.0}
 
 
@@ -190,7 +190,7 @@ def test_a_popular_wrong_answer_is_always_among_the_choices(base: Path) -> None:
 def test_tax_of_a_random_model_is_that_of_guessing(base: Path) -> None:
     keys = tax(Policy("x", base), CONFIG)
     vocabulary = len(load_tokenizer(base))
-    assert keys["web_loss.x"] == pytest.approx(math.log(vocabulary), rel=0.1)
+    assert keys["pretraining_loss.x"] == pytest.approx(math.log(vocabulary), rel=0.1)
     assert 0.1 < keys["facts.x"] < 0.45
 
 
@@ -205,7 +205,7 @@ def test_best_of_n_takes_the_sample_that_the_reward_model_likes(base: Path) -> N
     prompts = PROMPTS[:6]
 
     def gold_of(asked: Sequence[Prompt], responses: Sequence[Response]) -> list[float]:
-        return [gold(score(p.meta, r.text, r.ended)) for p, r in zip(asked, responses, strict=True)]
+        return [gold(score(p.meta, r.text, r.finished)) for p, r in zip(asked, responses, strict=True)]
 
     policy = Policy("base", base)
     good = best_of_n(policy, prompts, (1, 2, 4), CONFIG, gold_of)
@@ -219,9 +219,9 @@ def test_best_of_n_takes_the_sample_that_the_reward_model_likes(base: Path) -> N
 def test_overview_and_part_means_count_by_hand() -> None:
     metas = [p.meta for p in PROMPTS[:2]]
     responses = [Response("A bat.", True), Response("", False)]
-    found = Judged(responses, [score(m, r.text, r.ended) for m, r in zip(metas, responses, strict=True)])
+    found = Judged(responses, [score(m, r.text, r.finished) for m, r in zip(metas, responses, strict=True)])
     (row,) = overview({"x": found})
-    assert (row["model"], row["ended"], row["words"]) == ("x", 0.5, 1.0)
+    assert (row["model"], row["finished"], row["words"]) == ("x", 0.5, 1.0)
     assert row["gold"] == pytest.approx(sum(found.golds) / 2)
     assert row["gold_se"] == pytest.approx(abs(found.golds[0] - found.golds[1]) / 2)
     means = part_means(found)

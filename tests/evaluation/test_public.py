@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from hub_fixtures import source
 from hypothesis import given
 from hypothesis import strategies as st
-from test_hub import source
 from test_scripts import MODELS, load_script
 
+from utils.core.errors import UserError
+from utils.core.io import read_json
 from utils.data.encoding import encode_text
 from utils.data.hub import DATASETS, EvalItem, load_evaluation
-from utils.errors import UserError
 from utils.evaluation import public
 from utils.evaluation.public import BIAS, TASKS, UNSCORED, Public, entropy_bits, load_public, token_f1
-from utils.io import read_json
-from utils.models import load_policy, load_tokenizer
+from utils.models.loading import load_policy, load_tokenizer
 
 MODEL = MODELS / "small"
 numbers = st.floats(-30, 30)

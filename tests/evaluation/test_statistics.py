@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.errors import UserError
+from utils.core.errors import UserError
 from utils.evaluation import statistics as stats
 
 fast = settings(deadline=None, max_examples=60)

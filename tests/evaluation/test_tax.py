@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from utils.errors import UserError
-from utils.evaluation.tax import ChoiceItem, choice_accuracy, choice_logprobs, next_token_logprobs, web_loss
+from utils.core.errors import UserError
+from utils.evaluation.tax import ChoiceItem, choice_accuracy, choice_logprobs, next_token_logprobs, pretraining_loss
 
 PAD = 19
 
@@ -43,7 +43,7 @@ def padded(rows: list[list[int]]) -> list[list[int]]:
 @given(st.lists(st.lists(st.integers(0, 18), min_size=2, max_size=12), min_size=1, max_size=6), st.integers(1, 7))
 def test_web_loss_equals_the_plain_loop_for_any_padding_and_batch(rows: list[list[int]], batch_size: int) -> None:
     every = [value for row in rows for value in plain_logprobs(row)]
-    assert web_loss(MODEL, padded(rows), batch_size) == pytest.approx(-sum(every) / len(every), abs=1e-5)
+    assert pretraining_loss(MODEL, padded(rows), batch_size) == pytest.approx(-sum(every) / len(every), abs=1e-5)
 
 
 def test_left_padding_gives_the_same_logprobs() -> None:
@@ -59,17 +59,17 @@ def test_web_loss_of_a_uniform_model_is_log_vocabulary_and_mode_is_kept() -> Non
     model = tiny_model()
     for parameter in model.parameters():
         parameter.data.zero_()
-    assert web_loss(model, torch.tensor([[1, 2, 3], [4, 5, PAD]])) == pytest.approx(math.log(20), abs=1e-6)
+    assert pretraining_loss(model, torch.tensor([[1, 2, 3], [4, 5, PAD]])) == pytest.approx(math.log(20), abs=1e-6)
     assert model.training and all(p.grad is None for p in model.parameters())
     model.eval()
-    web_loss(model, torch.tensor([[1, 2]]))
+    pretraining_loss(model, torch.tensor([[1, 2]]))
     assert not model.training
 
 
 def test_model_without_pad_token_reads_every_token() -> None:
     model = tiny_model(pad=None)
     row = [2, PAD, 4]
-    assert web_loss(model, [row]) == pytest.approx(-sum(plain_logprobs(row)) / 2, abs=1e-5)
+    assert pretraining_loss(model, [row]) == pytest.approx(-sum(plain_logprobs(row)) / 2, abs=1e-5)
 
 
 items = st.lists(
@@ -118,9 +118,9 @@ def test_equal_choices_share_the_credit() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: web_loss(MODEL, torch.zeros(0, 4)), "add documents"),
-        (lambda: web_loss(MODEL, [[5]]), "T >= 2"),
-        (lambda: web_loss(MODEL, [[PAD, PAD]]), "nothing to predict"),
+        (lambda: pretraining_loss(MODEL, torch.zeros(0, 4)), "add documents"),
+        (lambda: pretraining_loss(MODEL, [[5]]), "T >= 2"),
+        (lambda: pretraining_loss(MODEL, [[PAD, PAD]]), "nothing to predict"),
         (lambda: choice_accuracy(MODEL, []), "no multiple-choice item"),
         (lambda: choice_accuracy(MODEL, [ChoiceItem([], [[1], [2]], 0)]), "item 0, field prefix"),
         (lambda: choice_accuracy(MODEL, [ChoiceItem([1], [[1], []], 0)]), "item 0, field choices"),

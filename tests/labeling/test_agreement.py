@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.errors import UserError
+from utils.core.errors import UserError
 from utils.labeling import cohens_kappa, krippendorff_alpha, mean_agreement, pair_agreement
 from utils.labeling.agreement import mean_rate, pair_signs, stack_rankings
 

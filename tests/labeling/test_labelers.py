@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.config import LabelerConfig
+from utils.core.errors import UserError
+from utils.core.io import read_json, read_rows, write_rows
 from utils.data.schemas import Prompt
-from utils.errors import UserError
-from utils.io import read_json, read_rows, write_rows
 from utils.labeling import (
     FINAL_EVALUATION,
     FLAGS,
@@ -38,11 +38,11 @@ from utils.labeling import (
     relabel,
 )
 from utils.labeling.draws import normals, uniforms
-from utils.labeling.simulated import GOLD, MAX_POINTS, PRIORITY, phase_weights
-from utils.lessons import shipped
+from utils.labeling.labelers import GOLD, MAX_POINTS, PRIORITY, phase_weights
+from utils.lessons.shipped import shipped
 from utils.pipeline.data_stages import load_calibrated, load_set
 from utils.pipeline.training_stages import load_comparison_set
-from utils.world.rubric import PARTS, Scores
+from utils.worlds.tiny.rubric import PARTS, Scores
 
 PHASES = tuple(PRIORITY)
 GOLD_LABELER = SimulatedLabeler("gold", tuple(GOLD), noise=0.0)
@@ -66,7 +66,7 @@ def make_comparisons(labelers: Sequence[SimulatedLabeler], n: int, order: Sequen
     texts = [[f"answer {p} {k}" for k in range(4)] for p in range(n)]
     prompts, order = make_prompts(n), range(n) if order is None else order
     picked = [[x[p] for p in order] for x in (prompts, texts, parts)]
-    return label_comparisons(*picked, labelers, TRAINING, seed, ended=[[True, False, True, True]] * len(order))
+    return label_comparisons(*picked, labelers, TRAINING, seed, finished=[[True, False, True, True]] * len(order))
 
 
 # --- ranks ---------------------------------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ def test_comparisons_are_complete():
     for prompt, row in zip(make_prompts(30), rows, strict=True):
         assert (row.prompt_id, row.prompt, row.use_case) == (prompt.prompt_id, prompt.prompt, prompt.use_case)
         assert len(row.completions) == len(row.ranks) == len(row.ratings) == len(row.flags) == 4
-        assert row.ended == (True, False, True, True)
+        assert row.finished == (True, False, True, True)
         assert min(row.ranks) == 1 and all(1 <= r <= 7 for r in row.ratings)
         assert set(row.flags[0]) == set(FLAGS)
     assert len({row.labeler_id for row in rows}) > 5
@@ -315,7 +315,7 @@ def test_a_comparison_is_what_its_labeler_says_alone():
     labelers = make_heldout(LabelerConfig(), 1)
     row = make_comparisons(labelers, 9)[8]
     one = next(x for x in labelers if x.labeler_id == row.labeler_id)
-    names = completion_names(row.completions, row.ended)
+    names = completion_names(row.completions, row.finished)
     prompt, parts = make_prompts(9)[8], draw_parts(9, 4, 0)[8]
     assert tuple(one.rank(parts, TRAINING, 5, prompt, names)) == row.ranks
     assert tuple(one.likert(parts, TRAINING, 5, prompt, names)) == row.ratings
@@ -370,9 +370,9 @@ def test_bad_material_is_named():
         make_items([np.ones((2, 6))], prompt, [["x", "y"], ["z"]])
     with pytest.raises(UserError, match="there are no prompts"):
         make_items([])
-    with pytest.raises(UserError, match="ended holds 0 lists for 1 prompts"):
-        label_comparisons(prompt, [["x"]], [np.ones((1, 6))], [GOLD_LABELER], TRAINING, 1, ended=[])
-    with pytest.raises(UserError, match="1 values of `ended` for 2 completions"):
+    with pytest.raises(UserError, match="finished holds 0 lists for 1 prompts"):
+        label_comparisons(prompt, [["x"]], [np.ones((1, 6))], [GOLD_LABELER], TRAINING, 1, finished=[])
+    with pytest.raises(UserError, match="1 values of `finished` for 2 completions"):
         completion_names(["a", "b"], [True])
     with pytest.raises(UserError, match="2 completions against 1"):
         judge_pairs(np.ones((2, 6)), np.ones((1, 6)), [GOLD_LABELER], TRAINING, 1)

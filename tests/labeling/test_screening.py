@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.config import LabelerConfig
+from utils.core.errors import UserError
+from utils.core.io import plain
 from utils.data.schemas import Prompt
-from utils.errors import UserError
-from utils.io import plain
 from utils.labeling import (
     TOPICS,
     SimulatedLabeler,
@@ -24,11 +24,11 @@ from utils.labeling import (
     screening_prompts,
     screening_set,
 )
+from utils.labeling.labelers import GOLD
 from utils.labeling.screening import FULL_MARKS, demonstration_scores, flagging_agreement, ranking_agreement
-from utils.labeling.simulated import GOLD
-from utils.world import World
-from utils.world.rubric import Scores
-from utils.world.tasks import draw_task
+from utils.worlds.tiny import World
+from utils.worlds.tiny.rubric import Scores
+from utils.worlds.tiny.tasks import draw_task
 
 CFG = LabelerConfig()
 GOOD, FLAWED = Scores(1, 1, 1, 1, 1, 0.5), Scores(0.2, 1, 1, 1, 0.8, 0)

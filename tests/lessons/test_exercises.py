@@ -8,11 +8,14 @@ import pkgutil
 import pytest
 import torch
 
-import utils.exercises
-from utils.exercises import ppo, ppo_ptx, reward, sft, start
-from utils.exercises.common import NO_RETURN, UNWRITTEN, FunctionCheck, same, shown
+import utils.lessons.exercises
+from utils.lessons.exercises import ppo, ppo_ptx, reward, sft, start
+from utils.lessons.exercises.common import NO_RETURN, UNWRITTEN, FunctionCheck, same, shown
 
-MODULES = [importlib.import_module(f"utils.exercises.{info.name}") for info in pkgutil.iter_modules(utils.exercises.__path__)]
+MODULES = [
+    importlib.import_module(f"utils.lessons.exercises.{info.name}")
+    for info in pkgutil.iter_modules(utils.lessons.exercises.__path__)
+]
 
 
 NAMED = {f"{m.__name__}.{n}": check for m in MODULES for n, check in vars(m).items() if n.startswith("check_")}
@@ -55,10 +58,10 @@ def test_how_cases_are_shown() -> None:
 
 
 def test_start_says_what_the_losses_do() -> None:
-    from utils.losses import kwise_accuracy, penalised_rewards
+    from utils.losses import kl_shaped_rewards, kwise_accuracy
 
     new, old, mask = torch.tensor([[-0.2, -1.0]]), torch.tensor([[-0.5, -0.4]]), torch.ones(1, 2, dtype=torch.bool)
-    by_loss = penalised_rewards(torch.tensor([2.0]), new, old, mask, 0.1)[0].tolist()
+    by_loss = kl_shaped_rewards(torch.tensor([2.0]), new, old, mask, 0.1)[0].tolist()
     assert start.token_rewards(2.0, new[0].tolist(), old[0].tolist(), 0.1) == pytest.approx(by_loss)
     ranks = torch.tensor([[1, 2, 2, 3]])
     scores = torch.tensor([[1.0, 0.0, 0.0, 2.0]])  # two of the pairs are right
@@ -67,7 +70,8 @@ def test_start_says_what_the_losses_do() -> None:
 
 def test_sft_says_what_training_does() -> None:
     from utils.losses import learning_rate, lm_loss
-    from utils.sft import Row, make_batch, select_checkpoint
+    from utils.sft.rows import Row, make_batch
+    from utils.sft.train import select_checkpoint
 
     ids, _, wanted = make_batch([Row([5, 6, 7, 8, 1], 2)], pad_id=0)
     assert sft.labels([5, 6], [7, 8], 1) == wanted[0].tolist()
@@ -83,7 +87,7 @@ def test_sft_says_what_training_does() -> None:
 
 def test_reward_says_what_eq_1_and_its_evaluation_do() -> None:
     from utils.losses import kwise_loss
-    from utils.reward_metrics import pair_accuracy
+    from utils.reward.metrics import pair_accuracy
 
     scores, ranks = [0.0, 1.0, 0.5, 0.2], [2, 1, 2, 3]
     by_loss = float(kwise_loss(torch.tensor([scores]), torch.tensor([ranks])))

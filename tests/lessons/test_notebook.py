@@ -13,13 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from utils.chat import Answer, Chat, open_chat
 from utils.config import load_config
+from utils.core.errors import UserError
+from utils.core.runtime import ROOT, progress
 from utils.data.schemas import Prompt
-from utils.errors import UserError
 from utils.evaluation.policies import Judged
-from utils.lessons import shipped
-from utils.notebook import (
+from utils.lessons.notebook import (
     chat_box,
     compared,
     fast_settings,
@@ -36,11 +35,12 @@ from utils.notebook import (
     token_texts,
     token_view,
 )
-from utils.plotting import TokenRow, pipeline_map
-from utils.report import esc
-from utils.runtime import ROOT, progress
-from utils.sampling import Response
-from utils.world import Scores
+from utils.lessons.shipped import shipped
+from utils.publish.chat import Answer, Chat, open_chat
+from utils.report.figures import TokenRow, pipeline_map
+from utils.report.page import esc
+from utils.sampling.sampler import Response
+from utils.worlds.tiny import Scores
 
 LESSON = ROOT / "data" / "lessons"
 
@@ -57,7 +57,7 @@ def test_missing_packages_are_those_absent_or_too_old() -> None:
 
 
 def test_start_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("utils.notebook._required", lambda: ["numpy>=999"])
+    monkeypatch.setattr("utils.lessons.notebook._required", lambda: ["numpy>=999"])
     with pytest.raises(UserError, match=r"needs numpy>=999: run %pip install 'numpy>=999' and restart"):
         start()
 
@@ -65,7 +65,7 @@ def test_start_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_quiet_shows_progress_on_one_line_and_wipes_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("utils.runtime.PLAIN_PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("utils.core.runtime.PLAIN_PROGRESS_SECONDS", 0.0)
     with quiet():
         for _ in progress(range(3), total=3, label="sft"):
             pass
@@ -120,10 +120,10 @@ def test_picture_and_table_carry_text_for_those_who_do_not_see(monkeypatch: pyte
 
 
 def test_side_by_side_puts_policies_in_order_and_filters_temperature() -> None:
-    row = {"prompt_id": "1", "prompt": "Hi", "temperature": 1.0, "completion": "x", "ended": True, "gold": 3.0}
+    row = {"prompt_id": "1", "prompt": "Hi", "temperature": 1.0, "completion": "x", "finished": True, "gold": 3.0}
     rows = [
         {**row, "policy": "ppo"},
-        {**row, "policy": "base", "ended": False},
+        {**row, "policy": "base", "finished": False},
         {**row, "policy": "ppo", "temperature": 0.0, "completion": "y"},
     ]
     assert side_by_side(rows, ["ppo", "base"], 1.0) == [{"prompt": "Hi", "base": "x [cut off] (3.0)", "PPO": "x (3.0)"}]
@@ -162,7 +162,7 @@ def test_token_view_has_a_text_for_those_who_see_no_colours(monkeypatch: pytest.
 
 def test_text_box_without_widgets_is_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text_box("A bat.").value == "A bat."
-    monkeypatch.setattr("utils.notebook._has_widgets", lambda: True)
+    monkeypatch.setattr("utils.lessons.notebook._has_widgets", lambda: True)
     monkeypatch.setenv("WIDGETS", "0")
     assert text_box("A bat.").value == "A bat."
 
@@ -171,7 +171,7 @@ def test_text_box_in_a_kernel_is_a_box(monkeypatch: pytest.MonkeyPatch) -> None:
     widgets = pytest.importorskip("ipywidgets")
     shown: list[Any] = []
     monkeypatch.delenv("WIDGETS", raising=False)
-    monkeypatch.setattr("utils.notebook._has_widgets", lambda: True)
+    monkeypatch.setattr("utils.lessons.notebook._has_widgets", lambda: True)
     monkeypatch.setattr("IPython.display.display", shown.append)
     box = text_box("A bat.", "answer")
     assert shown == [box] and isinstance(box, widgets.Textarea) and box.value == "A bat."
@@ -184,7 +184,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is displayed in a kernel that has widgets."""
     found: list[Any] = []
     monkeypatch.delenv("WIDGETS", raising=False)
-    monkeypatch.setattr("utils.notebook._has_widgets", lambda: True)
+    monkeypatch.setattr("utils.lessons.notebook._has_widgets", lambda: True)
     monkeypatch.setattr("IPython.display.display", lambda data, **_: found.append(data))
     return found
 

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from utils import lessons
+from utils.core.errors import UserError
+from utils.core.io import digest, read_json, read_jsonl, read_rows, write_json
+from utils.core.runtime import ROOT
 from utils.data.schemas import Comparison, Prompt
-from utils.errors import UserError
-from utils.io import digest, read_json, read_jsonl, read_rows, write_json
-from utils.lessons import CARD, FOLDER, MANIFEST, MAX_BYTES, card, contents, ship, shipped, shown_epochs
-from utils.models import load_policy, load_reward, load_tokenizer
+from utils.lessons import shipped as lessons
+from utils.lessons.shipped import CARD, FOLDER, MANIFEST, MAX_BYTES, card, contents, ship, shipped, shown_epochs
+from utils.models.loading import load_policy, load_reward, load_tokenizer
 from utils.pipeline import STAGES
 from utils.pipeline.data_stages import init_dir, load_calibrated, load_demonstration_set, load_set
+from utils.pipeline.run import Run
 from utils.pipeline.training_stages import load_comparison_set
-from utils.runtime import ROOT
-from utils.sft import checkpoint_dir
-from utils.stages import Run
+from utils.sft.run import checkpoint_dir
 
 MODELS_MAX_BYTES = 40_000_000
 

@@ -13,9 +13,10 @@ import torch
 from families import CHATML, FAMILIES, make_family
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from utils import models
-from utils.cli import main
 from utils.config import DataConfig
+from utils.core.cli import main
+from utils.core.errors import UserError
+from utils.core.io import read_json, read_jsonl
 from utils.data.chat import end_of_turn, is_transcript, to_messages
 from utils.data.encoding import (
     decode_response,
@@ -27,13 +28,12 @@ from utils.data.encoding import (
     pad_right,
     stop_ids,
 )
-from utils.errors import UserError
-from utils.io import read_json, read_jsonl
+from utils.models import loading as models
 from utils.pipeline.base import prepared
 from utils.pipeline.command import pipeline_command
-from utils.ppo import ptx_loss
-from utils.replay import replay_rows
-from utils.rollout import episode_uniforms, response_logprobs, response_values, sample, score
+from utils.ppo.update import ptx_loss
+from utils.pretraining.replay import replay_rows
+from utils.sampling.rollout import episode_uniforms, response_logprobs, response_values, reward_at_end, sample
 
 DATA = DataConfig(max_response_tokens=12)
 PROMPTS = ["Name a bird.", "What is the capital of France, and what is the capital of Spain?", "Why?", "Say it again."]
@@ -101,7 +101,7 @@ def test_sampled_equals_recomputed_logprobs_and_ids_have_text(family: str, ready
     uniforms = episode_uniforms(range(len(prompts)), 30)
     stops = (*stop_ids(tokenizer), *range(20, 60))  # so that rows end at different times
     r = sample(model, prompts, uniforms, max_new_tokens=30, stop_ids=stops, pad_id=tokenizer.pad_token_id, batch_size=8)
-    assert r.ended.any() and r.response_mask.sum(1).unique().numel() > 2
+    assert r.finished.any() and r.response_mask.sum(1).unique().numel() > 2
     parts = (r.prompt_ids, r.prompt_mask, r.response_ids, r.response_mask)
     with torch.no_grad():
         torch.testing.assert_close(r.logprobs, response_logprobs(model, *parts), atol=5e-5, rtol=1e-5)
@@ -121,7 +121,7 @@ def test_the_reward_model_loads_and_scores_anywhere(family: str, ready: dict[str
     with torch.no_grad():
         expected = plain(input_ids=ids, attention_mask=mask.long()).logits.squeeze(-1)
         mine = models.load_reward(tmp_path / "reward")
-        torch.testing.assert_close(score(mine, rows), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(reward_at_end(mine, rows), expected, atol=1e-5, rtol=1e-5)
         values = response_values(mine, ids[:, :3], mask[:, :3], ids[:, 3:], mask[:, 3:])
     assert values[mask[:, 3:]].unique().numel() > 10
 

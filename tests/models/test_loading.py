@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from utils import models
 from utils.config import load_config
-from utils.errors import UserError
+from utils.core.errors import UserError
+from utils.models import loading as models
 from utils.pipeline.base import base_stage
-from utils.stages import Run
+from utils.pipeline.run import Run
 
 
 @pytest.fixture

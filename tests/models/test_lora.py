@@ -9,29 +9,28 @@ from pathlib import Path
 import pytest
 import torch
 from families import FAMILIES, make_family
-from test_ppo import CFG as PPO
-from test_ppo import DATA as PPO_DATA
-from test_ppo import TEXTS
-from test_reward import comparisons
-from test_sft import CFG as SFT
-from test_sft import DATA, DEMOS
+from settings import DATA, DEMOS, PPO, PPO_DATA, SFT, TEXTS, comparisons
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
-from utils import memory, ppo, processes, reward, sft
 from utils.config import ComputeConfig, Config, RewardConfig, load_config
-from utils.errors import UserError
-from utils.io import read_jsonl, read_tensors
-from utils.lora import adapted_copy, add_adapters, effective_weight, merged_state
-from utils.memory import GIB
-from utils.models import load_policy, load_reward, load_tokenizer, reward_from_policy, save_model
+from utils.core import processes
+from utils.core.errors import UserError
+from utils.core.io import read_jsonl, read_tensors
+from utils.models.loading import load_policy, load_reward, load_tokenizer, reward_from_policy, save_model
+from utils.models.lora import adapted_copy, add_adapters, effective_weight, merged_state
+from utils.models.prompt_sharing import can_share
 from utils.pipeline import run_pipeline
 from utils.pipeline.base import prepared
-from utils.planner import KNOWN, shape_of_model
-from utils.prompt_sharing import can_share
-from utils.rollout import Rollout, episode_uniforms, response_logprobs, response_values, sample, selected_logits
-from utils.stages import Run, Stage
-from utils.training import TrainingLoop, make_optimizer, trained_parameters
+from utils.pipeline.run import Run, Stage
+from utils.planning import memory
+from utils.planning.memory import GIB
+from utils.planning.operations import KNOWN, shape_of_model
+from utils.ppo import train as ppo
+from utils.reward import train as reward
+from utils.sampling.rollout import Rollout, episode_uniforms, response_logprobs, response_values, sample, selected_logits
+from utils.sft import train as sft
+from utils.training.loop import TrainingLoop, make_optimizer, trained_parameters
 
 LORA = ComputeConfig(lora_rank=4)
 REWARD = RewardConfig(epochs=2, learning_rate=1e-2, prompts_per_step=3, cv_groups=2, cv_prompts=3)
@@ -303,7 +302,7 @@ def test_the_plan_counts_what_is_trained(base: Path) -> None:
 
 
 def test_the_plan_of_ppo_holds_each_frozen_model_once(start: Path, judge: Path) -> None:
-    actors, _ = ppo.load_actors(start, judge, compute=LORA)
+    actors, _ = ppo.load_ppo_models(start, judge, compute=LORA)
     held = {
         p.data_ptr(): p.nbytes
         for model in vars(actors).values()

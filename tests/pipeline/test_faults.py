@@ -21,12 +21,12 @@ import torch
 from safetensors.torch import load_file
 from tiny_run import arguments, make_base, own_files, run, run_as_process, write_lines
 
-from utils.cli import EXIT_USER_ERROR, main
-from utils.io import read_json, read_jsonl
-from utils.models import load_policy, load_tokenizer
+from utils.core.cli import EXIT_USER_ERROR, main
+from utils.core.io import read_json, read_jsonl
+from utils.models.loading import load_policy, load_tokenizer
 from utils.pipeline import STAGES
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
 TRAINED = tuple(stage.name for stage in STAGES if stage.name not in ("base", "evaluate", "report"))
 # Enough steps in every training loop that a kill can meet it in the middle, before and after its first checkpoint.
 CHANGES = {"sft.batch_size": "8", "init.batch_size": "8", "reward.prompts_per_step": "2"}

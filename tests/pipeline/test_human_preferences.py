@@ -1,6 +1,6 @@
 """The user's own data, shown on real human preferences: pairs of Anthropic's hh-rlhf, where they lie beside the checkout.
 
-They are never part of the project, so this is skipped elsewhere; tests/test_formats.py has made-up rows of the same form.
+They are never part of the project, so this is skipped elsewhere; tests/data/test_formats.py has made-up rows of the same form.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from utils.config import DataConfig, RewardConfig
+from utils.core.runtime import ROOT
 from utils.data.formats import load_comparisons
-from utils.models import load_reward, load_tokenizer
-from utils.reward import evaluate_reward, train_reward
-from utils.runtime import ROOT
+from utils.models.loading import load_reward, load_tokenizer
+from utils.reward.evaluation import evaluate_reward
+from utils.reward.train import train_reward
 
 PAIRS = ROOT.parent / "shared" / "data" / "hh-rlhf" / "harmless-base-test.jsonl.gz"
 BASE = ROOT / "data" / "models" / "small"

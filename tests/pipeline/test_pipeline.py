@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 from tiny_run import arguments, make_base, own_files, run
 
-from utils.cli import main
 from utils.config import load_config, save_config, shortened
+from utils.core.cli import main
+from utils.core.errors import UserError
+from utils.core.io import digest_path, read_json, read_jsonl, read_rows, write_json
 from utils.data.prompts import prompt_key
 from utils.data.schemas import Comparison, Prompt
-from utils.errors import UserError
-from utils.io import digest_path, read_json, read_jsonl, read_rows, write_json
-from utils.models import BOS, EOS, PAD, load_policy, load_reward, load_tokenizer
+from utils.experiments.reference import LORA_FIGURES, compare_lora, over_kl, overoptimise, tax_sweep
+from utils.models.loading import BOS, EOS, PAD, load_policy, load_reward, load_tokenizer
 from utils.pipeline import STAGES, check_inputs
 from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import SETS, assign_prompts
-from utils.results import LORA_FIGURES, compare_lora, over_kl, overoptimise, tax_sweep
-from utils.reward import evaluate_reward
-from utils.stages import Run
+from utils.pipeline.run import Run
+from utils.reward.evaluation import evaluate_reward
 
 NAMES = [stage.name for stage in STAGES]
 
@@ -71,7 +71,7 @@ KEYS = {
     *(f"reward_model.{k}" for k in ("accuracy_labels", "accuracy_heldout_labelers", "accuracy_gold", "demo_mean")),
     "reward_model.accuracy_gold_sft", "gold_wins.ppo_vs_sft", "gold_ties.ppo_vs_sft",
     *(f"gold.{p}.{k}" for p in POLICIES for k in ("mean", "se", "greedy_mean", "greedy_se")),
-    *(f"{k}.{p}" for p in POLICIES for k in ("kl", "web_loss", "facts", "ended")),
+    *(f"{k}.{p}" for p in POLICIES for k in ("kl", "pretraining_loss", "facts", "finished")),
     *(
         f"winrate.{pair}.{k}"
         for pair in ("prompted_vs_base", "sft_vs_prompted", "ppo_vs_sft", "ppo_ptx_vs_sft")
@@ -96,7 +96,7 @@ def test_the_summary_has_every_figure(finished: Path) -> None:
 def test_kl_of_the_reference_is_zero_and_web_loss_is_that_of_a_random_model(finished: Path) -> None:
     summary = read_json(finished / "summary.json")
     assert summary["kl.init"] == pytest.approx(0, abs=1e-5)
-    assert summary["web_loss.base"] == pytest.approx(math.log(512), rel=0.1) == summary["web_loss.prompted"]
+    assert summary["pretraining_loss.base"] == pytest.approx(math.log(512), rel=0.1) == summary["pretraining_loss.prompted"]
     assert 0 <= summary["facts.sft"] <= 1
 
 
@@ -229,7 +229,7 @@ def test_prompts_demonstrations_and_rankings_of_ones_own_on_a_plain_model(
     summary = read_json(tmp_path / "run" / "summary.json")
     assert not [key for key in summary if key.startswith(("gold", "winrate", "parts", "truth"))]
     for name in (*POLICIES, "init"):
-        assert {f"reward.{name}.mean", f"reward.{name}.se", f"kl.{name}", f"ended.{name}"} <= set(summary)
+        assert {f"reward.{name}.mean", f"reward.{name}.se", f"kl.{name}", f"finished.{name}"} <= set(summary)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "reward" in page
     asked = {row["prompt"] for row in read_jsonl(own["prompts"])}
@@ -302,7 +302,7 @@ def test_a_tax_sweep_changes_one_setting_at_a_time_and_leaves_the_run_alone(fini
     assert told[:3] == [("model", "base", None), ("model", "init", None), ("gamma_ptx", 0.0, 1)] and len(told) == 8
     by = {place: row for place, row in zip(told, rows, strict=True)}
     plain, mixed = by["gamma_ptx", 0.0, 1], by["gamma_ptx", 1.0, 1]
-    assert plain["web_loss"] != mixed["web_loss"] != by["gamma_ptx", 1.0, 2]["web_loss"]
+    assert plain["pretraining_loss"] != mixed["pretraining_loss"] != by["gamma_ptx", 1.0, 2]["pretraining_loss"]
     assert all(math.isfinite(row[key]) for row in rows for key in ("gold", "gold_greedy", "facts", "copying.right_second"))
     kept = read_json(tmp_path / "results" / "tax_sweep.json")
     assert kept["rows"] == rows and kept["settings"]["rounds"] == 2 and kept["machine"]

@@ -1,4 +1,4 @@
-"""utils.stages: unchanged stages are skipped, changed ones run again, killed ones go on, one writer at a time."""
+"""utils.pipeline.run: unchanged stages are skipped, changed ones run again, killed ones go on, one writer at a time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from utils import stages as stages_module
 from utils.config import Config, load_config, save_config
-from utils.errors import UserError
-from utils.io import read_json, write_json, write_text
-from utils.stages import Run, Stage, open_run, settings_of
+from utils.core.errors import UserError
+from utils.core.io import read_json, write_json, write_text
+from utils.pipeline import run as stages_module
+from utils.pipeline.run import Run, Stage, open_run, settings_of
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Pipeline:

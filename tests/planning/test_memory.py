@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_compute import base, saved_bytes  # noqa: F401  (a fixture)
+from settings import saved_bytes
 
-from utils import gpt2, memory
 from utils.config import ComputeConfig, Config, load_config
-from utils.errors import UserError
-from utils.memory import GIB, Need
-from utils.models import checkpoint_gradients, load_policy, new_policy
-from utils.planner import KNOWN, shape_of_model
-from utils.training import make_optimizer
+from utils.core.errors import UserError
+from utils.models import gpt2
+from utils.models.loading import checkpoint_gradients, load_policy, new_policy
+from utils.planning import memory
+from utils.planning.memory import GIB, Need
+from utils.planning.operations import KNOWN, shape_of_model
+from utils.training.loop import make_optimizer
 
 GPT2, XL = KNOWN["gpt2"], KNOWN["gpt2-xl"]
 
@@ -36,8 +37,8 @@ def test_activations_are_about_what_autograd_keeps(checkpointing: bool) -> None:
         assert 0.8 * kept <= planned <= 1.34 * kept, (width, layers, vocabulary, planned / kept)
 
 
-def test_activations_of_another_architecture(base: Path) -> None:  # noqa: F811
-    model = load_policy(base)
+def test_activations_of_another_architecture(small_base: Path) -> None:  # noqa: F811
+    model = load_policy(small_base)
     kept = saved_bytes(model, torch.randint(5, 300, (8, 100)))
     planned = memory.activation_bytes(shape_of_model(model, "test"), 800, ComputeConfig(), logits=267)
     assert 0.5 * kept <= planned <= 2 * kept

@@ -1,4 +1,4 @@
-"""utils.planner and utils.speed: operations against counted ones, the paper's numbers, arithmetic of seconds."""
+"""Operations against counted ones, the paper's numbers, arithmetic of seconds."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from utils import planner, plotting
 from utils.config import ComputeConfig, load_config
-from utils.errors import UserError
-from utils.lora import add_adapters
-from utils.models import count_parameters
-from utils.planner import (
+from utils.core.errors import UserError
+from utils.experiments.speed import Rate, Speed, predict, probe, solve
+from utils.models.loading import count_parameters
+from utils.models.lora import add_adapters
+from utils.planning import operations as planner
+from utils.planning.operations import (
     KNOWN,
     PAPER_COUNTING,
     PF_DAY,
@@ -39,9 +40,9 @@ from utils.planner import (
     shape_of_model,
     stage_work,
 )
-from utils.speed import Rate, Speed, predict, probe, solve
+from utils.report import figures as plotting
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -293,8 +294,8 @@ def test_seconds_add_up_by_hand() -> None:
 
 
 def test_a_probe_finds_a_rate_for_every_kind_of_pass(policy_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from utils import speed
-    from utils.models import load_policy, reward_from_policy
+    from utils.experiments import speed
+    from utils.models.loading import load_policy, reward_from_policy
 
     monkeypatch.setattr(speed, "REPEATS", 1)
     config = load_config("tiny")

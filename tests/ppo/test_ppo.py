@@ -16,30 +16,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from settings import PPO as CFG
+from settings import PPO_DATA as DATA
+from settings import TEXTS
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from utils import ppo
-from utils.config import DataConfig, PPOConfig
+from utils.config import PPOConfig
+from utils.core.errors import UserError
 from utils.data.encoding import encode_prompts
-from utils.errors import UserError
 from utils.losses import lm_loss
-from utils.models import load_policy, load_reward, load_tokenizer, save_model
-from utils.rollout import Rollout, response_logprobs
-from utils.training import TrainingLoop, make_optimizer
+from utils.models.loading import load_policy, load_reward, load_tokenizer, save_model
+from utils.ppo import train as ppo
+from utils.sampling.rollout import Rollout, response_logprobs
+from utils.training.loop import TrainingLoop, make_optimizer
 
-CFG = PPOConfig(
-    rounds=4, episodes_per_round=16, minibatch_size=4, learning_rate=2e-3, value_learning_rate=2e-3, warmup_rounds=2,
-    value_warmup_rounds=1, value_warmup_epochs=2, ema_decay=0.9, eval_every_rounds=2,
-)  # fmt: skip
-DATA = DataConfig(max_response_tokens=10)
-TEXTS = ["Name an animal.", "What is the capital of France?", "Write a story.", "Hi"]
 SEED = 5
 
 
 @pytest.fixture
-def actors(policy_dir: Path, reward_dir: Path) -> ppo.Actors:
-    return ppo.load_actors(policy_dir, reward_dir)[0]
+def actors(policy_dir: Path, reward_dir: Path) -> ppo.PPOModels:
+    return ppo.load_ppo_models(policy_dir, reward_dir)[0]
 
 
 @pytest.fixture
@@ -53,12 +50,12 @@ def ptx_rows() -> Tensor:
     return torch.randint(3, 300, (12, 20), generator=torch.Generator().manual_seed(0))
 
 
-def collect(actors: ppo.Actors, prompts: list[list[int]], cfg: PPOConfig = CFG, n: int = 16) -> ppo.Experience:
+def collect(actors: ppo.PPOModels, prompts: list[list[int]], cfg: PPOConfig = CFG, n: int = 16) -> ppo.Experience:
     chosen = [prompts[i % len(prompts)] for i in range(n)]
     return ppo.collect_round(actors, chosen, list(range(n)), cfg, DATA.max_response_tokens)
 
 
-def make_loop(path: Path, actors: ppo.Actors, cfg: PPOConfig = CFG) -> TrainingLoop:
+def make_loop(path: Path, actors: ppo.PPOModels, cfg: PPOConfig = CFG) -> TrainingLoop:
     return TrainingLoop(
         path, label="ppo", total_steps=cfg.rounds, seed=SEED,
         models={"policy": actors.policy, "value": actors.value},
@@ -81,7 +78,7 @@ def run(path: Path, policy_dir: Path, reward_dir: Path, cfg: PPOConfig = CFG, **
 # Numbers that must be right
 
 
-def test_ratio_is_one_at_the_first_step(actors: ppo.Actors, prompts: list[list[int]]) -> None:
+def test_ratio_is_one_at_the_first_step(actors: ppo.PPOModels, prompts: list[list[int]]) -> None:
     for temperature in (1.0, 0.8):
         cfg = replace(CFG, temperature=temperature)
         experience = collect(actors, prompts, cfg)
@@ -92,7 +89,7 @@ def test_ratio_is_one_at_the_first_step(actors: ppo.Actors, prompts: list[list[i
 
 
 def test_kl_is_zero_before_the_first_update_and_positive_after(
-    actors: ppo.Actors, prompts: list[list[int]], tmp_path: Path
+    actors: ppo.PPOModels, prompts: list[list[int]], tmp_path: Path
 ) -> None:
     before = ppo.experience_metrics(collect(actors, prompts))
     assert abs(before["kl_k1"]) < 1e-4 and 0 <= before["kl_k3"] < 1e-6
@@ -105,7 +102,7 @@ def test_kl_is_zero_before_the_first_update_and_positive_after(
     assert after["reward"] == pytest.approx(after["score"] - CFG.beta * after["kl_k1"], abs=1e-4)
 
 
-def test_the_reference_does_not_move_with_the_policy(actors: ppo.Actors, prompts: list[list[int]]) -> None:
+def test_the_reference_does_not_move_with_the_policy(actors: ppo.PPOModels, prompts: list[list[int]]) -> None:
     inputs = ppo._inputs(collect(actors, prompts).rollout)
     with torch.no_grad():
         before = response_logprobs(actors.reference, *inputs)
@@ -127,7 +124,7 @@ def test_dropout_is_off_in_every_rl_forward(
         config = json.loads((tmp_path / name / "config.json").read_text())
         config |= {"resid_pdrop": 0.5, "attn_pdrop": 0.5, "embd_pdrop": 0.5}
         (tmp_path / name / "config.json").write_text(json.dumps(config))
-    actors = ppo.load_actors(tmp_path / "policy", tmp_path / "reward")[0]
+    actors = ppo.load_ppo_models(tmp_path / "policy", tmp_path / "reward")[0]
     for model in (actors.policy, actors.reference, actors.reward, actors.value):
         model.train()
         assert all(m.p == 0 for m in model.modules() if isinstance(m, torch.nn.Dropout))
@@ -139,12 +136,12 @@ def test_dropout_is_off_in_every_rl_forward(
     assert stats["ratio"].item() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_the_reward_is_read_at_the_end_token_and_tells_ended_from_cut_off(actors: ppo.Actors) -> None:
+def test_the_reward_is_read_at_the_end_token_and_tells_ended_from_cut_off(actors: ppo.PPOModels) -> None:
     def one(response: list[int]) -> Tensor:
         ids, mask = torch.tensor([response]), torch.ones(1, len(response), dtype=torch.bool)
         prompt = torch.tensor([[10, 11, 12]])
-        ended = torch.tensor([response[-1] in actors.stops])
-        rollout = Rollout(prompt, torch.ones_like(prompt).bool(), ids, mask, torch.zeros(1, len(response)), ended)
+        finished = torch.tensor([response[-1] in actors.stops])
+        rollout = Rollout(prompt, torch.ones_like(prompt).bool(), ids, mask, torch.zeros(1, len(response)), finished)
         return ppo.reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)[0]
 
     eos, bos = actors.eos_id, actors.stops[1]
@@ -157,11 +154,11 @@ def test_the_reward_is_read_at_the_end_token_and_tells_ended_from_cut_off(actors
         assert len({actors.pad_id, eos, bos}) == 3
 
 
-def test_the_value_model_starts_as_the_reward_model(actors: ppo.Actors, prompts: list[list[int]]) -> None:
+def test_the_value_model_starts_as_the_reward_model(actors: ppo.PPOModels, prompts: list[list[int]]) -> None:
     """The value one token after the response, read by the reward model, is the response's score."""
     for a, b in zip(actors.value.parameters(), actors.reward.parameters(), strict=True):
         assert torch.equal(a, b) and a.requires_grad and not b.requires_grad
-    cut = [row for row in range(16) if not collect(actors, prompts).rollout.ended[row]]
+    cut = [row for row in range(16) if not collect(actors, prompts).rollout.finished[row]]
     experience = collect(actors, prompts)
     inputs = list(ppo._inputs(experience.rollout))
     inputs[2] = torch.cat([inputs[2], torch.full((16, 1), 9)], 1)
@@ -194,7 +191,7 @@ def gradients(model: torch.nn.Module) -> dict[str, Tensor]:
     return result
 
 
-def test_the_ptx_gradient_is_the_plain_language_model_gradient(actors: ppo.Actors, ptx_rows: Tensor) -> None:
+def test_the_ptx_gradient_is_the_plain_language_model_gradient(actors: ppo.PPOModels, ptx_rows: Tensor) -> None:
     ppo.ptx_loss(actors.policy, ptx_rows, actors.pad_id).backward()
     got = gradients(actors.policy)
     logits = actors.policy(ptx_rows).logits
@@ -211,7 +208,7 @@ def test_the_ptx_gradient_is_the_plain_language_model_gradient(actors: ppo.Actor
 
 
 def test_ppo_and_ptx_gradients_are_added_in_one_step(
-    actors: ppo.Actors, prompts: list[list[int]], ptx_rows: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    actors: ppo.PPOModels, prompts: list[list[int]], ptx_rows: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eq. 2: grad = PPO gradient + gamma_ptx * language-model gradient."""
     cfg = replace(CFG, gamma_ptx=2.5)
@@ -234,7 +231,7 @@ def test_ppo_and_ptx_gradients_are_added_in_one_step(
 
 
 def trl_policy_and_value_gradient(
-    actors: ppo.Actors, batch: ppo.Experience, cfg: PPOConfig
+    actors: ppo.PPOModels, batch: ppo.Experience, cfg: PPOConfig
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """One minibatch step as TRL 1.12's PPOTrainer publishes it, on left-padded rows by the models' own forward.
 
@@ -265,7 +262,7 @@ def trl_policy_and_value_gradient(
     return gradients(actors.policy), value_gradients
 
 
-def test_one_step_has_the_gradient_of_trls_published_formulas(actors: ppo.Actors, prompts: list[list[int]]) -> None:
+def test_one_step_has_the_gradient_of_trls_published_formulas(actors: ppo.PPOModels, prompts: list[list[int]]) -> None:
     cfg = replace(CFG, temperature=0.9)
     experience = collect(actors, prompts, cfg)
     with torch.no_grad():  # off the point where every ratio is 1 and nothing is clipped
@@ -351,7 +348,7 @@ def test_the_policy_rate_warms_up_over_the_first_policy_rounds() -> None:
     assert [ppo.policy_learning_rate(r, cfg) for r in (3, 8, 13, 30)] == pytest.approx([0.1, 0.55, 1.0, 1.0])
 
 
-def test_value_only_rounds_leave_the_policy_alone(actors: ppo.Actors, prompts: list[list[int]], tmp_path: Path) -> None:
+def test_value_only_rounds_leave_the_policy_alone(actors: ppo.PPOModels, prompts: list[list[int]], tmp_path: Path) -> None:
     before = [p.detach().clone() for p in actors.policy.parameters()]
     value_before = [p.detach().clone() for p in actors.value.parameters()]
     experience = collect(actors, prompts)
@@ -370,7 +367,7 @@ def test_the_glossary_explains_exactly_what_is_logged(
 ) -> None:
     records = run(tmp_path, policy_dir, reward_dir, replace(CFG, gamma_ptx=0.5), ptx_rows=ptx_rows, evaluate=lambda model: 1.0)
     assert [record["step"] for record in records] == list(range(CFG.rounds))
-    assert {key for record in records for key in record} == set(ppo.GLOSSARY)
+    assert {key for record in records for key in record} == set(ppo.METRICS)
     assert all(math.isfinite(value) for record in records for value in record.values())
     assert all(record["first_ratio"] == pytest.approx(1.0, abs=1e-5) for record in records[1:])
 
@@ -411,7 +408,7 @@ class ThreadAccelerator:
         return both
 
 
-def test_processes_share_a_round_and_all_get_the_whole(actors: ppo.Actors, prompts: list[list[int]]) -> None:
+def test_processes_share_a_round_and_all_get_the_whole(actors: ppo.PPOModels, prompts: list[list[int]]) -> None:
     chosen, seeds = [prompts[i % 4] for i in range(8)], list(range(8))
     whole = ppo.collect_round(actors, chosen, seeds, CFG, DATA.max_response_tokens)
 
@@ -442,7 +439,7 @@ def test_episodes_must_divide_among_the_processes() -> None:
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 @pytest.mark.parametrize("micro_batch", [0, 1, 2])
 def test_shares_of_pretraining_rows_average_to_the_mean_over_all(
-    actors: ppo.Actors, ptx_rows: Tensor, world: int, micro_batch: int
+    actors: ppo.PPOModels, ptx_rows: Tensor, world: int, micro_batch: int
 ) -> None:
     """3 rows of unequal length: with 2 processes one has more than the other, with 5 two have none."""
     rows = ptx_rows[:3].clone()
@@ -515,7 +512,7 @@ def test_kill_minus_nine_at_a_random_moment_and_resume(policy_dir: Path, reward_
     cfg = replace(CFG, rounds=25)
     whole = run(tmp_path / "whole", policy_dir, reward_dir, cfg)
     folder = tmp_path / "killed"
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", KILLED_RUN, *map(str, (root, folder, policy_dir, reward_dir))]
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     log = folder / "metrics.jsonl"
@@ -550,7 +547,7 @@ def test_two_processes_train_the_same_policy_as_one(
     program = tmp_path / "program.py"
     program.write_text(TWO_PROCESSES)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [*launch, str(program), *map(str, (root, tmp_path / "two", policy_dir, reward_dir))],
         env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},

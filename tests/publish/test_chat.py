@@ -1,4 +1,4 @@
-"""utils/chat.py and scripts/chat.py: what is typed or piped in is asked as the run asked, and answered, streamed or whole."""
+"""What is typed or piped into the chat is asked as the run asked, and answered, streamed or at once."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import pytest
 import torch
 from test_scripts import load_script
 
-from utils import rollout
-from utils.chat import Answer, Speaker, open_chat
-from utils.cli import main
+from utils.core.cli import main
+from utils.core.errors import UserError
+from utils.core.runtime import ROOT
 from utils.data.encoding import encode_text
 from utils.data.schemas import Prompt
-from utils.errors import UserError
-from utils.lessons import shipped
-from utils.models import load_reward, load_tokenizer, save_model
+from utils.lessons.shipped import shipped
+from utils.models.loading import load_reward, load_tokenizer, save_model
+from utils.pipeline.run import Run
 from utils.pipeline.training_stages import score_responses
-from utils.runtime import ROOT
-from utils.sampling import UNDECODED, Sampler
-from utils.stages import Run
+from utils.publish.chat import Answer, Speaker, open_chat
+from utils.sampling import rollout
+from utils.sampling.sampler import UNDECODED, Sampler
 
 LESSON = ROOT / "data" / "lessons"
 POLICY, SFT, REWARD = (str(LESSON / stage / "model") for stage in ("ppo_ptx", "sft_select", "reward"))
@@ -50,7 +50,7 @@ def test_each_piped_line_is_answered_as_the_run_asks_with_its_reward(
     responses = Sampler.load(POLICY, data)(ASKED, seed=5, names=["chat/0", "chat/1"])
     prompts = [Prompt("p", text) for text in ASKED]
     rewards = score_responses(load_reward(REWARD), load_tokenizer(REWARD), prompts, responses, data)
-    assert all(r.ended for r in responses)
+    assert all(r.finished for r in responses)
     said = [f"{r.text}   [reward {x:.2f}]" for r, x in zip(responses, rewards, strict=True)]
     assert capsys.readouterr().out.splitlines() == said
 
@@ -150,10 +150,10 @@ def test_no_half_character_is_streamed(monkeypatch: pytest.MonkeyPatch, cut: int
     ids = encode_text(sampler.tokenizer, " \u00e9 \u20ac \N{BAT}")
     ids = [*ids[: len(ids) - cut], sampler.tokenizer.eos_token_id]
     steps = iter(ids)
-    monkeypatch.setattr(rollout, "choose", lambda *_: (torch.tensor([next(steps)]), torch.zeros(1)))
+    monkeypatch.setattr(rollout, "sample_tokens", lambda *_: (torch.tensor([next(steps)]), torch.zeros(1)))
     heard: list[str] = []
     whole = sampler.stream("Hi.", heard.append, seed=1, name="x")
-    assert whole.ended and whole.text.startswith("\u00e9 \u20ac") and (whole.text.endswith("\N{BAT}") or cut)
+    assert whole.finished and whole.text.startswith("\u00e9 \u20ac") and (whole.text.endswith("\N{BAT}") or cut)
     assert len(heard) == len(ids) > len(whole.text) and all(UNDECODED not in text for text in heard)
     assert all(whole.text.startswith(text) for text in heard)
     assert heard[-1].strip() == whole.text.rstrip(UNDECODED).strip()

@@ -15,19 +15,19 @@ from families import make_family
 from test_scripts import load_script
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from utils import model_cards
-from utils.cli import main
 from utils.config import Config, load_config
+from utils.core.cli import main
+from utils.core.errors import UserError
+from utils.core.io import digest_path, read_json, write_json
+from utils.core.runtime import ROOT
 from utils.data.encoding import encode_completion, encode_prompt, pad_left, pad_right
-from utils.errors import UserError
-from utils.io import digest_path, read_json, write_json
-from utils.lessons import shipped
-from utils.model_cards import data_lines, export, figures, given_licence, is_simulated, model_dir, push
-from utils.models import load_base, load_policy, load_reward, load_tokenizer, reward_from_policy, save_model
-from utils.rollout import response_logprobs, score
-from utils.runtime import ROOT
-from utils.sampling import Sampler
-from utils.stages import Run, settings_of
+from utils.lessons.shipped import shipped
+from utils.models.loading import load_base, load_policy, load_reward, load_tokenizer, reward_from_policy, save_model
+from utils.pipeline.run import Run, settings_of
+from utils.publish import model_cards
+from utils.publish.model_cards import data_lines, export, figures, given_licence, is_simulated, model_dir, push
+from utils.sampling.rollout import response_logprobs, reward_at_end
+from utils.sampling.sampler import Sampler
 
 PROMPTS = ("Name three birds.", "What is a bat?", "Where does the whale live, and what does it eat?")
 ANSWERS = ("Owl, hen, goose.", "A bat is a mammal.", "I do not know.")
@@ -75,7 +75,7 @@ def test_plain_transformers_gives_the_same_reward_after_the_shift_of_its_config(
     run = shipped()
     prompts, responses = encoded(exports / "reward", run.config)
     sequences = [p + r for p, r in zip(prompts, responses, strict=True)]
-    here = score(load_reward(model_dir(run, "reward")), sequences)
+    here = reward_at_end(load_reward(model_dir(run, "reward")), sequences)
     plain, loaded = AutoModelForSequenceClassification.from_pretrained(exports / "reward", output_loading_info=True)
     ids, mask = pad_right(sequences, plain.config.pad_token_id)
     logits = plain(input_ids=ids, attention_mask=mask.long()).logits.squeeze(1)
@@ -106,7 +106,7 @@ def test_the_code_of_the_cards_runs(exports: Path, monkeypatch: pytest.MonkeyPat
     prompts, responses = encoded(exports / "reward", run.config)
     there = snippet(exports / "reward", monkeypatch)["reward"]
     assert there == pytest.approx(
-        float(score(load_reward(exports / "reward"), [prompts[0] + responses[0]])[0].detach()), abs=1e-5
+        float(reward_at_end(load_reward(exports / "reward"), [prompts[0] + responses[0]])[0].detach()), abs=1e-5
     )
 
 
@@ -127,7 +127,7 @@ def test_cards_write_prompts_as_the_run_does_in_a_template_and_after_a_first_tok
     assert snippet(ppo, monkeypatch)["ids"] == prompts[0]
     found = snippet(judge, monkeypatch)
     assert found["ids"] == prompts[0] + responses[0]
-    assert found["reward"] == pytest.approx(float(score(load_reward(judge), [found["ids"]])[0].detach()), abs=1e-4)
+    assert found["reward"] == pytest.approx(float(reward_at_end(load_reward(judge), [found["ids"]])[0].detach()), abs=1e-4)
 
 
 def test_cards_say_what_was_simulated_and_hold_the_run_s_figures(exports: Path) -> None:

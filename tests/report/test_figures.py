@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from utils import plotting
-from utils.errors import UserError
+from utils.core.errors import UserError
+from utils.report import figures as plotting
 
 SUMMARY: dict[str, object] = {"seed": 1, "machine": "a computer"}
 for place, name in enumerate(plotting.POLICIES):
@@ -34,10 +34,10 @@ CHECKPOINTS = [
 ]
 
 TAX = [
-    {"knob": "gamma_ptx", "value": v, "seed": s, "gold": 8 - v / 9 + s / 50, "web_loss": 1 - v / 20}
+    {"knob": "gamma_ptx", "value": v, "seed": s, "gold": 8 - v / 9 + s / 50, "pretraining_loss": 1 - v / 20}
     for v in (0.0, 1.0)
     for s in (1, 2)
-] + [{"knob": "model", "value": name, "seed": None, "gold": 7.0, "web_loss": 0.9} for name in ("base", "init")]
+] + [{"knob": "model", "value": name, "seed": None, "gold": 7.0, "pretraining_loss": 0.9} for name in ("base", "init")]
 
 FIGURES: dict[str, Callable[[], Figure]] = {
     "training_curves": lambda: plotting.training_curves(METRICS, "loss", "kl", labels={"loss": "loss (nats)"}),

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from utils.errors import UserError
-from utils.io import write_json, write_jsonl, write_text
-from utils.plotting import POLICIES
-from utils.report import SIMULATED, stage_seconds, terminal_table, write_report
-from utils.world.rubric import PARTS
+from utils.core.errors import UserError
+from utils.core.io import write_json, write_jsonl, write_text
+from utils.report.figures import POLICIES
+from utils.report.page import SIMULATED, stage_seconds, terminal_table, write_report
+from utils.worlds.tiny.rubric import PARTS
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 USE_CASES = ("generation", "open_qa", "brainstorming", "chat")
@@ -46,8 +46,8 @@ def summary_of_a_run() -> dict[str, Any]:
     for index, p in enumerate(POLICIES):
         found |= {f"gold.{p}.mean": (3.9, 5.2, 6.6, 7.7, 7.6)[index], f"gold.{p}.se": 0.07}
         found |= {f"gold.{p}.greedy_mean": (4.4, 5.8, 7.4, 7.9, 7.9)[index], f"gold.{p}.greedy_se": 0.06}
-        found |= {f"kl.{p}": (4.1, 3.2, 0.0, 1.1, 1.0)[index], f"web_loss.{p}": (0.70, 0.70, 1.19, 1.27, 0.75)[index]}
-        found |= {f"facts.{p}": 0.9 - 0.02 * index, f"ended.{p}": 0.4 + 0.12 * index, f"words.{p}": 9.0}
+        found |= {f"kl.{p}": (4.1, 3.2, 0.0, 1.1, 1.0)[index], f"pretraining_loss.{p}": (0.70, 0.70, 1.19, 1.27, 0.75)[index]}
+        found |= {f"facts.{p}": 0.9 - 0.02 * index, f"finished.{p}": 0.4 + 0.12 * index, f"words.{p}": 9.0}
         found |= {f"parts.{p}.{part}{end}": 0.5 + 0.1 * index for part in PARTS for end in ("", "_greedy")}
         found |= {f"truth.{p}.{said}": 0.25 for said in ("true", "misconception", "idk", "other")} | {f"truth.{p}.n": 29}
     for a, b, mean in (
@@ -60,7 +60,12 @@ def summary_of_a_run() -> dict[str, Any]:
         found |= {f"winrate.{a}_vs_{b}.n": 900}
     for pair, gain in (("ppo_vs_sft", 1.1), ("ppo_vs_sft_greedy", 0.5), ("ppo_ptx_vs_ppo", -0.1)):
         found |= {f"gold_gain.{pair}.mean": gain, f"gold_gain.{pair}.se": 0.05}
-    found |= {"gold.prompted_largest.mean": 5.9, "gold.prompted_largest.se": 0.06, "gold.init.mean": 6.2, "web_loss.init": 0.9}
+    found |= {
+        "gold.prompted_largest.mean": 5.9,
+        "gold.prompted_largest.se": 0.06,
+        "gold.init.mean": 6.2,
+        "pretraining_loss.init": 0.9,
+    }
     return found | {"gold_wins.ppo_vs_sft": 0.86, "gold_ties.ppo_vs_sft": 0.33}
 
 
@@ -81,7 +86,7 @@ def samples_of_a_run(n: int = 40) -> list[dict[str, Any]]:
                 rows.append(
                     {"prompt_id": f"p{index}", "prompt": "What does a fox eat?", "use_case": USE_CASES[index % 4],
                      "policy": policy, "temperature": temperature, "completion": answers[min(place, 3)],
-                     "ended": place > 1, "gold": gold}
+                     "finished": place > 1, "gold": gold}
                 )  # fmt: skip
     return rows
 
@@ -250,7 +255,7 @@ def test_whatever_is_missing_is_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["evaluate", "labelers", "prompts", "reward", "ppo", "ppo_ptx", "sft"])
 def test_any_one_stage_may_be_missing(tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("utils.plotting.inline_svg", lambda figure, name: f"<svg>{name}</svg>")  # the slow half
+    monkeypatch.setattr("utils.report.figures.inline_svg", lambda figure, name: f"<svg>{name}</svg>")  # the slow half
     folder = write_run(tmp_path)
     for path in (folder / stage).iterdir():
         path.unlink()
@@ -260,7 +265,7 @@ def test_any_one_stage_may_be_missing(tmp_path: Path, stage: str, monkeypatch: p
 
 
 def test_own_prompts_without_gold_or_use_cases(tmp_path: Path) -> None:
-    row = {"prompt_id": "1", "prompt": "Hi", "temperature": 1.0, "completion": "", "ended": True, "reward": 0.25}
+    row = {"prompt_id": "1", "prompt": "Hi", "temperature": 1.0, "completion": "", "finished": True, "reward": 0.25}
     rows = [row | {"policy": policy} for policy in ("sft", "ppo")]
     write_jsonl(tmp_path / "evaluate" / "samples.jsonl", rows)
     summary = {"kl.ppo": 1.0, "reward.ppo.mean": 0.3, "reward.ppo.se": 0.02, "reward.sft.mean": -0.1}

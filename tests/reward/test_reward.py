@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from settings import DATA, GOOD, comparisons
 from transformers import (
     GPT2Config,
     GPT2ForSequenceClassification,
@@ -24,53 +25,24 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from utils import reward, reward_metrics
-from utils.config import DataConfig, RewardConfig
+from utils.config import RewardConfig
+from utils.core.errors import UserError
+from utils.core.io import read_json, read_jsonl, read_tensors
 from utils.data.encoding import encode_completion, encode_prompt
 from utils.data.schemas import Comparison, Demonstration
-from utils.errors import UserError
-from utils.io import read_json, read_jsonl, read_tensors
-from utils.models import load_policy, load_reward, save_model
-from utils.prompt_sharing import can_share, pack, shared_prompt_scores
-from utils.reward import (
-    Group,
-    as_pairs,
-    batch_elements,
-    encode_comparisons,
-    fit,
-    forward_rows,
-    kwise_step,
-    leave_out,
-    rewards_along,
-    score_comparisons,
-    train_reward,
-)
-from utils.reward_metrics import (
-    calibration,
-    calibration_error,
-    clustered_mean,
-    pair_accuracy,
-    part_weights,
-    rank_values,
-)
-from utils.rollout import score
+from utils.models.loading import load_policy, load_reward, save_model
+from utils.models.prompt_sharing import can_share, pack, shared_prompt_scores
+from utils.reward import metrics as reward_metrics
+from utils.reward import train as reward
+from utils.reward.batches import Group, as_pairs, batch_elements, encode_comparisons, forward_rows, leave_out
+from utils.reward.metrics import calibration, calibration_error, clustered_mean, pair_accuracy, part_weights, rank_values
+from utils.reward.scoring import kwise_step, rewards_along, score_comparisons
+from utils.reward.train import fit, train_reward
+from utils.sampling.rollout import reward_at_end
 
-DATA = DataConfig(max_prompt_tokens=30, max_response_tokens=30)
 CFG = RewardConfig(epochs=1, prompts_per_step=2, learning_rate=3e-3)
 PAD = 2
-GOOD, BAD = "The whale ran home.", "The rain ran now now."
 DEVICE = torch.device("cpu")
-
-
-def comparisons(n: int = 6, labelers: int = 3) -> list[Comparison]:
-    """Ragged K, one identical completion twice, one tie: 'whale' answers are good, 'rain' answers bad."""
-    rows = []
-    for i in range(n):
-        texts = (GOOD + f" {i}", BAD, "Paris.", BAD)[: 2 + i % 3]
-        ranks = (1, 3, 2, 3)[: 2 + i % 3]
-        ended = tuple(j != 2 for j in range(len(texts)))
-        rows.append(Comparison(f"p{i}", f"Name {i}.", texts, ranks, ended, labeler_id=f"L{i % labelers}"))
-    return rows
 
 
 DEMOS = [Demonstration(f"p{i}", f"Name {i}.", GOOD) for i in range(4)]
@@ -223,7 +195,7 @@ def test_order_of_completions_does_not_matter(model: PreTrainedModel, tokenizer:
     def shuffled(row: Comparison) -> Comparison:
         order = random.Random(row.prompt_id).sample(range(len(row.ranks)), len(row.ranks))
         pick = lambda values: tuple(values[i] for i in order)  # noqa: E731
-        return replace(row, completions=pick(row.completions), ranks=pick(row.ranks), ended=pick(row.ended))
+        return replace(row, completions=pick(row.completions), ranks=pick(row.ranks), finished=pick(row.finished))
 
     rows = comparisons()
     losses = [
@@ -248,13 +220,13 @@ def test_reward_is_read_at_the_end_and_tells_ended_from_cut_off(
     row = Comparison("p", "Name one.", ("Paris is", "Paris is"), (1, 2), (True, False))
     (group,) = encode_comparisons(tokenizer, [row], DATA).groups
     assert group.responses[0] == [*group.responses[1], tokenizer.eos_token_id]
-    ended, cut = score_comparisons(reward_model, tokenizer, [row], DATA)[0]
-    assert abs(ended - cut) > 1e-3
+    finished, cut = score_comparisons(reward_model, tokenizer, [row], DATA)[0]
+    assert abs(finished - cut) > 1e-3
     sequences = [[*group.prompt, *response] for response in group.responses]
-    assert [ended, cut] == pytest.approx(score(reward_model, sequences).tolist(), abs=1e-5)
+    assert [finished, cut] == pytest.approx(reward_at_end(reward_model, sequences).tolist(), abs=1e-5)
     hidden = reward_model.transformer(torch.tensor([sequences[0]])).last_hidden_state[0, -1]
     last = float(reward_model.score(hidden).detach()) - reward_model.config.reward_shift
-    assert ended == pytest.approx(last, abs=1e-5)
+    assert finished == pytest.approx(last, abs=1e-5)
 
 
 def test_scores_come_back_in_order_whatever_the_batch(
@@ -276,7 +248,7 @@ def test_training_fits_a_tiny_set_and_demonstrations_average_zero(
     sequences = [
         encode_prompt(tokenizer, d.prompt, DATA) + encode_completion(tokenizer, d.completion, True, DATA) for d in DEMOS
     ]
-    rewards = score(model, sequences)
+    rewards = reward_at_end(model, sequences)
     assert abs(model.config.reward_shift) > 0.05 and float(rewards.detach().mean()) == pytest.approx(0.0, abs=1e-5)
     assert rewards.tolist() == pytest.approx(reward.score_demonstrations(model, tokenizer, DEMOS, DATA), abs=1e-6)
     assert json.loads((tmp_path / "model" / "config.json").read_text())["reward_shift"] == model.config.reward_shift
@@ -341,7 +313,7 @@ def test_long_prompts_lose_their_beginning_and_are_counted(tokenizer: PreTrained
     ("row", "sentence"),
     [
         (Comparison("a", "x", ("b", "c"), (1,)), r"comparison 1 \(prompt a\) has 2 completions but 1 ranks"),
-        (Comparison("a", "x", ("b", "c"), (1, 2), (True,)), "2 completions but 1 in ended"),
+        (Comparison("a", "x", ("b", "c"), (1, 2), (True,)), "2 completions but 1 in finished"),
         (Comparison("a", "x", ("b",), (1,)), "has 1 completions: at least two"),
     ],
 )
@@ -482,7 +454,7 @@ def test_rewards_along_an_answer_end_with_its_reward(reward_model: PreTrainedMod
 def test_leaving_out_policies_keeps_the_others_in_step() -> None:
     row = Comparison("p", "Hi.", ("a", "b", "c"), (2, 1, 3), (True, False, True), ("sft", "other", "base"), (5, 6, 1))
     (left,) = leave_out([row], ["other"])
-    assert (left.completions, left.ranks, left.ended) == (("a", "c"), (2, 3), (True, True))
+    assert (left.completions, left.ranks, left.finished) == (("a", "c"), (2, 3), (True, True))
     assert (left.policies, left.ratings, left.flags) == (("sft", "base"), (5, 1), ())
     assert leave_out([row], ["other", "base"]) == [] and leave_out([row], []) == [row]
 
@@ -510,7 +482,7 @@ def test_trl_has_the_same_loss_and_gradient_on_pairs(
     reward_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, groups: list[Group]
 ) -> None:
     pytest.importorskip("trl")
-    from utils.reward_trl import trl_pair_loss
+    from utils.reward.trl import trl_pair_loss
 
     ours = gradient(reward_model, kwise_step(reward_model, as_pairs(groups), PAD, DEVICE).loss)
     theirs = gradient(reward_model, trl_pair_loss(reward_model, tokenizer, groups))
@@ -523,7 +495,7 @@ def test_trl_has_the_same_loss_and_gradient_on_pairs(
 def test_without_trl_one_sentence(
     reward_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, groups: list[Group], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from utils.reward_trl import trl_pair_loss
+    from utils.reward.trl import trl_pair_loss
 
     monkeypatch.setitem(sys.modules, "trl", None)
     with pytest.raises(UserError, match='TRL cannot be imported .*: run "pip install trl==1.16.0"'):

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedModel
 
-from utils import gpt2, rollout
+from utils.core.errors import UserError
 from utils.data.encoding import pad_left, pad_right
-from utils.errors import UserError
 from utils.losses import lm_loss, masked_mean
-from utils.rollout import Rollout, episode_uniforms, response_logprobs, response_values, sample, score
+from utils.models import gpt2
+from utils.sampling import rollout
+from utils.sampling.rollout import Rollout, episode_uniforms, response_logprobs, response_values, reward_at_end, sample
 
 PROMPTS = [[10, 11, 12], [20], [30, 31, 32, 33, 34, 35, 36], [40, 41, 42, 43], [50, 51]]
 PAD, STOPS = 2, (1, 0)
@@ -117,11 +118,11 @@ def test_responses_stop_at_the_first_stop_token(model: PreTrainedModel) -> None:
     prompts = [PROMPTS[i % 5] for i in range(40)]
     many_stops = tuple(range(0, 320, 4))
     r = draw(model, prompts, stop_ids=many_stops, uniforms=episode_uniforms(list(range(40)), N_NEW))
-    assert 0.5 < r.ended.float().mean() < 1.0 or r.ended.all()
-    for response, ended in zip(r.responses(), r.ended.tolist(), strict=True):
+    assert 0.5 < r.finished.float().mean() < 1.0 or r.finished.all()
+    for response, finished in zip(r.responses(), r.finished.tolist(), strict=True):
         assert not any(token in many_stops for token in response[:-1])
-        assert (response[-1] in many_stops) == ended
-        assert ended or len(response) == N_NEW
+        assert (response[-1] in many_stops) == finished
+        assert finished or len(response) == N_NEW
     assert (r.response_ids[~r.response_mask] == PAD).all()
     assert (r.logprobs[~r.response_mask] == 0).all()
     with torch.no_grad():
@@ -162,7 +163,7 @@ def test_reward_is_read_at_the_end_token_and_tells_ended_from_cut_off(reward_mod
     eos = 1
     sequences = [[10, 11, 60, 61, eos], [10, 11, 60, 61], [20, 70, eos], [30, 31, 32, 33, 34, 35, 80, eos]]
     with torch.no_grad():
-        got = score(reward_model, sequences)
+        got = reward_at_end(reward_model, sequences)
         for row, sequence in enumerate(sequences):
             hidden = reward_model.transformer(torch.tensor([sequence])).last_hidden_state[0, -1]
             torch.testing.assert_close(got[row], reward_model.score(hidden)[0] - 0.25, atol=2e-5, rtol=1e-5)
@@ -177,11 +178,11 @@ def test_reward_is_read_at_the_end_token_and_tells_ended_from_cut_off(reward_mod
 def test_score_in_several_batches_keeps_the_order(reward_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     sequences = [[5 + i] * (1 + (7 * i) % 11) for i in range(20)]
     with torch.no_grad():
-        one = score(reward_model, sequences)
+        one = reward_at_end(reward_model, sequences)
         monkeypatch.setattr(rollout, "SCORE_TOKENS", 24)
-        several = score(reward_model, sequences)
+        several = reward_at_end(reward_model, sequences)
         monkeypatch.setattr(gpt2, "supported", lambda model: False)
-        general = score(reward_model, sequences)
+        general = reward_at_end(reward_model, sequences)
     torch.testing.assert_close(one, several, atol=2e-5, rtol=1e-5)
     torch.testing.assert_close(one, general, atol=2e-5, rtol=1e-5)
 
@@ -193,7 +194,7 @@ def test_score_works_for_another_architecture() -> None:
     model = LlamaForSequenceClassification(config).eval()
     sequences = [[10, 11, 12, 1], [20, 1]]
     with torch.no_grad():
-        for row, value in enumerate(score(model, sequences)):
+        for row, value in enumerate(reward_at_end(model, sequences)):
             theirs = model(torch.tensor([sequences[row]])).logits[0, 0]
             torch.testing.assert_close(value, theirs, atol=2e-5, rtol=1e-5)
 
@@ -237,7 +238,7 @@ def test_other_gpt2_variants_take_the_general_path(policy: GPT2LMHeadModel) -> N
 )
 def test_choose_is_the_inverse_cdf(weights: list[float], u: float, temperature: float) -> None:
     logits = torch.tensor([weights])
-    token, logprob = rollout.choose(logits, torch.tensor([u]), temperature)
+    token, logprob = rollout.sample_tokens(logits, torch.tensor([u]), temperature)
     probabilities = (logits.double() / temperature).softmax(-1)[0]
     cdf = probabilities.cumsum(0)
     index = int(token)
@@ -248,7 +249,7 @@ def test_choose_is_the_inverse_cdf(weights: list[float], u: float, temperature: 
 
 def test_the_largest_uniform_never_reaches_an_impossible_token() -> None:
     logits = torch.tensor([[0.0, 1.0, -1e4]])
-    token, _ = rollout.choose(logits, torch.tensor([1.0 - 2**-24]), 1.0)
+    token, _ = rollout.sample_tokens(logits, torch.tensor([1.0 - 2**-24]), 1.0)
     assert int(token) == 1
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tiny_run import make_base
 
 from utils.config import DataConfig, SamplingConfig
+from utils.core.errors import UserError
 from utils.data.encoding import decode_response
 from utils.data.schemas import Prompt
-from utils.errors import UserError
-from utils.sampling import Draw, Response, Sampler, allot, completions_to_rank, repeated
+from utils.sampling.sampler import Draw, Response, Sampler, allot, completions_to_rank, repeated
 
 DATA = DataConfig(max_response_tokens=8)
 PROMPTS = [Prompt(f"p{i}", f"Describe thing {i}.", ("chat", "rewrite", "extract")[i % 3]) for i in range(60)]
@@ -164,7 +164,7 @@ def test_a_response_keeps_its_tokens(base: Path) -> None:
     sampler = Sampler.load(base, DATA)
     for response in sampler(ASKED, seed=1, names=NAMES):
         assert 0 < len(response.ids) <= DATA.max_response_tokens
-        assert decode_response(sampler.tokenizer, response.ids) == (response.text, response.ended)
+        assert decode_response(sampler.tokenizer, response.ids) == (response.text, response.finished)
 
 
 def test_temperature_0_is_greedy(base: Path) -> None:

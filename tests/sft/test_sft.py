@@ -12,21 +12,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from settings import DATA, DEMOS
+from settings import SFT as CFG
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
-from utils import sft
-from utils.config import DataConfig, SFTConfig
-from utils.data.schemas import Demonstration
-from utils.errors import UserError
-from utils.io import read_json, read_jsonl, read_tensors
+from utils.config import SFTConfig
+from utils.core.errors import UserError
+from utils.core.io import read_json, read_jsonl, read_tensors
 from utils.losses import lm_loss
-from utils.models import load_policy, set_residual_dropout
-from utils.sft import Row, batch_loss, batch_losses, encode_demonstrations, epoch_batches, make_batch, plan, select_checkpoint
-
-DATA = DataConfig(max_prompt_tokens=30, max_response_tokens=30)
-CFG = SFTConfig(epochs=3, learning_rate=3e-3, batch_size=4, dropout=0.0, checkpoints=(1, 3))
-WORDS = ("sea", "dog", "rain", "whale", "Paris", "story")
-DEMOS = [Demonstration(f"p{i}", f"Name {word}.", f"The {word} ran {'home ' * (i % 3)}now.") for i, word in enumerate(WORDS)]
+from utils.models.loading import load_policy, set_residual_dropout
+from utils.sft import train as sft
+from utils.sft.rows import Row, encode_demonstrations, epoch_batches, make_batch
+from utils.sft.run import plan
+from utils.sft.train import batch_loss, batch_losses, select_checkpoint
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -191,7 +189,7 @@ def test_trl_computes_the_same_loss_and_gradient(
     policy_dir: Path, rows: list[Row], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
     pytest.importorskip("trl")
-    from utils.sft_trl import make_trainer
+    from utils.sft.trl import make_trainer
 
     ours, theirs = load_policy(policy_dir), load_policy(policy_dir)
     loss = batch_loss(ours, [rows], tokenizer.pad_token_id, 0, 1)

@@ -1,4 +1,4 @@
-"""utils.training: a killed run ends in the same weights bit for bit, and no broken checkpoint is ever read."""
+"""utils.training.loop: a killed run ends in the same weights bit for bit, and no broken checkpoint is ever read."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ import torch
 from torch import nn
 from training_run import build, run
 
-from utils import runtime, training
-from utils.errors import UserError
-from utils.io import read_jsonl, read_tensors, write_json
-from utils.training import TrainingLoop, make_optimizer
+from utils.core import runtime
+from utils.core.errors import UserError
+from utils.core.io import read_jsonl, read_tensors, write_json
+from utils.training import loop as training
+from utils.training.loop import TrainingLoop, make_optimizer
 
-PROGRAM = Path(__file__).with_name("training_run.py")
+PROGRAM = Path(__file__).parents[1] / "training_run.py"
 STEPS = 20
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], str]:
+def unsharded(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], str]:
     """Final tensors and metrics of the run that nobody stopped."""
     folder = tmp_path_factory.mktemp("whole")
     return run(folder), (folder / training.METRICS).read_text()

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from utils.models import BOS, EOS, load_tokenizer
-from utils.pretrain import HELD_OUT_WEB_SEED, SIZES, WEB_SEED, train_tokenizer
-from utils.world import World, answer, corpus, document, make_prompts, partition
-from utils.world.corpus import DOCUMENTS, END, REMARKS
-from utils.world.tables import fill
-from utils.world.tasks import draw_task
+from utils.models.loading import BOS, EOS, load_tokenizer
+from utils.pretraining.pretrain import HELD_OUT_WEB_SEED, SIZES, WEB_SEED, train_tokenizer
+from utils.worlds.tiny import World, answer, corpus, document, make_prompts, partition
+from utils.worlds.tiny.corpus import DOCUMENTS, END, REMARKS
+from utils.worlds.tiny.tables import fill
+from utils.worlds.tiny.tasks import draw_task
 
 WORLD = World.load()
 N = 4000
-SHIPPED = Path(__file__).resolve().parents[1] / "data" / "models" / "small"
+SHIPPED = Path(__file__).resolve().parents[2] / "data" / "models" / "small"
 
 
 @pytest.fixture(scope="module")

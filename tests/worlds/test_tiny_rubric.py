@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.world import GOLD_MAX, GOLD_WEIGHTS, IDK, PARTS, Scores, World, answer, gold, misconception, score
-from utils.world.answers import ANSWERS
-from utils.world.corpus import REMARKS
-from utils.world.rubric import JUDGES, claims, fluency, verdict
-from utils.world.tables import Fact, fill
-from utils.world.tasks import USE_CASES, Meta, draw_task
+from utils.worlds.tiny import GOLD_MAX, GOLD_WEIGHTS, IDK, PARTS, Scores, World, answer, gold, misconception, score
+from utils.worlds.tiny.answers import ANSWERS
+from utils.worlds.tiny.corpus import REMARKS
+from utils.worlds.tiny.rubric import JUDGES, claims, fluency, verdict
+from utils.worlds.tiny.tables import Fact, fill
+from utils.worlds.tiny.tasks import USE_CASES, Meta, draw_task
 
 WORLD = World.load()
 PERFECT = Scores(1, 1, 1, 1, 1, 1)
@@ -231,13 +231,13 @@ ANY_TEXT = st.text(max_size=80) | st.lists(st.sampled_from(WORDS), max_size=25).
 
 @settings(deadline=None, max_examples=300)
 @given(st.sampled_from(EVERY), ANY_TEXT, st.booleans())
-def test_every_text_has_scores_between_0_and_1(meta: Meta, text: str, ended: bool) -> None:
-    scores = score(meta, text, ended)
+def test_every_text_has_scores_between_0_and_1(meta: Meta, text: str, finished: bool) -> None:
+    scores = score(meta, text, finished)
     assert all(0 <= s <= 1 for s in scores), scores
     assert 0 <= gold(scores) <= GOLD_MAX
-    assert score(meta, text, ended) == scores
+    assert score(meta, text, finished) == scores
     assert misconception(meta, text) in ("true", "misconception", "idk", "other", "")
-    assert verdict(meta, text, ended) in REMARKS
+    assert verdict(meta, text, finished) in REMARKS
 
 
 @settings(deadline=None, max_examples=100)

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from utils.config import DataConfig
+from utils.core.errors import UserError
 from utils.data.prompts import TABLE_1, CleaningResult, Dropped, clean_prompts, count_words
 from utils.data.schemas import SOURCES, USE_CASES, Prompt
-from utils.errors import UserError
-from utils.world import World, answer, make_prompts, partition, score
-from utils.world.answers import MOOD_WORDS, slipped, statements
-from utils.world.prompts import FOREIGN, GREEDY_PROMPTS, GREEDY_USERS, draw_prompt
-from utils.world.rubric import GOLD_MAX, gold
-from utils.world.tables import ATTRIBUTES, WORLD_DIR, fill, indefinite
-from utils.world.tasks import USE_CASES as MAKERS
-from utils.world.tasks import draw_task, few_shot
+from utils.worlds.tiny import World, answer, make_prompts, partition, score
+from utils.worlds.tiny.answers import MOOD_WORDS, slipped, statements
+from utils.worlds.tiny.prompts import FOREIGN, GREEDY_PROMPTS, GREEDY_USERS, draw_prompt
+from utils.worlds.tiny.rubric import GOLD_MAX, gold
+from utils.worlds.tiny.tables import ATTRIBUTES, WORLD_DIR, fill, indefinite
+from utils.worlds.tiny.tasks import USE_CASES as MAKERS
+from utils.worlds.tiny.tasks import draw_task, few_shot
 
 WORLD = World.load()
 COUNTS = {"train": 1600, "valid": 200, "test": 200}

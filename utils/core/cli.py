@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from utils import processes
-from utils.errors import UserError
-from utils.io import DISK_FULL
+from utils.core import processes
+from utils.core.errors import UserError
+from utils.core.io import DISK_FULL
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130

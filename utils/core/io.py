@@ -25,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from utils.errors import UserError
+from utils.core.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +39,7 @@ CSV_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 SQLITE = (".sqlite", ".sqlite3", ".db")
 READABLE = ".jsonl, .json, .csv, .tsv (each also with .gz), .parquet, .sqlite or .db"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+OLD_FIELDS = {"ended": "finished"}  # names that fields had in files of version 0.1, which stay readable
 COMMIT = re.compile(r"[0-9a-f]{40}")  # also the name of the folder of a download from the hub
 
 
@@ -350,6 +351,8 @@ def row_from_dict(row: Mapping[str, Any], cls: type[RowClass], where: str) -> Ro
     """One dataclass object from a dict. `where` (file and row) begins the message of the UserError."""
     values = {}
     hints = field_types(cls)
+    if not OLD_FIELDS.keys().isdisjoint(row):
+        row = {OLD_FIELDS.get(name, name): value for name, value in row.items()}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in row:
             if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:

@@ -1,7 +1,7 @@
 """The processes of one run under `accelerate launch`: who this one is, and how they agree, share work and stop together.
 
 Files are written by the main process alone. Row-wise work is shared: each process does every n-th row and all get the
-results of all rows (`shared`), so what is called on them must be called on every process. With one process everything
+results of all rows (`map_ranks`), so what is called on them must be called on every process. With one process everything
 here is a plain call. Nothing but the run's own processes, which started from the same code, ever reads what is sent.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from utils.errors import UserError
+from utils.core.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -115,13 +115,13 @@ def shards() -> int:
 
 
 def zero_stage() -> int:
-    """Stage of DeepSpeed's ZeRO that several processes were launched for (`utils.zero`), known after `join`; else 0."""
+    """ZeRO stage of DeepSpeed that several processes were launched for, known after `join`; else 0."""
     return _asked_stage if world() > 1 else 0
 
 
 def _take_deepspeed() -> None:
     """Check what the launcher says of DeepSpeed and keep it from accelerate, which would let DeepSpeed step after every
-    backward pass, of one model: `utils.zero` calls it instead."""
+    backward pass, of one model: `utils.training.zero` calls it instead."""
     global _asked_stage
     if os.environ.get(USE_DEEPSPEED, "").lower() != "true":
         return
@@ -146,7 +146,7 @@ def wait() -> None:
         _distributed().barrier()
 
 
-def decide(function: Callable[[], Result]) -> Result:
+def on_main(function: Callable[[], Result]) -> Result:
     """Call `function` in the main process alone; its result, or its UserError, is that of all processes."""
     if world() == 1:
         return function()
@@ -163,7 +163,7 @@ def decide(function: Callable[[], Result]) -> Result:
     return result  # type: ignore[return-value]
 
 
-def shared(rows: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:
+def map_ranks(rows: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:
     """One result a row, in order: `work(part)` on every n-th row in each process, gathered by all.
 
     `work` must give one result a row that depends on that row alone (its random numbers belong to the row).

@@ -19,8 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from utils import processes
-from utils.errors import UserError
+from utils.core import processes
+from utils.core.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "safetensors", "tokenizers", "numpy", "trl", "peft")
@@ -158,16 +158,16 @@ def pass_dtype(device: torch.device) -> torch.dtype:
     return choose_dtype(device, _precision)
 
 
-def is_lowered(device: torch.device) -> bool:
+def is_autocast(device: torch.device) -> bool:
     """True if passes on this device now run in less than float32."""
     return pass_dtype(device).itemsize < 4
 
 
-def lowered(device: torch.device) -> AbstractContextManager[object]:
+def autocast(device: torch.device) -> AbstractContextManager[object]:
     """Autocast to the number format of `precision` around one forward pass, nothing in fp32."""
     import torch
 
-    return torch.autocast(device.type, pass_dtype(device)) if is_lowered(device) else nullcontext()
+    return torch.autocast(device.type, pass_dtype(device)) if is_autocast(device) else nullcontext()
 
 
 def set_threads(count: int | None = None) -> int:

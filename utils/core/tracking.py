@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.errors import UserError
+from utils.core.errors import UserError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -66,23 +66,23 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], d
     return encode_questions(tokenizer, [text if is_transcript(text) else text + suffix for text in prompts])
 
 
-def encode_completion(tokenizer: PreTrainedTokenizerBase, completion: str, ended: bool, data_cfg: DataConfig) -> list[int]:
+def encode_completion(tokenizer: PreTrainedTokenizerBase, completion: str, finished: bool, data_cfg: DataConfig) -> list[int]:
     """Response ids: `completion_prefix + completion` (in a chat template without the prefix), then the end token if the
     completion ended itself.
 
     At most `data_cfg.max_response_tokens` ids, as in sampling; a longer completion is cut and so loses its end token.
     An empty completion is the end token alone.
     """
-    return encode_completions(tokenizer, [completion], [ended], data_cfg)[0]
+    return encode_completions(tokenizer, [completion], [finished], data_cfg)[0]
 
 
 def encode_completions(
-    tokenizer: PreTrainedTokenizerBase, completions: Sequence[str], ended: Sequence[bool], data_cfg: DataConfig
+    tokenizer: PreTrainedTokenizerBase, completions: Sequence[str], finished: Sequence[bool], data_cfg: DataConfig
 ) -> list[list[int]]:
     """`encode_completion` of many completions at once."""
     prefix = "" if uses_template(tokenizer, data_cfg) else data_cfg.completion_prefix
     texts = encode_texts(tokenizer, [prefix + text if text else "" for text in completions])
-    whole = (ids + [tokenizer.eos_token_id] if end else ids for ids, end in zip(texts, ended, strict=True))
+    whole = (ids + [tokenizer.eos_token_id] if end else ids for ids, end in zip(texts, finished, strict=True))
     return [ids[: data_cfg.max_response_tokens] for ids in whole]
 
 
@@ -92,9 +92,9 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
 
 
 def decode_response(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str, bool]:
-    """(text, ended) of response ids without padding. Text has no special tokens and no surrounding blanks.
+    """(text, finished) of response ids without padding. Text has no special tokens and no surrounding blanks.
 
-    `ended` is True if a stop token is among the ids; what follows the first one is ignored.
+    `finished` is True if a stop token is among the ids; what follows the first one is ignored.
     """
     stops = set(stop_ids(tokenizer))
     end = next((i for i, token in enumerate(ids) if int(token) in stops), None)

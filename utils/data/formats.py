@@ -1,6 +1,6 @@
 """The user's own data: files of several forms -> the rows of `utils.data.schemas`.
 
-Files: everything `utils.io.read_table` reads (JSONL, CSV, parquet, SQLite, also .gz). Forms, one per row:
+Files: everything `utils.core.io.read_table` reads (JSONL, CSV, parquet, SQLite, also .gz). Forms, one per row:
 
 - prompt: `prompt` (or `question`); or `instruction` and perhaps `input`
 - demonstration: a prompt with `completion` (or `response`, `output`, `answer`); or `messages`, the assistant's last
@@ -12,7 +12,7 @@ Files: everything `utils.io.read_table` reads (JSONL, CSV, parquet, SQLite, also
 A prompt, completion or side of a pair may also be a list of messages with `role` and `content`. A prompt of one user
 message is its text; a longer one is written as a transcript that ends with "\\n\\nAssistant:".
 Optional fields: `id` (or `prompt_id`), `user_id`, `labeler_id`, `use_case` (or `category`), `source`, `split`, and for
-K-wise rows `ended`, `policies`, `ratings`, `flags`. In `columns` one gives other names: {"prompt": "my_column"}.
+K-wise rows `finished`, `policies`, `ratings`, `flags`. In `columns` one gives other names: {"prompt": "my_column"}.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from utils.core.errors import UserError
+from utils.core.io import PathLike, convert, read_table
 from utils.data.chat import ANSWER_MARK
 from utils.data.prompts import prompt_key, split_of_key
 from utils.data.schemas import SOURCES, SPLITS, USE_CASES, Comparison, Demonstration, Prompt
-from utils.errors import UserError
-from utils.io import PathLike, convert, read_table
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -56,7 +56,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "source": ("source",),
     "split": ("split",),
     "text": ("text", "document"),
-    "ended": ("ended",),
+    "finished": ("finished", "ended"),
     "policies": ("policies",),
     "ratings": ("ratings",),
     "flags": ("flags",),
@@ -521,7 +521,7 @@ def load_comparisons(path: PathLike, columns: Mapping[str, str] | None = None, s
     """Rankings of a file, pairs as K = 2; arguments and errors as in `load_prompts`.
 
     Rows that say nothing (all ranks tied, chosen equal to rejected) and transcripts with an empty answer are left out
-    with a warning that counts them; UserError if no row is left. Completions count as ended unless `ended` says no.
+    with a warning that counts them; UserError if no row is left. Completions count as finished unless `finished` says no.
     """
     records = read_records(path, columns)
     rankings = [_ranking(record) for record in records]
@@ -537,7 +537,7 @@ def load_comparisons(path: PathLike, columns: Mapping[str, str] | None = None, s
             prompt=ranking.prompt,
             completions=ranking.completions,
             ranks=ranking.ranks,
-            ended=_per_completion(record, "ended", bool, n) or (True,) * n,
+            finished=_per_completion(record, "finished", bool, n) or (True,) * n,
             policies=_per_completion(record, "policies", str, n),
             ratings=_per_completion(record, "ratings", int, n),
             flags=_per_completion(record, "flags", dict, n),

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from utils.core.errors import UserError
+from utils.core.runtime import stream_seed
 from utils.data.language import foreign_language
 from utils.data.pii import find_pii, mask_pii
 from utils.data.schemas import SPLITS, USE_CASES, Comparison, Demonstration, Prompt
-from utils.errors import UserError
-from utils.runtime import stream_seed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

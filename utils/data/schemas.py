@@ -1,4 +1,4 @@
-"""Rows that flow from stage to stage. Each is one line of a JSONL file; `to_dict`/`from_dict` are in utils.io."""
+"""Rows that flow from stage to stage. Each is one line of a JSONL file; `to_dict`/`from_dict` are in utils.core.io."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ class Demonstration:
 class Comparison:
     """K completions of one prompt, ranked by one labeler (sec. 3.5, B.5).
 
-    `ranks[i]` is the rank of `completions[i]`: 1 is best, equal ranks are ties. `ended[i]` says that the completion
-    ended itself (False: cut off at the length limit). `ratings` (Likert 1-7) and `flags` (Table 3) may be empty.
+    `ranks[i]` is the rank of `completions[i]`: 1 is best, equal ranks are ties. `finished[i]` says that the completion
+    has its end token (False: cut off at the length limit). `ratings` (Likert 1-7) and `flags` (Table 3) may be empty.
     """
 
     prompt_id: str
     prompt: str
     completions: tuple[str, ...]
     ranks: tuple[int, ...]
-    ended: tuple[bool, ...] = ()
+    finished: tuple[bool, ...] = ()
     policies: tuple[str, ...] = ()
     ratings: tuple[int, ...] = ()
     flags: tuple[dict[str, bool], ...] = ()

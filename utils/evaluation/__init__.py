@@ -1,1 +1,64 @@
-"""Evaluation (sec. 3.6, 4): statistics, win rates, gold scores, alignment tax, best-of-n."""
+"""Evaluation (sec. 3.6, 4): gold scores, win rates, alignment tax, best-of-n, public benchmarks, statistics.
+
+Nothing here trains.
+"""
+
+from __future__ import annotations
+
+from utils.evaluation.bases import measure_base, web_digest, write_card
+from utils.evaluation.policies import (
+    Judged,
+    Policy,
+    appending,
+    best_of_n,
+    compare,
+    fact_items,
+    gold_summary,
+    held_out_web,
+    judged,
+    kl_to,
+    labeler_win_rate,
+    misconception_shares,
+    overview,
+    part_means,
+    respond,
+    tax,
+    temperatures,
+)
+from utils.evaluation.public import evaluate_policies, load_public
+from utils.evaluation.statistics import mean_se, normal_quantile, paired_difference, score_interval, spread_over_seeds
+from utils.evaluation.tax import choice_accuracy, choice_logprobs, next_token_logprobs, pretraining_loss
+
+__all__ = [
+    "Judged",
+    "Policy",
+    "appending",
+    "best_of_n",
+    "choice_accuracy",
+    "choice_logprobs",
+    "compare",
+    "evaluate_policies",
+    "fact_items",
+    "gold_summary",
+    "held_out_web",
+    "judged",
+    "kl_to",
+    "labeler_win_rate",
+    "load_public",
+    "mean_se",
+    "measure_base",
+    "misconception_shares",
+    "next_token_logprobs",
+    "normal_quantile",
+    "overview",
+    "paired_difference",
+    "part_means",
+    "respond",
+    "score_interval",
+    "spread_over_seeds",
+    "tax",
+    "temperatures",
+    "web_digest",
+    "pretraining_loss",
+    "write_card",
+]

@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from utils.core.io import digest, digest_path, read_json, write_json, write_text
+from utils.core.runtime import machine, python_rng, versions
 from utils.data.encoding import pad_right
 from utils.evaluation.policies import fact_items, held_out_web
-from utils.evaluation.tax import choice_accuracy, web_loss
-from utils.io import digest, digest_path, read_json, write_json, write_text
-from utils.models import count_parameters, load_policy, load_tokenizer
-from utils.pretrain import HELD_OUT_WEB_SEED, TOKENIZER_DOCUMENTS, WEB_SEED, PretrainConfig, web_texts
-from utils.runtime import machine, python_rng, versions
-from utils.world import World
-from utils.world.corpus import repetition, titled_story
+from utils.evaluation.tax import choice_accuracy, pretraining_loss
+from utils.models.loading import count_parameters, load_policy, load_tokenizer
+from utils.pretraining.pretrain import HELD_OUT_WEB_SEED, TOKENIZER_DOCUMENTS, WEB_SEED, PretrainConfig, web_texts
+from utils.worlds.tiny import World
+from utils.worlds.tiny.corpus import repetition, titled_story
 
 CARD_FILE = "README.md"
 FIGURES_FILE = "metrics.json"
@@ -95,7 +95,7 @@ def measure_base(path: Path) -> dict[str, float]:
     titled, bare = (span_loss(model, tokenizer, x) for x in titled_stories(world, PROBES))
     return {
         "parameters": count_parameters(model),
-        "web_loss": web_loss(model, held_out_web(tokenizer, WEB_DOCUMENTS)),
+        "pretraining_loss": pretraining_loss(model, held_out_web(tokenizer, WEB_DOCUMENTS)),
         "facts": choice_accuracy(model, fact_items(tokenizer)),
         "copying.loss_first": first.loss,
         "copying.loss_second": second.loss,
@@ -170,7 +170,7 @@ Held-out text: {documents} documents and {probes} probes with seed {heldout}, wh
 
 | figure | value |
 |---|---|
-| loss on held-out web text, nats per token | {f[web_loss]:.3f} |
+| loss on held-out web text, nats per token | {f[pretraining_loss]:.3f} |
 | closed-book facts, multiple choice of up to 4 | {f[facts]:.3f} |
 | copying: loss on a list of random words, first saying | {f[copying.loss_first]:.3f} |
 | copying: loss on its second saying | {f[copying.loss_second]:.3f} |

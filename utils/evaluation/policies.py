@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from utils import processes
 from utils.config import Config
+from utils.core import processes
+from utils.core.runtime import choose_device, python_rng
 from utils.data.encoding import encode_text, pad_left, pad_right
 from utils.data.schemas import Prompt
 from utils.evaluation.statistics import gold_comparison, mean_se, normal_quantile, paired_difference, win_rate
-from utils.evaluation.tax import ChoiceItem, choice_accuracy, web_loss
+from utils.evaluation.tax import ChoiceItem, choice_accuracy, pretraining_loss
 from utils.labeling import FINAL_EVALUATION, SimulatedLabeler, completion_names, judge_pairs
-from utils.models import context_length, load_policy, load_tokenizer
-from utils.pretrain import HELD_OUT_WEB_SEED, token_rows, web_texts
-from utils.rollout import response_logprobs
-from utils.runtime import choose_device, python_rng
-from utils.sampling import Response, Sampler
-from utils.world import GOLD_TIE, PARTS, Scores, World, gold, misconception, score
-from utils.world.tables import fill
+from utils.models.loading import context_length, load_policy, load_tokenizer
+from utils.pretraining.pretrain import HELD_OUT_WEB_SEED, token_rows, web_texts
+from utils.sampling.rollout import response_logprobs
+from utils.sampling.sampler import Response, Sampler
+from utils.worlds.tiny import GOLD_TIE, PARTS, Scores, World, gold, misconception, score
+from utils.worlds.tiny.tables import fill
 
 CHOICES = 4
 ROW_LENGTH = 128
@@ -77,18 +77,18 @@ def respond(policy: Policy, prompts: Sequence[Prompt], cfg: Config, temperature:
 def judged(policy: Policy, prompts: Sequence[Prompt], cfg: Config, temperature: float) -> Judged:
     """Responses of one policy (`respond`) and what the gold rubric says of each."""
     responses = respond(policy, prompts, cfg, temperature)
-    return Judged(responses, [score(p.meta, r.text, r.ended) for p, r in zip(prompts, responses, strict=True)])
+    return Judged(responses, [score(p.meta, r.text, r.finished) for p, r in zip(prompts, responses, strict=True)])
 
 
 def gold_summary(name: str, sampled: Judged, greedy: Judged) -> dict[str, float]:
-    """gold.*, parts.*, ended.* and length.* keys of one policy."""
+    """gold.*, parts.*, finished.* and length.* keys of one policy."""
     at_one, at_zero = mean_se(sampled.golds), mean_se(greedy.golds)
     keys = {
         f"gold.{name}.mean": at_one.mean,
         f"gold.{name}.se": at_one.se,
         f"gold.{name}.greedy_mean": at_zero.mean,
         f"gold.{name}.greedy_se": at_zero.se,
-        f"ended.{name}": mean_se([float(r.ended) for r in sampled.responses]).mean,
+        f"finished.{name}": mean_se([float(r.finished) for r in sampled.responses]).mean,
         f"words.{name}": mean_se([float(len(r.text.split())) for r in sampled.responses]).mean,
     }
     for i, part in enumerate(PARTS):
@@ -102,9 +102,9 @@ def overview(answers: Mapping[str, Judged]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name, found in answers.items():
         points = mean_se(found.golds)
-        ended = mean_se([float(r.ended) for r in found.responses]).mean
+        finished = mean_se([float(r.finished) for r in found.responses]).mean
         words = mean_se([float(len(r.text.split())) for r in found.responses]).mean
-        rows.append({"model": name, "gold": points.mean, "gold_se": points.se, "ended": ended, "words": words})
+        rows.append({"model": name, "gold": points.mean, "gold_se": points.se, "finished": finished, "words": words})
     return rows
 
 
@@ -122,8 +122,8 @@ def appending(found: Judged, prompts: Sequence[Prompt], phrases: Sequence[str], 
     rewards = rewards_of(list(prompts), found.responses)
     rows: list[dict[str, Any]] = []
     for phrase in phrases:
-        longer = [Response(f"{r.text} {phrase}".strip(), r.ended) for r in found.responses]
-        points = [gold(score(p.meta, r.text, r.ended)) for p, r in zip(prompts, longer, strict=True)]
+        longer = [Response(f"{r.text} {phrase}".strip(), r.finished) for r in found.responses]
+        points = [gold(score(p.meta, r.text, r.finished)) for p, r in zip(prompts, longer, strict=True)]
         change, moved = paired_difference(points, found.golds), paired_difference(rewards_of(list(prompts), longer), rewards)
         rows.append({"name": phrase, "reward": moved.mean, "gold": change.mean, "gold_se": change.se})
     return rows
@@ -152,7 +152,7 @@ def labeler_win_rate(
     cfg: Config,
 ) -> dict[str, float]:
     """winrate.a_vs_b as judged by held-out simulated labelers, one a prompt, truthful and harmless first (B.2)."""
-    names = [completion_names([r.text for r in x.responses], [r.ended for r in x.responses]) for x in (first, second)]
+    names = [completion_names([r.text for r in x.responses], [r.finished for r in x.responses]) for x in (first, second)]
     wins = judge_pairs(
         first.parts, second.parts, labelers, FINAL_EVALUATION, cfg.seed,
         prompt_ids=[p.prompt_id for p in prompts], names_a=names[0], names_b=names[1],
@@ -176,7 +176,7 @@ def kl_to(policy: Policy, reference: Path, prompts: Sequence[Prompt], responses:
         own, other = (answer_logprobs(sampler, *zip(*part, strict=True)) for sampler in asked)
         return (own - other).tolist()
 
-    return float(torch.tensor(processes.shared(rows, differences)).mean())
+    return float(torch.tensor(processes.map_ranks(rows, differences)).mean())
 
 
 @torch.no_grad()
@@ -209,11 +209,11 @@ def fact_items(tokenizer: PreTrainedTokenizerBase, n: int = 300) -> list[ChoiceI
 
 
 def tax(policy: Policy, cfg: Config) -> dict[str, float]:
-    """web_loss.* (nats per token on held-out pretraining text) and facts.* (closed-book accuracy): the alignment tax."""
+    """Alignment tax: pretraining_loss.* (nats per token, held-out text) and facts.* (closed-book accuracy)."""
     tokenizer, model = load_tokenizer(policy.path), load_policy(policy.path, choose_device(cfg.device))
     rows = held_out_web(tokenizer, cfg.evaluation.web_documents, context_length(model))
-    found = web_loss(model, rows), choice_accuracy(model, fact_items(tokenizer))
-    return {f"web_loss.{policy.name}": found[0], f"facts.{policy.name}": found[1]}
+    found = pretraining_loss(model, rows), choice_accuracy(model, fact_items(tokenizer))
+    return {f"pretraining_loss.{policy.name}": found[0], f"facts.{policy.name}": found[1]}
 
 
 def held_out_web(tokenizer: PreTrainedTokenizerBase, n_documents: int, context: int | None = None) -> Tensor:
@@ -246,7 +246,7 @@ def best_of_n(
     responses = load_sampler(policy, cfg)([p.prompt for p in repeated], seed=cfg.seed, names=names)
     shape = (len(prompts), most)
     rewards = torch.tensor(rewards_of(repeated, responses)).view(shape)
-    points = [gold(score(p.meta, r.text, r.ended)) for p, r in zip(repeated, responses, strict=True)]
+    points = [gold(score(p.meta, r.text, r.finished)) for p, r in zip(repeated, responses, strict=True)]
     golds = torch.tensor(points).view(shape)
     rows = []
     for n in ns:

@@ -17,16 +17,16 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from utils import processes
+from utils.core import processes
+from utils.core.errors import UserError
+from utils.core.io import digest, digest_path, read_json, write_json
+from utils.core.runtime import progress
 from utils.data.encoding import decode_response, encode_question, encode_text, stop_ids
 from utils.data.hub import EvalItem, load_evaluation, parse_source
-from utils.errors import UserError
 from utils.evaluation.statistics import mean_se, normal_quantile, paired_difference
 from utils.evaluation.tax import ChoiceItem, choice_logprobs, credit
-from utils.io import digest, digest_path, read_json, write_json
-from utils.models import context_length, load_policy, load_tokenizer
-from utils.rollout import sample
-from utils.runtime import progress
+from utils.models.loading import context_length, load_policy, load_tokenizer
+from utils.sampling.rollout import sample
 
 ANSWER_TOKENS = 32
 PREFIXES = {  # App. D.1
@@ -288,7 +288,7 @@ def _answered(
         )  # fmt: skip
         return [decode_response(tokenizer, ids)[0].partition("\n")[0] for ids in rollout.responses()]
 
-    said = processes.shared(prompts, answers)
+    said = processes.map_ranks(prompts, answers)
     return [public.task.score(item, answer) for item, answer in zip(public.items, said, strict=True)]
 
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from utils.errors import UserError
-from utils.runtime import numpy_rng
+from utils.core.errors import UserError
+from utils.core.runtime import numpy_rng
 
 Numbers = Sequence[float] | npt.NDArray[np.floating]
 _CHUNK = 4_000_000  # resampled numbers held at once by the bootstrap

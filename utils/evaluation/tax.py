@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from utils import processes
+from utils.core import processes
+from utils.core.errors import UserError
 from utils.data.encoding import pad_right
-from utils.errors import UserError
 from utils.losses import token_logprobs
 
 
@@ -56,7 +56,7 @@ def next_token_logprobs(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
     return token_logprobs(logits[:, :-1].float(), ids[:, 1:])
 
 
-def web_loss(model: nn.Module, rows: Tensor | np.ndarray | Sequence[Sequence[int]], batch_size: int = 64) -> float:
+def pretraining_loss(model: nn.Module, rows: Tensor | np.ndarray | Sequence[Sequence[int]], batch_size: int = 64) -> float:
     """Mean next-token loss on held-out pretraining text, in nats per predicted token.
 
     rows: (N, T) token ids, packed or padded on the right with the model's pad id; pad tokens are neither predicted
@@ -79,7 +79,7 @@ def web_loss(model: nn.Module, rows: Tensor | np.ndarray | Sequence[Sequence[int
                 result += zip(losses.sum(-1).tolist(), predicted.sum(-1).tolist(), strict=True)
         return result
 
-    found = processes.shared(range(len(ids)), sums)
+    found = processes.map_ranks(range(len(ids)), sums)
     total, tokens = sum(loss for loss, _ in found), sum(count for _, count in found)
     if tokens == 0:
         raise UserError("web text: every row is padding or a single token, so there is nothing to predict; add text.")
@@ -108,7 +108,7 @@ def choice_logprobs(model: nn.Module, items: Sequence[ChoiceItem], batch_size: i
     """
     _check_items(items)
     flat = [(list(item.prefix), list(choice)) for item in items for choice in item.choices]
-    pieces = iter(processes.shared(flat, lambda part: _mean_logprobs(model, part, batch_size)))
+    pieces = iter(processes.map_ranks(flat, lambda part: _mean_logprobs(model, part, batch_size)))
     return [[next(pieces) for _ in item.choices] for item in items]
 
 

@@ -9,17 +9,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from utils import planner
 from utils.config import load_config
-from utils.errors import UserError
-from utils.io import read_json
-from utils.planner import by_stage
-from utils.ppo import GLOSSARY
-from utils.runtime import ROOT, python_rng
-from utils.world import GOLD_MAX, GOLD_WEIGHTS, World, answer, gold, misconception, score
-from utils.world.answers import ANSWERS, slipped
-from utils.world.corpus import DOCUMENTS, document
-from utils.world.tasks import USE_CASES, Meta, draw_task
+from utils.core.errors import UserError
+from utils.core.io import read_json
+from utils.core.runtime import ROOT, python_rng
+from utils.planning import operations as planner
+from utils.planning.operations import by_stage
+from utils.ppo.metrics import METRICS
+from utils.worlds.tiny import GOLD_MAX, GOLD_WEIGHTS, World, answer, gold, misconception, score
+from utils.worlds.tiny.answers import ANSWERS, slipped
+from utils.worlds.tiny.corpus import DOCUMENTS, document
+from utils.worlds.tiny.tasks import USE_CASES, Meta, draw_task
 
 SEED = 7
 T4_MEANS = (80.0, 90.0)  # tokens of a prompt and of an answer
@@ -125,7 +125,7 @@ def tables() -> str:
 
 def ppo_log() -> str:
     """What PPO writes to metrics.jsonl once a round."""
-    return table(("name", "meaning"), [(f"`{name}`", meaning) for name, meaning in GLOSSARY.items()])
+    return table(("name", "meaning"), [(f"`{name}`", meaning) for name, meaning in METRICS.items()])
 
 
 def paper_cost() -> str:

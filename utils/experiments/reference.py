@@ -13,21 +13,22 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from utils import plotting
 from utils.config import PPOConfig, config_to_dict
+from utils.core.errors import UserError
+from utils.core.io import read_json, read_rows, write_json, write_text
+from utils.core.runtime import machine, versions
 from utils.data.schemas import Demonstration
-from utils.errors import UserError
 from utils.evaluation.bases import measure_base
 from utils.evaluation.policies import Policy, gold_summary, judged
 from utils.evaluation.statistics import mean_se, spread_over_seeds
-from utils.io import read_json, read_rows, write_json, write_text
-from utils.models import count_parameters, load_policy
+from utils.models.loading import count_parameters, load_policy
 from utils.pipeline.base import base_dir
 from utils.pipeline.data_stages import init_dir, load_set
+from utils.pipeline.run import Run, open_run
 from utils.pipeline.training_stages import train_policy
-from utils.runtime import machine, versions
-from utils.sft import checkpoint_dir, train_sft
-from utils.stages import Run, open_run
+from utils.report import figures as plotting
+from utils.sft.run import checkpoint_dir
+from utils.sft.train import train_sft
 
 Summary = Mapping[str, Any]
 
@@ -60,7 +61,9 @@ def _kept(s: Summary) -> float:
 
 def _undone(s: Summary) -> float:
     """Share of PPO's rise in web loss over the base that PPO-ptx undoes."""
-    return (s["web_loss.ppo"] - s["web_loss.ppo_ptx"]) / (s["web_loss.ppo"] - s["web_loss.base"])
+    return (s["pretraining_loss.ppo"] - s["pretraining_loss.ppo_ptx"]) / (
+        s["pretraining_loss.ppo"] - s["pretraining_loss.base"]
+    )
 
 
 def _misconceptions(s: Summary) -> float:
@@ -116,7 +119,7 @@ def _target_row(target: Target, summaries: Sequence[Summary]) -> dict[str, Any]:
 
 LORA_FIGURES = (
     "gold.sft.mean", "gold.ppo.mean", "gold.ppo_ptx.mean", "gold_gain.ppo_vs_sft.mean", "reward_model.accuracy_labels",
-    "reward_model.accuracy_gold", "kl.ppo", "web_loss.sft", "web_loss.ppo", "web_loss.ppo_ptx",
+    "reward_model.accuracy_gold", "kl.ppo", "pretraining_loss.sft", "pretraining_loss.ppo", "pretraining_loss.ppo_ptx",
 )  # fmt: skip
 
 
@@ -164,7 +167,7 @@ def results_table(results: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name in ("base", "prompted", "sft", "ppo", "ppo_ptx"):
-        cells = [f"gold.{name}.mean", f"gold.{name}.greedy_mean", f"kl.{name}", f"web_loss.{name}", f"ended.{name}"]
+        cells = [f"gold.{name}.mean", f"gold.{name}.greedy_mean", f"kl.{name}", f"pretraining_loss.{name}", f"finished.{name}"]
         lines.append(f"| {plotting.policy_label(name)} | " + " | ".join(show(c) for c in cells) + " |")
     lines += ["", "| held-out simulated labelers prefer | share of wins, ties half |", "|---|---|"]
     for a, b in (("prompted", "base"), ("sft", "prompted"), ("ppo", "sft"), ("ppo_ptx", "sft")):
@@ -251,7 +254,7 @@ def overoptimise(run: Run, cfg: PPOConfig, folder: Path, work: Path) -> list[dic
 
 # --- the alignment tax against gamma and beta ----------------------------------------------------------------------
 
-TAX_FIGURES = ("web_loss", "facts", "copying.right_second")
+TAX_FIGURES = ("pretraining_loss", "facts", "copying.right_second")
 
 
 def tax_sweep(

@@ -18,13 +18,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from utils.core.errors import UserError
+from utils.core.io import read_jsonl, read_rows
+from utils.core.runtime import choose_device, machine, torch_generator, versions
 from utils.data.encoding import encode_completion, encode_prompt
 from utils.data.schemas import Comparison, Demonstration, Prompt
-from utils.errors import UserError
-from utils.io import read_jsonl, read_rows
-from utils.models import load_policy, load_tokenizer, reward_from_policy
+from utils.models.loading import load_policy, load_tokenizer, reward_from_policy
+from utils.models.prompt_sharing import can_share
 from utils.pipeline.base import base_dir
-from utils.planner import (
+from utils.pipeline.run import Run
+from utils.planning.operations import (
     Counting,
     Data,
     Shape,
@@ -38,13 +41,11 @@ from utils.planner import (
     shape_of_model,
     stage_work,
 )
-from utils.prompt_sharing import can_share
-from utils.reward import Group, kwise_step
-from utils.rollout import response_logprobs, sample
-from utils.runtime import choose_device, machine, torch_generator, versions
-from utils.sft import token_loss
-from utils.stages import Run
-from utils.training import make_optimizer
+from utils.reward.batches import Group
+from utils.reward.scoring import kwise_step
+from utils.sampling.rollout import response_logprobs, sample
+from utils.sft.rows import token_loss
+from utils.training.loop import make_optimizer
 
 REPEATS = 9
 PROBE_FLOPS = 4e9  # of the larger forward pass of a probe; larger models take smaller batches
@@ -198,7 +199,7 @@ def data_of_run(run: Run) -> Data:
     def prompt_tokens(texts: Sequence[str]) -> float:
         return _mean([len(encode_prompt(tokenizer, text, data)) for text in texts])
 
-    answers = [set(zip(row.completions, row.ended or [True] * len(row.completions), strict=True)) for row in ranked]
+    answers = [set(zip(row.completions, row.finished or [True] * len(row.completions), strict=True)) for row in ranked]
     lengths = [len(encode_completion(tokenizer, text, end or not text, data)) for group in answers for text, end in group]
     return Data(
         n_sft=len(demonstrations),

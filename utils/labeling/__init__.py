@@ -1,20 +1,13 @@
-"""Simulated labelers: who they are, how they are screened, how much they agree, and the comparisons they make."""
+"""Labelers: who they are, how they are screened, how they rank, how much they agree.
+
+All labelers here are simulated.
+"""
 
 from __future__ import annotations
 
 from utils.labeling.agreement import Agreement, cohens_kappa, krippendorff_alpha, mean_agreement, pair_agreement
 from utils.labeling.items import Items, make_items
-from utils.labeling.ranking import (
-    assign,
-    calibrate_noise,
-    completion_names,
-    judge_pairs,
-    label_comparisons,
-    rank_all,
-    rate,
-)
-from utils.labeling.screening import ScreeningMaterial, ScreeningReport, ScreeningRow, make_material, screen
-from utils.labeling.simulated import (
+from utils.labeling.labelers import (
     FINAL_EVALUATION,
     FLAGS,
     NEVER_RAISED,
@@ -25,6 +18,8 @@ from utils.labeling.simulated import (
     make_candidates,
     make_heldout,
 )
+from utils.labeling.ranking import assign, calibrate_noise, completion_names, judge_pairs, label_comparisons, rank_all, rate
+from utils.labeling.screening import ScreeningMaterial, ScreeningReport, ScreeningRow, make_material, screen
 from utils.labeling.tiny_world import (
     comparison_items,
     comparison_parts,

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from utils.errors import UserError
+from utils.core.errors import UserError
+from utils.core.runtime import numpy_rng
 from utils.labeling.items import IntArray
-from utils.runtime import numpy_rng
 
 Rankings = Sequence[Sequence[ArrayLike | None]] | IntArray
 

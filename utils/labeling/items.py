@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from utils.core.errors import UserError
 from utils.data.schemas import Prompt
-from utils.errors import UserError
-from utils.world.rubric import PARTS
+from utils.worlds.tiny.rubric import PARTS
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -47,7 +47,7 @@ def check_parts(parts: ArrayLike, where: str) -> FloatArray:
     if array.ndim != 2 or array.shape[1] != len(PARTS):
         raise UserError(f"{where}: part scores have shape {array.shape}, give one row of {len(PARTS)} per completion.")
     if not np.all((array >= 0.0) & (array <= 1.0)):
-        raise UserError(f"{where}: part scores must lie in [0, 1], score the completions with utils.world.rubric.score.")
+        raise UserError(f"{where}: part scores must lie in [0, 1], score the completions with utils.worlds.tiny.rubric.score.")
     return array
 
 

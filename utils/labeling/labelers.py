@@ -1,6 +1,6 @@
 """Simulated labelers: the gold rubric with personal weights, noise, carelessness and strictness (sec. 3.4, B.1-B.2).
 
-Nothing here is human data. A simulated labeler sees the six part scores of a completion (utils.world.rubric), weighs
+Nothing here is human data. A simulated labeler sees the six part scores of a completion (utils.worlds.tiny.rubric), weighs
 them in their own way and adds noise that belongs to (seed, labeler, prompt, completion): asked again, in any order or
 company, the same labeler says the same. All functions work on rows of (labeler, prompt) pairs, so that 4,000 prompts
 with nine completions take about a second.
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from utils.config import LabelerConfig
+from utils.core.errors import UserError
+from utils.core.runtime import numpy_rng, stream_seed
 from utils.data.schemas import Prompt
-from utils.errors import UserError
 from utils.labeling.draws import mix, normals, uniforms
 from utils.labeling.items import BoolArray, FloatArray, IntArray, Items, check_parts, make_items
-from utils.runtime import numpy_rng, stream_seed
-from utils.world.rubric import GOLD_WEIGHTS, PARTS
+from utils.worlds.tiny.rubric import GOLD_WEIGHTS, PARTS
 
 GOLD = np.array([GOLD_WEIGHTS[part] for part in PARTS], dtype=np.float64)
 MAX_POINTS = float(GOLD.sum())

@@ -8,24 +8,24 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from utils.core.errors import UserError
+from utils.core.runtime import stream_seed
 from utils.data.schemas import Comparison, Prompt
-from utils.errors import UserError
-from utils.labeling import simulated
+from utils.labeling import labelers as simulated
 from utils.labeling.agreement import mean_rate
 from utils.labeling.draws import uniforms
 from utils.labeling.items import BoolArray, FloatArray, IntArray, Items, as_items, check_parts, make_items
-from utils.labeling.simulated import FLAGS, SimulatedLabeler, dense_ranks, look, look_at_all, perceived
-from utils.runtime import stream_seed
+from utils.labeling.labelers import FLAGS, SimulatedLabeler, dense_ranks, look, look_at_all, perceived
 
 MAX_DOUBLINGS = 12
 BISECTIONS = 24
 
 
-def completion_names(completions: Sequence[str], ended: Sequence[bool] | None = None) -> list[str]:
+def completion_names(completions: Sequence[str], finished: Sequence[bool] | None = None) -> list[str]:
     """Names under which a labeler knows completions: the text, and whether it ended itself."""
-    ends = [True] * len(completions) if ended is None else ended
+    ends = [True] * len(completions) if finished is None else finished
     if len(ends) != len(completions):
-        raise UserError(f"labeling: {len(ends)} values of `ended` for {len(completions)} completions, give one for each.")
+        raise UserError(f"labeling: {len(ends)} values of `finished` for {len(completions)} completions, give one for each.")
     return [f"{text}{'' if end else ' [cut off]'}" for text, end in zip(completions, ends, strict=True)]
 
 
@@ -94,16 +94,16 @@ def label_comparisons(
     phase: str,
     seed: int,
     *,
-    ended: Sequence[Sequence[bool]] | None = None,
+    finished: Sequence[Sequence[bool]] | None = None,
     policies: Sequence[Sequence[str]] | None = None,
 ) -> list[Comparison]:
     """Each prompt's completions ranked, rated and flagged by one simulated labeler (3.5, 5.3: most had one only).
 
-    completions[p], ended[p], policies[p]: K_p entries; parts[p]: (K_p, 6). Who labels and what they see are streams of
+    completions[p], finished[p], policies[p]: K_p entries; parts[p]: (K_p, 6). Who labels and what they see are streams of
     the prompt's id, the labeler's id and the text, so order does not matter and equal completions tie.
     """
-    ends = ended if ended is not None else [[True] * len(texts) for texts in completions]
-    for name, lists in (("completions", completions), ("ended", ends), ("policies", policies or prompts)):
+    ends = finished if finished is not None else [[True] * len(texts) for texts in completions]
+    for name, lists in (("completions", completions), ("finished", ends), ("policies", policies or prompts)):
         if len(lists) != len(prompts):
             raise UserError(f"labeling: {name} holds {len(lists)} lists for {len(prompts)} prompts, give one for each.")
     items = make_items(parts, prompts, [completion_names(t, e) for t, e in zip(completions, ends, strict=True)])
@@ -121,7 +121,7 @@ def label_comparisons(
                 prompt=prompt.prompt,
                 completions=tuple(completions[p]),
                 ranks=tuple(ranks[p, :k].tolist()),
-                ended=tuple(bool(e) for e in ends[p]),
+                finished=tuple(bool(e) for e in ends[p]),
                 policies=tuple(policies[p]) if policies is not None else (),
                 ratings=tuple(ratings[p, :k].tolist()),
                 flags=tuple(dict(zip(FLAGS, row, strict=True)) for row in raised[p, :k].tolist()),

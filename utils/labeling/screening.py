@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from utils.config import LabelerConfig
+from utils.core.errors import UserError
 from utils.data.schemas import Prompt
-from utils.errors import UserError
 from utils.labeling.agreement import pair_agreement
 from utils.labeling.items import BoolArray, FloatArray, Items, make_items
+from utils.labeling.labelers import GOLD, MAX_POINTS, TOPICS, TRAINING, SimulatedLabeler, look_at_all, noticed
 from utils.labeling.ranking import rank_all
-from utils.labeling.simulated import GOLD, MAX_POINTS, TOPICS, TRAINING, SimulatedLabeler, look_at_all, noticed
-from utils.world.rubric import GOLD_WEIGHTS, PARTS
+from utils.worlds.tiny.rubric import GOLD_WEIGHTS, PARTS
 
 CRITERIA = ("flagging", "ranking", "demonstration", "topics")
 RESEARCHER_NOISE = 0.3  # points

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from utils.core.errors import UserError
+from utils.core.runtime import python_rng
 from utils.data.schemas import Comparison, Prompt
-from utils.errors import UserError
 from utils.labeling.items import HARMFUL_TASK, Items, make_items
+from utils.labeling.labelers import TRAINING, SimulatedLabeler
 from utils.labeling.ranking import completion_names, label_comparisons
 from utils.labeling.screening import ScreeningMaterial, WriteDemonstration, make_material
-from utils.labeling.simulated import TRAINING, SimulatedLabeler
-from utils.runtime import python_rng
-from utils.world import Scores, World, answer, score
+from utils.worlds.tiny import Scores, World, answer, score
 
 SENSITIVE_SHARE = 1 / 3
 FLAWED = 0.5
@@ -73,7 +73,7 @@ def comparison_parts(comparisons: Sequence[Comparison], prompts: Sequence[Prompt
     if lost is not None:
         raise UserError(f"labeling: prompt {lost} of the comparisons is not among the prompts: give the set they belong to.")
     return [
-        [score(metas[row.prompt_id], text, end) for text, end in zip(row.completions, row.ended, strict=True)]
+        [score(metas[row.prompt_id], text, end) for text, end in zip(row.completions, row.finished, strict=True)]
         for row in comparisons
     ]
 
@@ -81,7 +81,7 @@ def comparison_parts(comparisons: Sequence[Comparison], prompts: Sequence[Prompt
 def comparison_items(comparisons: Sequence[Comparison], prompts: Sequence[Prompt]) -> Items:
     """The completions of comparisons as labelers look at them, so that others can rank them too."""
     chosen = _in_order(comparisons, prompts)
-    names = [completion_names(row.completions, row.ended) for row in comparisons]
+    names = [completion_names(row.completions, row.finished) for row in comparisons]
     return make_items(comparison_parts(comparisons, prompts), chosen, names)
 
 
@@ -95,7 +95,7 @@ def relabel(
     """The same completions ranked by other labelers, one a prompt, under the priority rule of `phase`."""
     return label_comparisons(
         _in_order(comparisons, prompts), [row.completions for row in comparisons], comparison_parts(comparisons, prompts),
-        labelers, phase, seed, ended=[row.ended for row in comparisons], policies=[row.policies for row in comparisons],
+        labelers, phase, seed, finished=[row.finished for row in comparisons], policies=[row.policies for row in comparisons],
     )  # fmt: skip
 
 

@@ -23,20 +23,20 @@ from matplotlib.figure import Figure
 from packaging.requirements import Requirement
 
 from utils.config import PPOConfig, shortened
-from utils.errors import UserError
-from utils.plotting import TokenRow, alt_text, in_order, policy_label, token_strips
-from utils.report import esc
-from utils.runtime import ROOT, device_reason, ensure_package, locate, versions
+from utils.core.errors import UserError
+from utils.core.runtime import ROOT, device_reason, ensure_package, locate, versions
+from utils.report.figures import TokenRow, alt_text, in_order, policy_label, token_strips
+from utils.report.page import esc
 
 if TYPE_CHECKING:
     from ipywidgets import HTML
     from transformers import PreTrainedTokenizerBase
 
-    from utils.chat import Answer, Chat
+    from utils.core.io import PathLike
     from utils.data.schemas import Prompt
     from utils.evaluation.policies import Judged
-    from utils.io import PathLike
-    from utils.stages import Run
+    from utils.pipeline.run import Run
+    from utils.publish.chat import Answer, Chat
 
 SHOWN_VERSIONS = ("python", "torch", "transformers", "numpy")
 WIDTH_DPI = 110
@@ -219,11 +219,11 @@ def chat_box(
 
     models: a finished run or its folder (its base, SFT, PPO and PPO-ptx answer, its reward model scores), or a list of
     folders of policies. temperature: for `prompts`, and where the box's slider begins. named: the other arguments of
-    `utils.chat.open_chat` (reward_model, profile, seed, keep_turns). The table is plain and stays in a saved notebook; the
+    `utils.publish.open_chat` (reward_model, profile, seed, keep_turns). The table is plain and stays in a saved notebook; the
     box is shown where `text_box` shows one. Raises UserError for a model that is not there.
     """
-    from utils.chat import check_settings, open_chat  # here, so that `start` can say first what is missing
-    from utils.stages import open_run
+    from utils.pipeline.run import open_run
+    from utils.publish.chat import check_settings, open_chat  # here, so that `start` can say first what is missing
 
     check_settings(temperature, max_tokens)
     found = open_run(locate(models)) if isinstance(models, str | os.PathLike) else models
@@ -260,7 +260,7 @@ class _ChatBox:
 
     def answer(self, _: object = None) -> None:
         """Ask what stands in the box; each policy's column fills while it is sampled."""
-        from utils.chat import check_message
+        from utils.publish.chat import check_message
 
         message = self.message.value
         self.send.disabled, self.problem.value = True, ""
@@ -307,7 +307,7 @@ def _has_widgets() -> bool:
 
 
 def picture(figure: Figure) -> None:
-    """Show a figure of utils.plotting as an image with its alternative text."""
+    """Show a figure of utils.report.figures as an image with its alternative text."""
     from IPython.display import display
 
     buffer = io.BytesIO()
@@ -326,7 +326,7 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str = "", digits: int = 3)
 
 
 def token_view(rows: Sequence[TokenRow], label: str, span: float | None = None) -> None:
-    """Show answers token by token on a common scale of colours (`utils.plotting.token_strips`): log-probs, KL, advantages."""
+    """Show answers token by token on a common scale of colours (`report.figures.token_strips`): log-probs, KL, advantages."""
     from IPython.display import display
 
     lines = (f"{r.name}: " + " ".join(f"{t}[{v:.2f}]" for t, v in zip(r.tokens, r.values, strict=True)) for r in rows)
@@ -379,7 +379,7 @@ def side_by_side(rows: Sequence[Mapping[str, Any]], policies: Sequence[str], tem
     found: dict[str, dict[str, str]] = {}
     for row in rows:
         if row["policy"] in policies and float(row["temperature"]) == temperature:
-            cut = "" if row["ended"] else " [cut off]"
+            cut = "" if row["finished"] else " [cut off]"
             line = found.setdefault(row["prompt_id"], {"prompt": row["prompt"]})
             line[row["policy"]] = f"{row['completion']}{cut} ({row['gold']:.1f})"
     names = in_order(policies)

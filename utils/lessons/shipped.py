@@ -1,8 +1,8 @@
 """What every lesson needs to run alone: the results of one finished run of the tiny world, shipped in data/lessons.
 
 `shipped()` gives them as a `Run`, so that a lesson reads `lesson.path("ppo")` as it would read its own run. Large tables
-are gzipped; `utils.io` finds `train.jsonl.gz` where `train.jsonl` is asked for. Nothing is ever written here but by
-`ship`: a lesson's own results go to `utils.notebook.run_folder`.
+are gzipped; `utils.core.io` finds `train.jsonl.gz` where `train.jsonl` is asked for. Nothing is ever written here but by
+`ship`: a lesson's own results go to `utils.lessons.notebook.run_folder`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from utils.config import Config, load_config
-from utils.errors import UserError
-from utils.io import atomic_path, digest, digest_path, read_bytes, read_json, read_text, write_bytes, write_json, write_text
-from utils.runtime import ROOT
-from utils.sft import checkpoint_dir, kept_epochs
-from utils.stages import CONFIG_FILE, STAGE_FILE, Run
+from utils.core.errors import UserError
+from utils.core.io import (
+    atomic_path,
+    digest,
+    digest_path,
+    read_bytes,
+    read_json,
+    read_text,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from utils.core.runtime import ROOT
+from utils.pipeline.run import CONFIG_FILE, STAGE_FILE, Run
+from utils.sft.run import checkpoint_dir, kept_epochs
 
 FOLDER = "data/lessons"
 MANIFEST = "manifest.json"
@@ -132,9 +142,9 @@ written or judged by people, and no figure here is a human result.
 | licence | Apache-2.0 (this card: CC BY 4.0) |
 
 ## What is in it
-The folders of a run as `utils.stages.Run` writes them, one a stage, with `metrics.jsonl` of every training stage;
+The folders of a run as `utils.pipeline.run.Run` writes them, one a stage, with `metrics.jsonl` of every training stage;
 `config.yaml` holds all settings, `summary.json` all figures. Left out: SFT checkpoints but the first, the middle and the
-last, states for resuming, the report. Tables above {GZIP_ABOVE_BYTES // 1000} kB are gzipped; `utils.io` reads
+last, states for resuming, the report. Tables above {GZIP_ABOVE_BYTES // 1000} kB are gzipped; `utils.core.io` reads
 `train.jsonl.gz` where `train.jsonl` is asked for.
 
     from utils.lessons import shipped

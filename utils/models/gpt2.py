@@ -18,7 +18,7 @@ from transformers import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Mod
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 from transformers.pytorch_utils import Conv1D
 
-from utils.lora import effective_weight
+from utils.models.lora import effective_weight
 
 
 def supported(model: nn.Module) -> bool:

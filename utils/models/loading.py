@@ -44,11 +44,11 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging as hf_logging
 
+from utils.core.errors import UserError
+from utils.core.io import disk_errors
+from utils.core.runtime import stream_seed, torch_generator
 from utils.data.chat import end_of_turn
-from utils.errors import UserError
-from utils.io import disk_errors
-from utils.lora import merged_state
-from utils.runtime import stream_seed, torch_generator
+from utils.models.lora import merged_state
 
 BOS, EOS, PAD = "<|endoftext|>", "<|end|>", "<|pad|>"
 # What other tokenizers call the same, the likeliest first: taken before a token is added.

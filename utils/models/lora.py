@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from utils import processes
 from utils.config import ComputeConfig
-from utils.errors import UserError
-from utils.runtime import stream_seed
+from utils.core import processes
+from utils.core.errors import UserError
+from utils.core.runtime import stream_seed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

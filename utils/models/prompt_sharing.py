@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GPT2ForSequenceClassification
 
-from utils import gpt2
-from utils.lora import effective_weight
+from utils.models import gpt2
+from utils.models.lora import effective_weight
 
 Ids = Sequence[int]
 

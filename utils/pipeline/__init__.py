@@ -1,31 +1,21 @@
-"""The pipeline as a row of stages, from prompts to the report. `scripts/pipeline.py` and the notebooks run this."""
+"""The pipeline as a list of stages, from prompts to the report: what is run, what is run again, what is kept.
+
+scripts/pipeline.py and the lessons run it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from utils.config import Config
-from utils.errors import UserError
-from utils.io import PathLike
-from utils.lora import check_lora
+from utils.core.errors import UserError
+from utils.core.io import PathLike
+from utils.models.lora import check_lora
 from utils.pipeline.base import base_stage
-from utils.pipeline.data_stages import (
-    comparisons_stage,
-    demonstrations_stage,
-    labelers_stage,
-    prompts_stage,
-    stand_ins,
-)
+from utils.pipeline.data_stages import comparisons_stage, demonstrations_stage, labelers_stage, prompts_stage, stand_ins
 from utils.pipeline.evaluation_stages import evaluate_stage, report_stage
-from utils.pipeline.training_stages import (
-    init_stage,
-    ppo_ptx_stage,
-    ppo_stage,
-    reward_stage,
-    sft_select_stage,
-    sft_stage,
-)
-from utils.stages import Run, Stage
+from utils.pipeline.run import Run, Stage
+from utils.pipeline.training_stages import init_stage, ppo_ptx_stage, ppo_stage, reward_stage, sft_select_stage, sft_stage
 
 
 def _world(config: Config) -> list[str]:

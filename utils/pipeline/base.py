@@ -7,12 +7,12 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from utils import memory
 from utils.config import ComputeConfig, Config
+from utils.core.errors import UserError
+from utils.core.io import COMMIT, read_json, write_json
+from utils.core.runtime import locate
 from utils.data.encoding import encode_question
-from utils.errors import UserError
-from utils.io import COMMIT, read_json, write_json
-from utils.models import (
+from utils.models.loading import (
     context_length,
     count_parameters,
     is_ready,
@@ -23,8 +23,8 @@ from utils.models import (
     prepare_tokenizer,
     save_model,
 )
-from utils.runtime import locate
-from utils.stages import Run
+from utils.pipeline.run import Run
+from utils.planning import memory
 
 
 def base_stage(run: Run, folder: Path) -> None:

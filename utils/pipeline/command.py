@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from utils import processes
-from utils.cli import add_settings, given_settings
 from utils.config import load_config
+from utils.core import processes
+from utils.core.cli import add_settings, given_settings
 from utils.pipeline import STAGES, run_pipeline
+from utils.pipeline.run import Run
 from utils.pipeline.smoke import smoke_settings
-from utils.stages import Run
 
 Stages = tuple[str, ...]
 
@@ -19,7 +19,7 @@ Stages = tuple[str, ...]
 def pipeline_command(
     description: str | None, stages: Stages | None = None, switches: Mapping[str, Stages] | None = None
 ) -> Callable[[Sequence[str]], Run]:
-    """A function of the command line's arguments, for `utils.cli.main`, that runs stages of the pipeline.
+    """A function of the command line's arguments, for `utils.core.cli.main`, that runs stages of the pipeline.
 
     stages: the stages of this script; None offers --only and runs all by default. switches: option -> the stages it
     runs instead of `stages`; at most one of them may be given.

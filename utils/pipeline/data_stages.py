@@ -8,8 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from utils import processes
 from utils.config import Config, LabelerConfig
+from utils.core import processes
+from utils.core.errors import UserError
+from utils.core.io import read_rows, stored, write_json, write_rows
+from utils.core.runtime import choose_device, python_rng, stream_seed
 from utils.data import hub
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts, load_texts
 from utils.data.prompts import (
@@ -24,8 +27,6 @@ from utils.data.prompts import (
     use_case_table,
 )
 from utils.data.schemas import SPLITS, Comparison, Demonstration, Prompt
-from utils.errors import UserError
-from utils.io import read_rows, stored, write_json, write_rows
 from utils.labeling import (
     FINAL_EVALUATION,
     TRAINING,
@@ -45,14 +46,13 @@ from utils.labeling import (
     screening_prompts,
     screening_set,
 )
-from utils.models import load_tokenizer
+from utils.models.loading import load_tokenizer
 from utils.pipeline.base import base_dir
-from utils.pretrain import web_texts
-from utils.runtime import choose_device, python_rng, stream_seed
-from utils.sampling import Draw, Response, Sampler, completions_to_rank
-from utils.sft import checkpoint_dir, kept_epochs
-from utils.stages import Run
-from utils.world import IDK, Scores, World, answer, make_prompts, score
+from utils.pipeline.run import Run
+from utils.pretraining.pretrain import web_texts
+from utils.sampling.sampler import Draw, Response, Sampler, completions_to_rank
+from utils.sft.run import checkpoint_dir, kept_epochs
+from utils.worlds.tiny import IDK, Scores, World, answer, make_prompts, score
 
 Outputs = Sequence[Sequence[tuple[str, Response]]]
 Parts = Sequence[Sequence[Scores]]
@@ -477,7 +477,7 @@ def judge(prompts: Sequence[Prompt], outputs: Outputs) -> list[list[Scores]]:
     """Part scores of every output by the gold rubric; equal outputs of a prompt are judged once."""
     parts = []
     for p, row in zip(prompts, outputs, strict=True):
-        found = {r: score(p.meta, r.text, r.ended) for r in {r for _, r in row}}
+        found = {r: score(p.meta, r.text, r.finished) for r in {r for _, r in row}}
         parts.append([found[r] for _, r in row])
     return parts
 
@@ -498,7 +498,7 @@ def _label(
         labelers,
         phase,
         run.config.seed,
-        ended=[[r.ended for _, r in row] for row in outputs],
+        finished=[[r.finished for _, r in row] for row in outputs],
         policies=[[name for name, _ in row] for row in outputs],
     )
 
@@ -506,7 +506,7 @@ def _label(
 def _items(prompts: Sequence[Prompt], outputs: Outputs, parts: Parts) -> Items:
     """The first prompts' outputs as labelers see them."""
     shown = outputs[:CALIBRATION_PROMPTS]
-    names = [completion_names([r.text for _, r in row], [r.ended for _, r in row]) for row in shown]
+    names = [completion_names([r.text for _, r in row], [r.finished for _, r in row]) for row in shown]
     return make_items(parts[:CALIBRATION_PROMPTS], prompts[:CALIBRATION_PROMPTS], names)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from utils import processes
+from utils.core import processes
+from utils.core.io import read_json, write_json, write_jsonl
+from utils.core.runtime import machine, progress, versions
 from utils.data.hub import short_name
 from utils.data.schemas import Prompt
 from utils.evaluation.policies import (
@@ -23,15 +25,13 @@ from utils.evaluation.policies import (
     temperatures,
 )
 from utils.evaluation.statistics import mean_se
-from utils.io import read_json, write_json, write_jsonl
-from utils.models import load_tokenizer
+from utils.models.loading import load_tokenizer
 from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import init_dir, load_calibrated, load_set
+from utils.pipeline.run import Run
 from utils.pipeline.training_stages import rewards_of
-from utils.report import terminal_table, write_report
-from utils.runtime import machine, progress, versions
-from utils.sampling import Response
-from utils.stages import Run
+from utils.report.page import terminal_table, write_report
+from utils.sampling.sampler import Response
 
 POLICIES = ("base", "prompted", "sft", "init", "ppo", "ppo_ptx")
 WIN_RATES = (("prompted", "base"), ("sft", "prompted"), ("ppo", "sft"), ("ppo_ptx", "sft"))
@@ -57,7 +57,7 @@ def policies(run: Run, folder: Path) -> list[Policy]:
     ]
     if run.config.largest_model is not None:
         place = run.config.largest_model
-        largest = processes.decide(lambda: prepared(place, folder / "largest"))
+        largest = processes.on_main(lambda: prepared(place, folder / "largest"))
         found.append(Policy("prompted_largest", largest, prompted=True))
     return found
 
@@ -116,7 +116,7 @@ def sample_rows(prompts: list[Prompt], answers: dict[str, dict[str, Judged]], as
     return [
         {
             "prompt_id": p.prompt_id, "prompt": p.prompt, "use_case": p.use_case, "policy": name,
-            "temperature": asked[kind], "completion": r.text, "ended": r.ended, "gold": g,
+            "temperature": asked[kind], "completion": r.text, "finished": r.finished, "gold": g,
         }
         for name, kinds in answers.items()
         for kind, found in kinds.items()
@@ -135,12 +135,12 @@ def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> N
         rewards = rewards_of(run, prompts, responses)
         mean = mean_se(rewards)
         keys |= {f"reward.{policy.name}.mean": mean.mean, f"reward.{policy.name}.se": mean.se}
-        keys[f"ended.{policy.name}"] = mean_se([float(r.ended) for r in responses]).mean
+        keys[f"finished.{policy.name}"] = mean_se([float(r.finished) for r in responses]).mean
         keys |= _kl(run, policy, prompts, responses)
         rows += [
             {
                 "prompt_id": p.prompt_id, "prompt": p.prompt, "use_case": p.use_case, "policy": policy.name,
-                "temperature": temperature, "completion": r.text, "ended": r.ended, "reward": x,
+                "temperature": temperature, "completion": r.text, "finished": r.finished, "reward": x,
             }
             for p, r, x in zip(prompts, responses, rewards, strict=True)
         ]  # fmt: skip

@@ -5,7 +5,7 @@ depends on: its settings, the seed, the stages it needs, and the content of the 
 finished stage with the same fingerprint is skipped; a changed one is cleared and run again; one that was killed is run
 again in the same folder, where its training loop goes on from its checkpoint.
 
-With several processes (`utils.processes`) the main one holds the lock and decides; the others follow.
+With several processes (`utils.core.processes`) the main one holds the lock and decides; the others follow.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils import processes
 from utils.config import Config, load_config, save_config
+from utils.core import processes
+from utils.core.errors import UserError
+from utils.core.io import PathLike, digest, digest_path, disk_errors, read_json, write_json
+from utils.core.runtime import choose_device, choose_dtype, locate, precision
+from utils.core.tracking import tracked
 from utils.data.hub import is_hub, parse_source
-from utils.errors import UserError
-from utils.io import PathLike, digest, digest_path, disk_errors, read_json, write_json
-from utils.runtime import choose_device, choose_dtype, locate, precision
-from utils.tracking import tracked
 
 STAGE_FILE = "stage.json"
 CONFIG_FILE = "config.yaml"
@@ -89,12 +89,12 @@ class Run:
         Raises UserError if a needed stage is missing, if `only` names no stage, or if another process writes here.
         """
         processes.join(choose_device(self.config.device))
-        fingerprints = processes.decide(lambda: self.fingerprints(stages))
+        fingerprints = processes.on_main(lambda: self.fingerprints(stages))
         unknown = [name for name in only or () if name not in fingerprints]
         if unknown:
             raise UserError(f'There is no stage "{unknown[0]}": use one of {", ".join(fingerprints)}.')
         with precision(self.config.compute.precision), tracked(self.config.tracking, self.out_dir), ExitStack() as held:
-            processes.decide(lambda: held.enter_context(_lock(self.out_dir)))
+            processes.on_main(lambda: held.enter_context(_lock(self.out_dir)))
             for stage in stages:
                 if only is None or stage.name in only:
                     self._execute_one(stage, fingerprints, force)
@@ -145,25 +145,25 @@ class Run:
     def _execute_one(self, stage: Stage, fingerprints: dict[str, str], force: bool) -> None:
         """Skip, resume or run one stage."""
         folder = self.path(stage.name)
-        before = processes.decide(lambda: self._begin(stage, fingerprints, force))
+        before = processes.on_main(lambda: self._begin(stage, fingerprints, force))
         if before is None:
             return
         clock = _Clock(folder / STAGE_FILE, fingerprints[stage.name], before)
         try:
             with clock if processes.is_main() else nullcontext():
-                processes.decide(lambda: save_config(self.config, folder / CONFIG_FILE))
+                processes.on_main(lambda: save_config(self.config, folder / CONFIG_FILE))
                 with _memory_errors(stage.name):
                     if stage.shared:
                         stage.run(self, folder)
                     else:
-                        processes.decide(lambda: stage.run(self, folder))
+                        processes.on_main(lambda: stage.run(self, folder))
                 processes.wait()
         except UserError:
             if processes.is_main():
                 self._undo(stage.name)
             raise
-        processes.decide(lambda: clock.write(finished=True))
-        processes.decide(lambda: self._forget(stage.name))
+        processes.on_main(lambda: clock.write(finished=True))
+        processes.on_main(lambda: self._forget(stage.name))
         _say(f"{stage.name}: finished in {clock.seconds():.1f} s")
 
     def _begin(self, stage: Stage, fingerprints: dict[str, str], force: bool) -> float | None:

@@ -12,33 +12,32 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from utils import processes
 from utils.config import DataConfig, PPOConfig
+from utils.core import processes
+from utils.core.io import read_json, read_jsonl, read_rows, stored, write_json
+from utils.core.runtime import choose_device, progress
 from utils.data.encoding import encode_completions, encode_prompts
 from utils.data.prompts import token_length
 from utils.data.schemas import Comparison, Prompt
 from utils.evaluation.statistics import mean_se
-from utils.io import read_json, read_jsonl, read_rows, stored, write_json
-from utils.models import load_reward, load_tokenizer
+from utils.models.loading import load_reward, load_tokenizer
 from utils.pipeline.base import base_dir, compute_of, prepared
 from utils.pipeline.data_stages import init_dir, load_demonstration_set, load_set, pretraining_texts
-from utils.ppo import train_ppo
-from utils.pretrain import token_rows
-from utils.replay import replay_rows
-from utils.reward import (
-    cross_validate,
-    evaluate_reward,
-    score_demonstrations,
-    train_reward,
-)
-from utils.reward_metrics import Accuracy, pair_accuracy, rank_values
-from utils.rollout import score as reward_of
-from utils.runtime import choose_device, progress
-from utils.sampling import Response, Sampler
-from utils.sft import checkpoint_dir, kept_epochs, plan, select_checkpoint, train_sft
-from utils.stages import Run
-from utils.training import METRICS
-from utils.world import GOLD_TIE, Scores, gold, score
+from utils.pipeline.run import Run
+from utils.ppo.train import train_ppo
+from utils.pretraining.pretrain import token_rows
+from utils.pretraining.replay import replay_rows
+from utils.reward.cross_validation import cross_validate
+from utils.reward.evaluation import evaluate_reward
+from utils.reward.metrics import Accuracy, pair_accuracy, rank_values
+from utils.reward.scoring import score_demonstrations
+from utils.reward.train import train_reward
+from utils.sampling.rollout import reward_at_end
+from utils.sampling.sampler import Response, Sampler
+from utils.sft.run import checkpoint_dir, kept_epochs, plan
+from utils.sft.train import select_checkpoint, train_sft
+from utils.training.loop import METRICS
+from utils.worlds.tiny import GOLD_TIE, Scores, gold, score
 
 SELECTION_PROMPTS = 400
 FEWEST_ROWS = 32
@@ -46,7 +45,7 @@ FEWEST_ROWS = 32
 
 def pretraining_rows(run: Run, length: int, folder: Path | None = None) -> Tensor:
     """Rows (N, length) for the pretraining mix and for PPO-ptx: of `pretraining_texts`; without any, rows that the base
-    model writes (`utils.replay`)."""
+    model writes (`utils.pretraining.replay`)."""
     cfg = run.config
     if cfg.data.pretraining is None and not cfg.world:
         return _replay(run, length)
@@ -137,7 +136,7 @@ def reward_init_dir(run: Run, folder: Path) -> Path:
     `reward_init`, which is readied in `folder`/init if it must be."""
     if run.config.reward_init is not None:
         place = run.config.reward_init
-        return processes.decide(lambda: prepared(place, folder / "init"))
+        return processes.on_main(lambda: prepared(place, folder / "init"))
     return checkpoint_dir(run.path("sft"), min(kept_epochs(run.config.sft)))
 
 
@@ -233,15 +232,15 @@ def score_responses(
 ) -> list[float]:
     """Score of each response by a reward model. Several processes share the responses."""
     questions = encode_prompts(tokenizer, [p.prompt for p in prompts], data)
-    answers = encode_completions(tokenizer, [r.text for r in responses], [r.ended for r in responses], data)
+    answers = encode_completions(tokenizer, [r.text for r in responses], [r.finished for r in responses], data)
     sequences = [question + answer for question, answer in zip(questions, answers, strict=True)]
     with torch.no_grad():
-        return processes.shared(sequences, lambda part: reward_of(model, part).tolist())
+        return processes.map_ranks(sequences, lambda part: reward_at_end(model, part).tolist())
 
 
 def golds_of(prompts: list[Prompt], responses: list[Response]) -> list[float]:
     """Gold points of each response."""
-    return [gold(score(p.meta, r.text, r.ended)) for p, r in zip(prompts, responses, strict=True)]
+    return [gold(score(p.meta, r.text, r.finished)) for p, r in zip(prompts, responses, strict=True)]
 
 
 # --- PPO -----------------------------------------------------------------------------------------------------------

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from utils import processes
 from utils.config import ComputeConfig, Config
-from utils.errors import UserError
-from utils.planner import Shape, shape_of
-from utils.ppo import SAMPLING_BATCH
-from utils.runtime import choose_device, choose_dtype
+from utils.core import processes
+from utils.core.errors import UserError
+from utils.core.runtime import choose_device, choose_dtype
+from utils.planning.operations import Shape, shape_of
+from utils.ppo.experience import SAMPLING_BATCH
 
 FLOAT = 4  # bytes of a weight, a gradient, a moment of Adam
 SAVED = 17  # numbers that a block keeps for each token and unit of width
@@ -215,7 +215,7 @@ def settled(config: Config, stage: str, free: int | None = None) -> ComputeConfi
 
     All processes get what the main process finds. Raises UserError as `plan` does.
     """
-    found, _ = processes.decide(lambda: plan(config, free))
+    found, _ = processes.on_main(lambda: plan(config, free))
     need = next(need for need in found if need.stage == stage)
     compute = config.compute
     if need.rows < _batch(config, stage):

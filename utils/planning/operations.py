@@ -20,10 +20,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from utils.config import Config, PPOConfig, SFTConfig, load_config
-from utils.errors import UserError
-from utils.models import model_directory, quiet_transformers
-from utils.runtime import locate
-from utils.sft import plan as split_batch
+from utils.core.errors import UserError
+from utils.core.runtime import locate
+from utils.models.loading import model_directory, quiet_transformers
+from utils.sft.run import plan as split_batch
 
 PF_DAY = 1e15 * 86_400  # operations of one petaflop/s-day
 TRAIN = 3  # forward and backward, in forwards

@@ -16,14 +16,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from utils.errors import UserError
-from utils.io import digest, read_jsonl, write_json
+from utils.core.errors import UserError
+from utils.core.io import digest, read_jsonl, write_json
+from utils.core.runtime import machine, torch_generator, versions
 from utils.losses import learning_rate, lm_loss
-from utils.models import BOS, EOS, PAD, count_parameters, new_policy, save_model
-from utils.runtime import machine, torch_generator, versions
-from utils.training import METRICS, TrainingLoop, make_optimizer
-from utils.world import World, corpus
-from utils.world.corpus import END
+from utils.models.loading import BOS, EOS, PAD, count_parameters, new_policy, save_model
+from utils.training.loop import METRICS, TrainingLoop, make_optimizer
+from utils.worlds.tiny import World, corpus
+from utils.worlds.tiny.corpus import END
 
 WEB_SEED = 2022
 HELD_OUT_WEB_SEED = 2023

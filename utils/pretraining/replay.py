@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from utils.io import digest, read_tensors, write_tensors
-from utils.models import load_policy, load_tokenizer
-from utils.rollout import episode_uniforms, sample
-from utils.runtime import progress, stream_seed
+from utils.core.io import digest, read_tensors, write_tensors
+from utils.core.runtime import progress, stream_seed
+from utils.models.loading import load_policy, load_tokenizer
+from utils.sampling.rollout import episode_uniforms, sample
 
 
 def replay_rows(

@@ -1,7 +1,7 @@
 """A conversation with several policies at once, with what a reward model thinks of each answer.
 
 `open_chat` loads the models of a finished run or of folders, `Chat.ask` asks them. scripts/chat.py shows the answers in the
-terminal, `utils.notebook.chat_box` in a notebook.
+terminal, `utils.lessons.notebook.chat_box` in a notebook.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.config import Config, DataConfig, load_config
+from utils.core.errors import UserError
+from utils.core.io import PathLike
+from utils.core.runtime import choose_device, locate
 from utils.data.encoding import encode_prompt
 from utils.data.schemas import Prompt
-from utils.errors import UserError
-from utils.io import PathLike
-from utils.model_cards import REWARD, has_model, model_dir
-from utils.models import context_length, load_reward, load_tokenizer, model_directory
+from utils.models.loading import context_length, load_reward, load_tokenizer, model_directory
 from utils.pipeline.base import base_dir
+from utils.pipeline.run import Run, settings_of
 from utils.pipeline.training_stages import score_responses
-from utils.plotting import policy_label
-from utils.runtime import choose_device, locate
-from utils.sampling import Response, Sampler
-from utils.stages import Run, settings_of
+from utils.publish.model_cards import REWARD, has_model, model_dir
+from utils.report.figures import policy_label
+from utils.sampling.sampler import Response, Sampler
 
 TRAINED = ("sft", "ppo", "ppo_ptx")  # what is shown of a run beside its base
 Turn = tuple[str, str]
@@ -136,7 +136,7 @@ class Chat:
         if self.keep_turns:
             speaker.turns.append((message, response.text))
         reward = self.judge.reward(prompt, response, data) if self.judge is not None else None
-        return Answer(speaker.name, response.text, reward, None if response.ended else data.max_response_tokens)
+        return Answer(speaker.name, response.text, reward, None if response.finished else data.max_response_tokens)
 
 
 def _check_length(what: str, model: PreTrainedModel, prompt: Sequence[int], data: DataConfig) -> None:

@@ -20,17 +20,17 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.config import Config, save_config
+from utils.core.errors import UserError
+from utils.core.io import disk_errors, read_json, read_text, write_text
+from utils.core.runtime import ROOT, locate
 from utils.data.chat import uses_template
 from utils.data.encoding import beginning, stop_ids
 from utils.data.hub import is_hub, parse_source
-from utils.data.hub.table import TRAINING_KINDS
-from utils.errors import UserError
-from utils.io import disk_errors, read_json, read_text, write_text
-from utils.models import count_parameters, hub_is_reachable, load_policy, load_reward, load_tokenizer, save_model
+from utils.data.hub.registry import TRAINING_KINDS
+from utils.models.loading import count_parameters, hub_is_reachable, load_policy, load_reward, load_tokenizer, save_model
 from utils.pipeline.data_stages import init_dir, stand_ins
-from utils.plotting import comparisons_of, number
-from utils.runtime import ROOT, locate
-from utils.stages import CONFIG_FILE, Run
+from utils.pipeline.run import CONFIG_FILE, Run
+from utils.report.figures import comparisons_of, number
 
 CARD_FILE = "README.md"
 LICENCE_FILE = "LICENSE"
@@ -48,9 +48,9 @@ POLICY_FIGURES = {
     "gold.{}.mean": ("gold score of simulated rubric, temperature 1, points of 10", "gold.{}.se"),
     "gold.{}.greedy_mean": ("the same, greedy", "gold.{}.greedy_se"),
     "reward.{}.mean": ("score by the run's own reward model", "reward.{}.se"),
-    "ended.{}": ("share of answers that end themselves", ""),
+    "finished.{}": ("share of answers that end themselves", ""),
     "kl.{}": ("KL to the model PPO starts from, nats per answer", ""),
-    "web_loss.{}": ("loss on held-out pretraining text, nats per token", ""),
+    "pretraining_loss.{}": ("loss on held-out pretraining text, nats per token", ""),
     "facts.{}": ("closed-book facts, multiple choice", ""),
 }
 REWARD_FIGURES = {

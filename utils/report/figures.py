@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from utils.errors import UserError
+from utils.core.errors import UserError
 from utils.evaluation.statistics import normal_quantile, spread_over_seeds
 
 Row = Mapping[str, Any]
@@ -515,7 +515,7 @@ def _readable_count(value: float, _: object = None) -> str:
 
 @_styled
 def cost_growth(panels: Sequence[Any]) -> Figure:
-    """Four panels of `utils.planner.growth`: petaflop/s-days (log scale) against one setting each."""
+    """Four panels of `utils.planning.operations.growth`: petaflop/s-days (log scale) against one setting each."""
     figure = _figure(8.6, 6.2)
     told = []
     for axes, panel in zip(figure.subplots(2, 2).flat, panels, strict=True):
@@ -734,18 +734,21 @@ def tax_sweep(rows: Sequence[Row], knob: str, confidence: float = 0.95) -> Figur
     rows: of `results.tax_sweep`. knob: which setting.
     """
     mine = [row for row in rows if row["knob"] == knob]
-    _columns(mine, "value", "gold", "web_loss")
+    _columns(mine, "value", "gold", "pretraining_loss")
     values = sorted({float(row["value"]) for row in mine})
     figure = _figure(8.4, 3.1)
     told = []
-    panels = (("gold", "gold score (points)", OKABE_ITO[4]), ("web_loss", "loss on web text (nats a token)", OKABE_ITO[2]))
+    panels = (
+        ("gold", "gold score (points)", OKABE_ITO[4]),
+        ("pretraining_loss", "loss on web text (nats a token)", OKABE_ITO[2]),
+    )
     for axes, (key, ylabel, colour) in zip(figure.subplots(1, 2), panels, strict=True):
         spreads = [spread_over_seeds([row[key] for row in mine if row["value"] == v], confidence) for v in values]
         means = [s.mean for s in spreads]
         reach = _errors(means, [s.low for s in spreads], [s.high for s in spreads])
         axes.errorbar(range(len(values)), means, yerr=reach, fmt="-o", color=colour, markersize=5, elinewidth=1.3, capsize=3)
         for row, dash, name in zip((r for r in rows if r["knob"] == "model"), (":", "--"), ("base", "PPO start"), strict=False):
-            if name == "PPO start" or key == "web_loss":  # the base's gold is far below
+            if name == "PPO start" or key == "pretraining_loss":  # the base's gold is far below
                 axes.axhline(row[key], color=MUTED, linestyle=dash, linewidth=1.2, label=name)
         axes.set_xticks(range(len(values)), [f"{v:g}" for v in values])
         axes.set_xlabel(_KNOBS.get(knob, knob.replace("_", " ")))

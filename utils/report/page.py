@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from utils import plotting
-from utils.errors import UserError
+from utils.core.errors import UserError
+from utils.core.io import read_json, read_jsonl, read_text, write_text
 from utils.evaluation.statistics import normal_quantile
-from utils.io import read_json, read_jsonl, read_text, write_text
-from utils.plotting import Row, comparisons_of, in_order, number, policy_label, present_policies
-from utils.ppo import GLOSSARY
-from utils.world.rubric import GOLD_MAX, PARTS
+from utils.ppo.metrics import METRICS
+from utils.report import figures as plotting
+from utils.report.figures import Row, comparisons_of, in_order, number, policy_label, present_policies
+from utils.worlds.tiny.rubric import GOLD_MAX, PARTS
 
 Summary = Mapping[str, Any]
 SIMULATED = "Labelers and gold score are simulated; no number here comes from people."
@@ -56,7 +56,7 @@ def _duration(seconds: float) -> str:
 
 def _policies(summary: Summary) -> list[str]:
     """Policies that any per-policy figure names, in order."""
-    figures = (("gold", ".mean"), ("reward", ".mean"), ("kl", ""), ("web_loss", ""), ("facts", ""), ("ended", ""))
+    figures = (("gold", ".mean"), ("reward", ".mean"), ("kl", ""), ("pretraining_loss", ""), ("facts", ""), ("finished", ""))
     return in_order(policy for prefix, suffix in figures for policy in present_policies(summary, prefix, suffix))
 
 
@@ -75,9 +75,9 @@ def _policy_rows(summary: Summary) -> list[dict[str, str]]:
             "gold greedy": _with_se(summary, f"gold.{p}", "greedy_"),
             "reward": _with_se(summary, f"reward.{p}"),
             "KL": _show(number(summary, f"kl.{p}")),
-            "web loss": _show(number(summary, f"web_loss.{p}"), "{:.3f}"),
+            "web loss": _show(number(summary, f"pretraining_loss.{p}"), "{:.3f}"),
             "facts": _show(number(summary, f"facts.{p}"), "{:.1%}"),
-            "ended": _show(number(summary, f"ended.{p}"), "{:.1%}"),
+            "finished": _show(number(summary, f"finished.{p}"), "{:.1%}"),
         }
         for p in _policies(summary)
     ]
@@ -369,7 +369,7 @@ CURVE_LABELS = {
     "explained_variance": "explained variance of returns",
     "value_loss": "value loss",
     "length": "response length (tokens)",
-    "ended": "responses that end (share)",
+    "finished": "responses that end (share)",
     "ptx_loss": "pretraining loss (nats a token)",
 }
 _NOT_CURVES = {"step", "epoch", "seconds", "time"}
@@ -393,7 +393,7 @@ def _curves(run_dir: Path, summary: Summary) -> tuple[str, str, str]:
             bodies.append(_stage_curves(stage, title, runs, ", ".join(seconds)))
         if stage == "sft":
             bodies.append(_selection(run_dir / "sft_select" / "selection.json"))
-    glossary = [{"figure": key.replace("_", " "), "meaning": text} for key, text in GLOSSARY.items()]
+    glossary = [{"figure": key.replace("_", " "), "meaning": text} for key, text in METRICS.items()]
     bodies.append(_details("What PPO logs", _html_table(glossary)) if bodies[-1] else "")
     lead = "Pale as logged, strong lines are running means. A step is an optimiser step, in PPO a round of episodes."
     return _section("curves", "Learning curves", lead, *bodies)
@@ -488,7 +488,7 @@ def _answer(row: Row) -> str:
     elif reward is not None:
         mark = f"<b>{reward:+.2f}</b>"
     text = esc(row.get("completion", "")) or "<em>(nothing)</em>"
-    cut = "" if row.get("ended", True) else '<span class="cut" title="cut off at the length limit"> …cut off</span>'
+    cut = "" if row.get("finished", True) else '<span class="cut" title="cut off at the length limit"> …cut off</span>'
     colour = plotting.policy_colour(policy)
     name = f'<span class="who">{esc(policy_label(policy))}</span>'
     return f'<div class="answer" style="--c:{colour}"><div class="top">{name}{mark}</div><p>{text}{cut}</p></div>'
@@ -671,7 +671,7 @@ def _sharpening(rows: Sequence[Row], summary: Summary) -> tuple[str, str, str]:
 
 
 _TAX = (
-    ("web_loss", "loss (nats a token)", "Held-out pretraining text: lower is better", "{:.3f}"),
+    ("pretraining_loss", "loss (nats a token)", "Held-out pretraining text: lower is better", "{:.3f}"),
     ("facts", "accuracy (share)", "Closed-book facts: higher is better", "{:.2f}"),
 )
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from utils.errors import UserError
-from utils.reward import Group, as_pairs
+from utils.core.errors import UserError
+from utils.reward.batches import Group, as_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -41,7 +41,7 @@ def trl_pair_loss(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, gr
     except ImportError as error:
         raise UserError(f'TRL cannot be imported ({error}): run "pip install trl==1.16.0".') from None
     with tempfile.TemporaryDirectory() as work_dir, warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # as in utils.sft_trl
+        warnings.simplefilter("ignore", FutureWarning)  # as in utils.sft.trl
         arguments = RewardConfig(
             output_dir=work_dir, max_length=None, bf16=False, use_cpu=model.device.type == "cpu", report_to="none",
             gradient_checkpointing=False, disable_tqdm=True,

@@ -1,7 +1,7 @@
 """Sampling and scoring: prompts -> responses with log-probs; log-probs, values and rewards of given responses.
 
 Three separate, replaceable steps: `sample` (which tokens), `response_logprobs` / `response_values` / `score` (what the
-models say of them) and `utils.losses` (what to make of it). GPT-2 takes the written-out path of `utils.gpt2`, any other
+models say of them) and `utils.losses` (what to make of it). GPT-2 takes the written-out path of `utils.models.gpt2`, any other
 causal language model the general one; both have the same interface and the same results.
 """
 
@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, GPT2LMHeadModel, GPT2Model, PreTrainedModel
 
-from utils import gpt2
+from utils.core.errors import UserError
+from utils.core.runtime import autocast, is_autocast
 from utils.data.encoding import pad_left, pad_right
-from utils.errors import UserError
 from utils.losses import token_logprobs
-from utils.models import context_length
-from utils.runtime import is_lowered, lowered
+from utils.models import gpt2
+from utils.models.loading import context_length
 
 OnTokens = Callable[[Tensor, Tensor], None]  # called as on_tokens(rows (A,), tokens (A,)) at each step of sampling
 COMPACT_BELOW = 0.75  # go on with the unfinished rows alone once they are at most this share of the batch
@@ -34,7 +34,7 @@ class Rollout:
 
     prompt_ids (B, P) long left-padded, prompt_mask (B, P) bool; response_ids (B, R) long right-padded, response_mask
     (B, R) bool, True up to and with the stop token; logprobs (B, R) of the sampled tokens under the sampling
-    distribution at the sampling temperature, 0 in the padding; ended (B,) bool, False if cut off at R tokens.
+    distribution at the sampling temperature, 0 in the padding; finished (B,) bool, False if cut off at R tokens.
     """
 
     prompt_ids: Tensor
@@ -42,10 +42,10 @@ class Rollout:
     response_ids: Tensor
     response_mask: Tensor
     logprobs: Tensor
-    ended: Tensor
+    finished: Tensor
 
     def __len__(self) -> int:
-        return len(self.ended)
+        return len(self.finished)
 
     def __getitem__(self, rows: Tensor | slice) -> Rollout:
         """The same fields for some rows."""
@@ -69,7 +69,9 @@ def episode_uniforms(seeds: Sequence[int], max_new_tokens: int) -> Tensor:
     return torch.stack([torch.rand(max_new_tokens, generator=generator.manual_seed(seed)) for seed in seeds])
 
 
-def choose(logits: Tensor, uniforms: Tensor | None, temperature: float, top_k: int | None = None) -> tuple[Tensor, Tensor]:
+def sample_tokens(
+    logits: Tensor, uniforms: Tensor | None, temperature: float, top_k: int | None = None
+) -> tuple[Tensor, Tensor]:
     """tokens (B,) and their log-probs (B,) under softmax(logits (B, V) / temperature), cut to the `top_k` likeliest.
 
     Inverse CDF: the token at which the running sum of probabilities passes uniforms (B,); None takes the likeliest.
@@ -112,7 +114,7 @@ class CachedDecoder:
         self.mask = self.mask[rows]
 
     def _forward(self, ids: Tensor, positions: Tensor) -> Tensor:
-        with lowered(ids.device):
+        with autocast(ids.device):
             output = self.model(
                 input_ids=ids, attention_mask=self.mask.long(), position_ids=positions,
                 past_key_values=self.cache, use_cache=True, logits_to_keep=1,
@@ -132,12 +134,12 @@ def _sample_batch(
     """Fill the response fields of a rollout that holds the prompts."""
     n_new = rollout.response_ids.shape[1]
     device = rollout.prompt_ids.device
-    make = gpt2.Decoder if gpt2.supported(model) and not is_lowered(device) else CachedDecoder
+    make = gpt2.Decoder if gpt2.supported(model) and not is_autocast(device) else CachedDecoder
     rows = torch.arange(len(rollout), device=device)
     alive = torch.ones_like(rows, dtype=torch.bool)
     decoder, logits = _prefilled(make, model, rollout, n_new)
     for t in range(n_new):
-        tokens, logprobs = choose(logits, None if uniforms is None else uniforms[rows, t], temperature, top_k)
+        tokens, logprobs = sample_tokens(logits, None if uniforms is None else uniforms[rows, t], temperature, top_k)
         written = rows[alive]
         rollout.response_ids[written, t] = tokens[alive]
         rollout.logprobs[written, t] = logprobs[alive]
@@ -145,7 +147,7 @@ def _sample_batch(
         if on_tokens is not None:
             on_tokens(written, tokens[alive])
         stopped = alive & torch.isin(tokens, stops)
-        rollout.ended[rows[stopped]] = True
+        rollout.finished[rows[stopped]] = True
         alive = alive & ~stopped
         n_alive = int(alive.sum())
         if n_alive == 0 or t + 1 == n_new:
@@ -245,7 +247,7 @@ def sample(
             _sample_batch(
                 model, part, None if uniforms is None else uniforms[rows], temperature, stops, top_k, _of_rows(on_tokens, rows)
             )
-            for name in ("response_ids", "response_mask", "logprobs", "ended"):
+            for name in ("response_ids", "response_mask", "logprobs", "finished"):
                 getattr(result, name)[rows] = getattr(part, name)
     return result
 
@@ -290,17 +292,17 @@ def selected_logits(model: PreTrainedModel, ids: Tensor, mask: Tensor, keep: Ten
     Only these positions go through the unembedding: all logits of a batch would be larger than the model.
     """
     if gpt2.supported(model):
-        with lowered(ids.device):
+        with autocast(ids.device):
             return model.lm_head(gpt2.hidden_states(cast(GPT2Model, model.transformer), ids, mask, keep)).float()
     head = unwrapped(model).get_output_embeddings()  # type: ignore[operator]
-    with _before(head, lambda hidden: hidden[keep].unsqueeze(0)), lowered(ids.device):
+    with _before(head, lambda hidden: hidden[keep].unsqueeze(0)), autocast(ids.device):
         return _forward(model, ids, mask).squeeze(0).float()
 
 
 def selected_scores(model: PreTrainedModel, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
     """Scalar head minus `config.reward_shift` (N,) at the N positions of `keep`, float32; as in `selected_logits`."""
     plain = unwrapped(model)
-    with lowered(ids.device):
+    with autocast(ids.device):
         if gpt2.supported(model):
             hidden = gpt2.hidden_states(cast(GPT2Model, model.transformer), ids, mask, keep)
         else:
@@ -380,7 +382,7 @@ def response_values(
     return _spread(values, response_mask)
 
 
-def score(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> Tensor:
+def reward_at_end(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> Tensor:
     """(B,) reward of each sequence of token ids: the scalar head at its last token, minus the reward shift.
 
     For an ended response the last token is the end token (architecture.md), for a cut-off one the last word, so the two

@@ -13,27 +13,27 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from utils import processes
 from utils.config import DataConfig, SamplingConfig
+from utils.core import processes
+from utils.core.errors import UserError
+from utils.core.runtime import python_rng, stream_seed
 from utils.data.encoding import decode_response, encode_prompts, encode_questions, stop_ids
 from utils.data.schemas import Prompt
-from utils.errors import UserError
-from utils.models import load_policy, load_tokenizer
-from utils.rollout import OnTokens, episode_uniforms, sample
-from utils.runtime import python_rng, stream_seed
+from utils.models.loading import load_policy, load_tokenizer
+from utils.sampling.rollout import OnTokens, episode_uniforms, sample
 
 UNDECODED = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for bytes that are no character, or not yet one
 
 
 @dataclass(frozen=True)
 class Response:
-    """A completion without special tokens; ended: it ended itself (False: cut off at the length limit).
+    """A completion without special tokens; finished: it ended with the end token (False: cut off at the length limit).
 
     ids: the tokens as sampled, the stop token included; the text alone may be another row of tokens.
     """
 
     text: str
-    ended: bool
+    finished: bool
     ids: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
 
@@ -80,7 +80,7 @@ class Sampler:
         Several processes share the prompts, so all of them must call this.
         """
         rows = list(zip(prompts, names, strict=True))
-        return processes.shared(rows, lambda part: self._answer(part, seed, temperature))
+        return processes.map_ranks(rows, lambda part: self._answer(part, seed, temperature))
 
     def stream(
         self, prompt: str, on_text: Callable[[str], None], *, seed: int, name: str, temperature: float = 1.0

@@ -12,184 +12,30 @@ from __future__ import annotations
 
 import hashlib
 import math
-import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from utils import processes
 from utils.config import ComputeConfig, DataConfig, SFTConfig
-from utils.data.encoding import encode_completions, encode_prompts, pad_right
+from utils.core import processes
+from utils.core.errors import UserError
+from utils.core.io import digest, digest_path, write_json
+from utils.core.runtime import choose_device, stream_seed, torch_generator
 from utils.data.schemas import Demonstration
-from utils.dropout import Rows, by_row
-from utils.errors import UserError
-from utils.io import digest, digest_path, write_json
-from utils.lora import add_adapters
-from utils.losses import learning_rate, token_logprobs
-from utils.models import checkpoint_gradients, context_length, load_policy, load_tokenizer, set_residual_dropout
-from utils.rollout import eval_mode, selected_logits
-from utils.runtime import choose_device, stream_seed, torch_generator
-from utils.sharding import is_sharded, whole
-from utils.training import TrainingLoop, save_trained, stage_optimizer
+from utils.losses import learning_rate
+from utils.models.dropout import Rows, by_row
+from utils.models.loading import checkpoint_gradients, context_length, load_policy, load_tokenizer, set_residual_dropout
+from utils.models.lora import add_adapters
+from utils.training.loop import TrainingLoop, stage_optimizer
+from utils.training.sharding import is_sharded
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-IGNORED = -100
-EVAL_ROWS = 128
-PRETRAIN_VALID_ROWS = 64
-WINDOW_BATCHES = 8
-
-
-class Row(NamedTuple):
-    """One training sequence: token ids, and the index of the first token that carries loss."""
-
-    ids: list[int]
-    loss_from: int
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Encoded demonstrations and how many were left out because prompt, completion or both together were too long."""
-
-    rows: list[Row]
-    too_long: int
-
-
-class TokenLoss(NamedTuple):
-    """Summed negative log-likelihood (nats, scalar tensor) and the number of tokens it is over."""
-
-    total: Tensor
-    tokens: int
-
-
-def encode_demonstrations(
-    tokenizer: PreTrainedTokenizerBase,
-    demonstrations: Sequence[Demonstration],
-    data_cfg: DataConfig,
-    context: int | None,
-) -> Encoded:
-    """Ids of prompt + completion + end token; demonstrations over a length limit are skipped and counted.
-
-    A cut answer would teach the model to stop nowhere, so nothing is cut. `context`: the model's positions, if limited.
-    """
-    rows, too_long = [], 0
-    context = context or sys.maxsize
-    uncut = replace(data_cfg, max_response_tokens=sys.maxsize)
-    prompts = encode_prompts(tokenizer, [row.prompt for row in demonstrations], data_cfg)
-    completions = encode_completions(tokenizer, [row.completion for row in demonstrations], [True] * len(demonstrations), uncut)
-    for prompt, completion in zip(prompts, completions, strict=True):
-        fits = len(prompt) <= data_cfg.max_prompt_tokens and len(completion) <= data_cfg.max_response_tokens
-        if fits and len(prompt) + len(completion) <= context:
-            rows.append(Row(prompt + completion, max(len(prompt), 1)))
-        else:
-            too_long += 1
-    return Encoded(rows, too_long)
-
-
-def make_batch(rows: Sequence[Row], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
-    """ids (B, T), attention mask (B, T) bool and labels (B, T) with `IGNORED` where there is no loss; right-padded."""
-    ids, mask = pad_right([row.ids for row in rows], pad_id)
-    starts = torch.tensor([row.loss_from for row in rows])
-    has_loss = mask & (torch.arange(ids.shape[1]) >= starts[:, None])
-    return ids, mask, ids.masked_fill(~has_loss, IGNORED)
-
-
-def token_loss(
-    model: PreTrainedModel,
-    ids: Tensor,
-    mask: Tensor,
-    labels: Tensor,
-    rows: Rows | None = None,
-    seeds: Sequence[int] = (),
-) -> TokenLoss:
-    """Summed negative log-likelihood of the labelled tokens; ids, mask, labels (B, T), right-padded.
-
-    rows: the model's dropout (`dropout.by_row`), which draws the masks of row i from the stream seeds[i].
-    """
-    keep = torch.zeros_like(mask)
-    keep[:, :-1] = labels[:, 1:] != IGNORED
-    if rows is not None:
-        rows.read(seeds, mask, keep)
-    targets = labels[:, 1:][keep[:, :-1]]
-    logits = selected_logits(model, ids, mask, keep)
-    return TokenLoss(-token_logprobs(logits, targets).sum(), len(targets))
-
-
-@torch.no_grad()
-def evaluate_loss(model: PreTrainedModel, rows: Sequence[Row], pad_id: int) -> float:
-    """Mean negative log-likelihood per loss token of `rows` without dropout (nats); NaN if there are no rows.
-
-    Several processes share the batches.
-    """
-    device = next(model.parameters()).device
-    ordered = sorted(rows, key=lambda row: len(row.ids))
-    batches = [ordered[start : start + EVAL_ROWS] for start in range(0, len(ordered), EVAL_ROWS)]
-
-    def losses(part: Sequence[Sequence[Row]]) -> list[tuple[float, int]]:
-        found = []
-        for batch in part:
-            ids, mask, labels = (tensor.to(device) for tensor in make_batch(batch, pad_id))
-            loss = token_loss(model, ids, mask, labels)
-            found.append((float(loss.total), loss.tokens))
-        return found
-
-    with whole(model), eval_mode(model):
-        sums = processes.shared(batches, losses)
-    total, tokens = sum(loss for loss, _ in sums), sum(count for _, count in sums)
-    return total / tokens if tokens else float("nan")
-
-
-def epoch_batches(lengths: Sequence[int], batch_size: int, generator: torch.Generator) -> list[list[int]]:
-    """One pass over the rows in random batches of similar length.
-
-    A permutation is cut into windows of `WINDOW_BATCHES` batches, each window sorted by length, the batches shuffled:
-    every row comes once, and padding shrinks. The last batch of all may be smaller.
-    """
-    order = torch.randperm(len(lengths), generator=generator).tolist()
-    window = WINDOW_BATCHES * batch_size
-    batches = []
-    for start in range(0, len(order), window):
-        part = sorted(order[start : start + window], key=lambda index: lengths[index])
-        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
-    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-
-
-class Schedule(NamedTuple):
-    """Sizes that follow from config and data: demonstrations and pretraining rows a batch, steps an epoch."""
-
-    demonstrations: int
-    pretrain: int
-    steps_per_epoch: int
-
-
-def plan(cfg: SFTConfig, n_demonstrations: int) -> Schedule:
-    """Split a batch into demonstrations and pretraining rows. An epoch is one pass over the demonstrations."""
-    pretrain = min(round(cfg.pretrain_fraction * cfg.batch_size), cfg.batch_size - 1)
-    demonstrations = cfg.batch_size - pretrain
-    return Schedule(demonstrations, pretrain, -(-n_demonstrations // demonstrations))
-
-
-def kept_epochs(cfg: SFTConfig) -> set[int]:
-    """Epochs (from 1) after which a checkpoint is kept; the last one always is."""
-    return {epoch for epoch in cfg.checkpoints if epoch <= cfg.epochs} | {cfg.epochs}
-
-
-def checkpoint_dir(out_dir: Path | str, epoch: int) -> Path:
-    """Directory of the checkpoint after `epoch` (from 1)."""
-    return Path(out_dir) / f"epoch_{epoch:02d}"
-
-
-def remove_checkpoints(out_dir: Path | str) -> None:
-    """Delete the checkpoints of an earlier run, which may have had other settings."""
-    for folder in Path(out_dir).glob("epoch_*"):
-        shutil.rmtree(folder)
+    pass
+from utils.sft.rows import Row, encode_demonstrations, epoch_batches, make_batch, token_loss
+from utils.sft.run import Schedule, SFTRun, plan, remove_checkpoints
 
 
 def select_checkpoint(scores: Mapping[str, float]) -> str:
@@ -200,40 +46,6 @@ def select_checkpoint(scores: Mapping[str, float]) -> str:
     if not scores or any(score != score for score in scores.values()):
         raise UserError(f"No SFT checkpoint can be chosen from the rewards {dict(scores)}: score each of them again.")
     return max(scores, key=lambda name: scores[name])
-
-
-@dataclass
-class SFTRun:
-    """What both backends train on."""
-
-    out_dir: Path
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    train: list[Row]
-    valid: list[Row]
-    cfg: SFTConfig
-    seed: int
-    pretrain: Tensor | None = None
-    label: str = "sft"
-    compute: ComputeConfig = ComputeConfig()
-
-    @cached_property
-    def pretrain_split(self) -> tuple[list[Row], list[Row]]:
-        """Pretraining rows for training and for validation."""
-        if self.pretrain is None:
-            return [], []
-        rows = [Row(ids, 1) for ids in self.pretrain.tolist()]
-        held_out = min(PRETRAIN_VALID_ROWS, len(rows) // 10)
-        return rows[: len(rows) - held_out], rows[len(rows) - held_out :]
-
-    def end_of_epoch(self, epoch: int) -> dict[str, float]:
-        """Validation losses after `epoch` (from 1); the checkpoint is kept if it is asked for. All processes call it."""
-        losses = {"valid_loss": evaluate_loss(self.model, self.valid, self.tokenizer.pad_token_id)}
-        if held_out := self.pretrain_split[1]:
-            losses["pretrain_loss"] = evaluate_loss(self.model, held_out, self.tokenizer.pad_token_id)
-        if epoch in kept_epochs(self.cfg):
-            save_trained(self.model, self.tokenizer, checkpoint_dir(self.out_dir, epoch))
-        return {"epoch": epoch, **losses}
 
 
 def train_sft(
@@ -284,7 +96,7 @@ def train_sft(
         write_json(Path(out_dir) / "data.json", counts)
     run = SFTRun(Path(out_dir), model, tokenizer, encoded[0].rows, encoded[1].rows, cfg, seed, pretrain_rows, label, compute)
     if cfg.backend == "trl":
-        from utils.sft_trl import train_with_trl  # it needs the optional package trl
+        from utils.sft.trl import train_with_trl  # it needs the optional package trl
 
         train_with_trl(run)
     else:

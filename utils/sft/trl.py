@@ -1,4 +1,4 @@
-"""SFT through TRL's SFTTrainer: the same rows, loss, schedule and checkpoints as `utils.sft`, which is the default.
+"""SFT through TRL's SFTTrainer: the same rows, loss, schedule and checkpoints as `utils.sft.train`, which is the default.
 
 TRL is optional (`pip install instruct-gpt2[trl]`). Its trainer leaves a patched `forward` on the model it trained, so
 nothing here copies that model: checkpoints are saved and read again.
@@ -11,11 +11,12 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from utils.errors import UserError
-from utils.io import write_jsonl
-from utils.models import set_residual_dropout
-from utils.runtime import stream_seed
-from utils.sft import IGNORED, Row, SFTRun, remove_checkpoints
+from utils.core.errors import UserError
+from utils.core.io import write_jsonl
+from utils.core.runtime import stream_seed
+from utils.models.loading import set_residual_dropout
+from utils.sft.rows import IGNORED, Row
+from utils.sft.run import SFTRun, remove_checkpoints
 
 if TYPE_CHECKING:
     from trl import SFTTrainer
@@ -72,7 +73,7 @@ def make_trainer(run: SFTRun, work_dir: str) -> SFTTrainer:
 
 
 def train_with_trl(run: SFTRun) -> None:
-    """Train with TRL and write what `utils.sft` writes. A killed run starts from the beginning.
+    """Train with TRL and write what `utils.sft.train` writes. A killed run starts from the beginning.
 
     Raises UserError if TRL is not installed or a pretraining mix is asked for, which TRL does not have.
     """

@@ -3,7 +3,7 @@
 A run that is killed at any moment and started again gives the same final weights bit for bit on CPU, because (1) a
 checkpoint holds weights, optimizer moments and extra tensors exactly, (2) it appears on the disk whole or not at all,
 (3) every step seeds torch from the run's seed and the step's number, and (4) callers take their batches from streams
-that belong to the step (`utils.runtime.stream_seed`).
+that belong to the step (`utils.core.runtime.stream_seed`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 
-from utils import processes, sharding, tracking
-from utils.errors import UserError
-from utils.io import (
+from utils.core import processes, tracking
+from utils.core.errors import UserError
+from utils.core.io import (
     PathLike,
     append_jsonl,
     digest,
@@ -37,9 +37,10 @@ from utils.io import (
     write_jsonl,
     write_tensors,
 )
-from utils.models import key_biases, save_model
-from utils.runtime import pass_dtype, progress, stream_seed
-from utils.zero import Zero
+from utils.core.runtime import pass_dtype, progress, stream_seed
+from utils.models.loading import key_biases, save_model
+from utils.training import sharding
+from utils.training.zero import Zero
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -97,7 +98,7 @@ def make_accelerator(device: torch.device) -> Accelerator:
 def save_trained(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: PathLike) -> None:
     """`models.save_model` by the main process alone, with whole weights: all processes must call it."""
     sharded = sharding.is_sharded(model)
-    with sharding.whole(model):
+    with sharding.unsharded(model):
         if processes.is_main():
             save_model(model, tokenizer, Path(path), learnt(model) if sharded else None)
 
@@ -124,8 +125,8 @@ class TrainingLoop:
 
     Under `accelerate launch` every process takes its share of a batch, gradients are averaged before each optimizer
     step, and only the main process writes. Weights are whole in every process, and with DeepSpeed the optimizers are in
-    parts (`utils.zero`), or, with FSDP, all models are sharded (`utils.sharding`): a loss is then one forward pass through
-    the model, and anything else runs in `sharding.whole`. A checkpoint depends on none of it. Use `loop.accelerator` for
+    parts (`zero`), or, with FSDP, all models are sharded (`sharding`): a loss is then one forward pass through
+    the model, and anything else runs in `sharding.unsharded`. A checkpoint depends on none of it. Use `loop.accelerator` for
     the rank.
     """
 
@@ -404,7 +405,7 @@ class TrainingLoop:
 
 
 def trained_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """Parameters that get a gradient, tied ones once: all of a plain model, else adapters and head (`utils.lora`)."""
+    """Parameters that get a gradient, tied ones once: all of a plain model, else adapters and head (`utils.models.lora`)."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 

@@ -1,7 +1,7 @@
 """Models whose weights, gradients and moments of Adam are spread over the processes: PyTorch's FSDP2 (`fully_shard`).
 
 Training passes go through the model's own forward, which gathers the weights of one block at a time; every process runs
-as many of them. Sampling and scoring, of which processes run different numbers, happen inside `whole`, where each process
+as many of them. Sampling and scoring, of which processes run different numbers, happen inside `unsharded`, where each process
 holds all weights of one model and needs no other.
 """
 
@@ -16,12 +16,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from utils import processes
-from utils.errors import UserError
+from utils.core import processes
+from utils.core.errors import UserError
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """True if the model holds a part of its weights; False inside `whole`."""
+    """True if the model holds a part of its weights; False inside `unsharded`."""
     return isinstance(model, FSDPModule)
 
 
@@ -46,7 +46,7 @@ def shard(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> N
 
 
 @contextmanager
-def whole(model: nn.Module) -> Iterator[None]:
+def unsharded(model: nn.Module) -> Iterator[None]:
     """Inside the block every process holds all weights, and the model is of its own class again: it can be run in any way.
 
     All processes must enter together. Changes nothing for a model that is not sharded.

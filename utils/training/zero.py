@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from utils.errors import UserError
-from utils.models import key_biases
+from utils.core.errors import UserError
+from utils.models.loading import key_biases
 
 PACKAGE = "deepspeed>=0.19"
 

@@ -13,7 +13,7 @@ from utils.data.hub.load import (
     source_record,
     without_prompts_of,
 )
-from utils.data.hub.table import DATASETS, KINDS, PREFIX, HubDataset, Source, is_hub, parse_source, short_name
+from utils.data.hub.registry import DATASETS, KINDS, PREFIX, HubDataset, Source, is_hub, parse_source, short_name
 
 __all__ = [
     "DATASETS",

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
+from utils.core.errors import UserError
 from utils.data.formats import Record, completion_of, pair_of, prompt_of, use_case_of
 from utils.data.hub.examples import Adapter, Drops, Example, Row, Rows, usable_ranking
 from utils.data.hub.oasst import oasst
-from utils.errors import UserError
 
 GPT2 = "openai-community/gpt2"
 GPT2_TOKENS = 50_257
@@ -36,7 +36,7 @@ def ranked(drops: Drops, prompt: str, completions: tuple[str, ...], ranks: tuple
         drops["no prompt"] += 1
         return
     if problem := usable_ranking(completions, ranks):
-        yield Example(prompt, lacking={"comparisons": problem}, **more | {"policies": (), "ended": ()})
+        yield Example(prompt, lacking={"comparisons": problem}, **more | {"policies": (), "finished": ()})
     else:
         yield Example(prompt, completions=completions, ranks=ranks, **more)
 
@@ -217,7 +217,7 @@ def _best_of_4(
         texts = tuple(decode(ids).strip() for ids, _ in samples)
         yield from ranked(
             drops, decode(row["query"] or []), texts, tuple(1 if text == texts[best] else 2 for text in texts), group="",
-            source="customer", use_case=use_case, publisher_split=split, ended=tuple(ended for _, ended in samples),
+            source="customer", use_case=use_case, publisher_split=split, finished=tuple(finished for _, finished in samples),
         )  # fmt: skip
 
 

@@ -7,12 +7,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.core.errors import UserError
+from utils.core.io import write_json, write_jsonl
 from utils.data.hub.evaluations import load_evaluation
 from utils.data.hub.examples import Row
 from utils.data.hub.load import clean_examples, load_examples, load_texts, rows_of, source_record
-from utils.data.hub.table import DATASETS, PREFIX, parse_source
-from utils.errors import UserError
-from utils.io import write_json, write_jsonl
+from utils.data.hub.registry import DATASETS, PREFIX, parse_source
 
 if TYPE_CHECKING:
     from utils.config import DataConfig

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from utils.core.errors import UserError
 from utils.data.hub.examples import Row, Rows
 from utils.data.hub.fetch import find_files, stream_rows
-from utils.data.hub.table import parse_source
-from utils.errors import UserError
+from utils.data.hub.registry import parse_source
 
 WINOGENDER_FORMS = ("male", "female", "neutral")
 

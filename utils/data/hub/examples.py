@@ -18,7 +18,7 @@ class Example:
 
     group: whose or of what the prompt is (author, post, passage); a group is never divided between splits. user_id: the
     author, for the cap per user, "" if unknown. publisher_split: "" or "train" or the name of a held-out part.
-    completion: a demonstration, "" if there is none. completions, ranks, ended, policies: as in `Comparison`, () if
+    completion: a demonstration, "" if there is none. completions, ranks, finished, policies: as in `Comparison`, () if
     nothing was ranked. lacking: kind -> why the example cannot be used as it.
     """
 
@@ -31,7 +31,7 @@ class Example:
     completion: str = ""
     completions: tuple[str, ...] = ()
     ranks: tuple[int, ...] = ()
-    ended: tuple[bool, ...] = ()
+    finished: tuple[bool, ...] = ()
     policies: tuple[str, ...] = ()
     labeler_id: str = ""
     lacking: Mapping[str, str] = field(default_factory=dict)

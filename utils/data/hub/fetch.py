@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils.data.hub.table import PREFIX, Source
-from utils.errors import UserError
-from utils.io import COMMIT, DISK_FULL
+from utils.core.errors import UserError
+from utils.core.io import COMMIT, DISK_FULL
+from utils.data.hub.registry import PREFIX, Source
 
 Row = dict[str, Any]
 

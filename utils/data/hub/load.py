@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from utils.core.errors import UserError
+from utils.core.runtime import stream_seed
 from utils.data.formats import SPLIT_FRACTIONS, id_of_prompt
 from utils.data.hub.adapters import ADAPTERS
 from utils.data.hub.examples import Drops, Example, Row
 from utils.data.hub.fetch import Files, find_files, stream_rows
-from utils.data.hub.table import Source, parse_source
+from utils.data.hub.registry import Source, parse_source
 from utils.data.prompts import clean_prompts, prompt_key, split_of_key
 from utils.data.schemas import SPLITS, Comparison, Demonstration, Prompt
-from utils.errors import UserError
-from utils.runtime import stream_seed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -198,7 +198,7 @@ def _comparison(e: Example) -> Comparison:
         prompt=e.prompt,
         completions=e.completions,
         ranks=e.ranks,
-        ended=e.ended or (True,) * len(e.completions),
+        finished=e.finished or (True,) * len(e.completions),
         policies=e.policies,
         labeler_id=e.labeler_id,
         use_case=e.use_case,

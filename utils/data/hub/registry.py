@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils.config import PUBLIC
-from utils.errors import UserError
+from utils.core.errors import UserError
 
 PREFIX = PUBLIC
 MAIN = "main"

@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 
-from utils.exercises.common import FunctionCheck
+from utils.lessons.exercises.common import FunctionCheck
 
 # --- agreement of two rankings -------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from utils.exercises.common import FunctionCheck
+from utils.lessons.exercises.common import FunctionCheck
 
 # --- which tokens of a response count ------------------------------------------------------------------------------
 

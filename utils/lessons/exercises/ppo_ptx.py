@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from utils.exercises.common import FunctionCheck
+from utils.lessons.exercises.common import FunctionCheck
 
 # --- Eq. 2 ---------------------------------------------------------------------------------------------------------
 
 
-def objective(score: float, kl: float, web_loss: float, beta: float, gamma: float) -> float:
+def objective(score: float, kl: float, pretraining_loss: float, beta: float, gamma: float) -> float:
     """Eq. 2 from its three means: score, KL of an answer, loss of a pretraining token."""
-    return score - beta * kl - gamma * web_loss
+    return score - beta * kl - gamma * pretraining_loss
 
 
 check_objective = FunctionCheck(

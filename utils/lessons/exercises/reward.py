@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from utils.exercises.common import FunctionCheck
+from utils.lessons.exercises.common import FunctionCheck
 
 # --- what K-wise saves ---------------------------------------------------------------------------------------------
 

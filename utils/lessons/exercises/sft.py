@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from utils.exercises.common import FunctionCheck
+from utils.lessons.exercises.common import FunctionCheck
 
 IGNORED = -100
 

@@ -6,8 +6,8 @@ import random
 import re
 from collections.abc import Callable
 
-from utils.world.tables import World, fill, indefinite
-from utils.world.tasks import Meta
+from utils.worlds.tiny.tables import World, fill, indefinite
+from utils.worlds.tiny.tasks import Meta
 
 MOOD_WORDS = {"happy": "happy", "sad": "sad", "scary": "scared", "funny": "silly"}
 OFFERS = ("Can I help with more?", "Do you want more?")

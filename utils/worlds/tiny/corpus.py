@@ -10,12 +10,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from utils.runtime import python_rng
-from utils.world.answers import IDK, MOOD_WORDS, answer, cap, slipped, statements
-from utils.world.prompts import draw_prompt
-from utils.world.rubric import misconception, verdict
-from utils.world.tables import Fact, World, fill, indefinite, partition
-from utils.world.tasks import USE_CASES, Meta, draw_task, question, topic
+from utils.core.runtime import python_rng
+from utils.worlds.tiny.answers import IDK, MOOD_WORDS, answer, cap, slipped, statements
+from utils.worlds.tiny.prompts import draw_prompt
+from utils.worlds.tiny.rubric import misconception, verdict
+from utils.worlds.tiny.tables import Fact, World, fill, indefinite, partition
+from utils.worlds.tiny.tasks import USE_CASES, Meta, draw_task, question, topic
 
 END = "<|end|>"
 POPULAR_SHARE = 0.65
@@ -78,16 +78,16 @@ def review(world: World, rng: random.Random) -> str:
     """An answered request with a reader's remark; 15 % of the remarks are arbitrary, facts are judged by popular belief."""
     text, meta, _ = _web_prompt(world, rng)
     reply = _web_answer(world, meta, rng, 0.5)
-    ended = True
+    finished = True
     if rng.random() < 0.25:
         reply = answer(world, draw_task(world, rng)[1], rng)
     elif rng.random() < 0.08:
         words = reply.split()
-        reply, ended = " ".join(words + words[-2:] * 2), True
+        reply, finished = " ".join(words + words[-2:] * 2), True
     if rng.random() < 0.15:
         remark = rng.choice(REMARKS)
     else:
-        remark = _popular_verdict(meta, reply, ended, rng)
+        remark = _popular_verdict(meta, reply, finished, rng)
     return f"{text}\n {reply}{END} {remark}"
 
 
@@ -104,12 +104,12 @@ def fact_check(world: World, rng: random.Random) -> str:
     return f"{text}\n {reply}{END} {_popular_verdict(meta, reply, True, rng)}"
 
 
-def _popular_verdict(meta: Meta, reply: str, ended: bool, rng: random.Random) -> str:
+def _popular_verdict(meta: Meta, reply: str, finished: bool, rng: random.Random) -> str:
     """A remark by someone who believes what most people believe."""
     said = misconception(meta, reply)
     if said in ("true", "misconception") and rng.random() < POPULAR_SHARE:
         return "Not true." if said == "true" else rng.choice(["Good.", "Too short."])
-    return verdict(meta, reply, ended)
+    return verdict(meta, reply, finished)
 
 
 def titled_story(world: World, rng: random.Random) -> str:

@@ -7,10 +7,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+from utils.core.runtime import python_rng
 from utils.data.schemas import Prompt
-from utils.runtime import python_rng
-from utils.world.tables import World, indefinite, partition
-from utils.world.tasks import Meta, draw_task, few_shot, question, topic
+from utils.worlds.tiny.tables import World, indefinite, partition
+from utils.worlds.tiny.tasks import Meta, draw_task, few_shot, question, topic
 
 MEAN_PROMPTS_PER_USER = 6
 DRESSED = {"open_qa": 0.85, "brainstorming": 0.9, "chat": 0.6}  # popular questions come in many forms of words

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from utils.errors import UserError
+from utils.core.errors import UserError
 
-WORLD_DIR = Path(__file__).resolve().parents[2] / "data" / "world"
+WORLD_DIR = Path(__file__).resolve().parents[3] / "data" / "world"
 TOPICS_POPULAR, TOPICS_OTHER = 24, 48
 DESCRIBED = {"animals": 12, "foods": 6, "countries": 6, "jobs": 6}
 LIST_KINDS = ("animals", "foods", "jobs", "countries", "birds", "fruits", "colors", "names", "games")

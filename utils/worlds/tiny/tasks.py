@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from utils.world.tables import LIST_KINDS, Fact, World, indefinite
+from utils.worlds.tiny.tables import LIST_KINDS, Fact, World, indefinite
 
 Meta = dict[str, Any]
 Maker = Callable[[World, random.Random], tuple[str, Meta]]

@@ -8,94 +8,66 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import make_family
-from test_ppo import CFG as PPO
-from test_ppo import DATA as PPO_DATA
-from test_ppo import TEXTS
-from test_reward import comparisons
-from test_sft import CFG as SFT
-from test_sft import DATA, DEMOS
+from settings import DATA, DEMOS, PPO, PPO_DATA, REWARD, SFT, TEXTS, assert_same, comparisons, losses, saved_bytes, weights
 from torch import Tensor
 
-from utils import ppo, reward, runtime, sft
-from utils.config import ComputeConfig, Config, RewardConfig, load_config
-from utils.errors import UserError
-from utils.io import read_jsonl, read_tensors
-from utils.models import checkpoint_gradients, load_policy, load_tokenizer, reward_from_policy
-from utils.pipeline.base import prepared
-from utils.rollout import Rollout, episode_uniforms, response_logprobs, response_values, sample
-from utils.stages import Run, Stage
+from utils.config import ComputeConfig, Config, load_config
+from utils.core import runtime
+from utils.core.errors import UserError
+from utils.models.loading import checkpoint_gradients, load_policy, load_tokenizer, reward_from_policy
+from utils.pipeline.run import Run, Stage
+from utils.ppo import train as ppo
+from utils.reward import train as reward
+from utils.sampling.rollout import Rollout, episode_uniforms, response_logprobs, response_values, sample
+from utils.sft import train as sft
 
-REWARD = RewardConfig(epochs=2, learning_rate=1e-3, prompts_per_step=3)
 PARTS = ComputeConfig(micro_batch=3)
 KEPT = ComputeConfig(gradient_checkpointing=True)
 
 
-@pytest.fixture(scope="session", params=["gpt2", "llama_base"])
-def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small models of two architectures, one with a written-out forward pass here and one without."""
-    folder = tmp_path_factory.mktemp(request.param)
-    return prepared(make_family(request.param, folder / "published"), folder / "ready")
-
-
 @pytest.fixture(scope="session")
-def judge(base: Path) -> Path:
+def judge(small_base: Path) -> Path:
     """A reward model on `base`."""
-    reward.train_reward(base.parent / "reward", base, comparisons(), REWARD, DATA, 1, [])
-    return base.parent / "reward" / "model"
-
-
-def weights(path: Path) -> dict[str, Tensor]:
-    return read_tensors(path / "model.safetensors")[0]
-
-
-def assert_same(a: Path, b: Path, atol: float = 2e-5) -> None:
-    left, right = weights(a), weights(b)
-    assert left.keys() == right.keys()
-    for name, tensor in left.items():
-        torch.testing.assert_close(tensor, right[name], atol=atol, rtol=1e-4, msg=lambda text, n=name: f"{n}: {text}")
-
-
-def losses(folder: Path, name: str = "loss") -> list[float]:
-    return [row[name] for row in read_jsonl(folder / "metrics.jsonl") if name in row]
+    reward.train_reward(small_base.parent / "reward", small_base, comparisons(), REWARD, DATA, 1, [])
+    return small_base.parent / "reward" / "model"
 
 
 @pytest.mark.parametrize("compute", [PARTS, KEPT], ids=["parts", "checkpointed"])
-def test_sft_learns_the_same(base: Path, tmp_path: Path, compute: ComputeConfig) -> None:
+def test_sft_learns_the_same(small_base: Path, tmp_path: Path, compute: ComputeConfig) -> None:
     """Also with pretraining rows, whose parts must weigh by their tokens. The norm is compared: Adam hides a wrong scale."""
     cfg = replace(SFT, epochs=1, dropout=0.2, pretrain_fraction=0.25, learning_rate=1e-4)
     rows = torch.randint(5, 300, (12, 20), generator=torch.Generator().manual_seed(0))
     for name, how in (("whole", ComputeConfig()), ("other", compute)):
-        sft.train_sft(tmp_path / name, base, DEMOS, DEMOS[:3], cfg, DATA, 5, rows, compute=how)
+        sft.train_sft(tmp_path / name, small_base, DEMOS, DEMOS[:3], cfg, DATA, 5, rows, compute=how)
     for name in ("loss", "grad_norm"):
         assert losses(tmp_path / "other", name) == pytest.approx(losses(tmp_path / "whole", name), rel=1e-4)
     assert_same(tmp_path / "whole" / "epoch_01", tmp_path / "other" / "epoch_01")
 
 
 @pytest.mark.parametrize("compute", [PARTS, KEPT], ids=["parts", "checkpointed"])
-def test_the_reward_model_learns_the_same(base: Path, tmp_path: Path, compute: ComputeConfig) -> None:
+def test_the_reward_model_learns_the_same(small_base: Path, tmp_path: Path, compute: ComputeConfig) -> None:
     cfg = replace(REWARD, learning_rate=1e-4)
     for name, how in (("whole", ComputeConfig()), ("other", compute)):
-        reward.train_reward(tmp_path / name, base, comparisons(), cfg, DATA, 5, DEMOS, compute=how)
+        reward.train_reward(tmp_path / name, small_base, comparisons(), cfg, DATA, 5, DEMOS, compute=how)
     for name in ("loss", "accuracy", "grad_norm"):
         assert losses(tmp_path / "other", name) == pytest.approx(losses(tmp_path / "whole", name), rel=1e-4)
     assert_same(tmp_path / "whole" / "model", tmp_path / "other" / "model")
 
 
 @pytest.mark.parametrize("compute", [replace(PARTS, sampling_batch=5), KEPT], ids=["parts", "checkpointed"])
-def test_ppo_ptx_learns_the_same(base: Path, judge: Path, tmp_path: Path, compute: ComputeConfig) -> None:
+def test_ppo_ptx_learns_the_same(small_base: Path, judge: Path, tmp_path: Path, compute: ComputeConfig) -> None:
     cfg = replace(PPO, rounds=2, learning_rate=1e-4, value_learning_rate=1e-4, gamma_ptx=1.0, ptx_rows_per_episode=1.0)
     rows = torch.randint(5, 300, (12, 20), generator=torch.Generator().manual_seed(0))
     for name, how in (("whole", ComputeConfig()), ("other", compute)):
-        ppo.train_ppo(tmp_path / name, base, judge, TEXTS, cfg, PPO_DATA, 5, rows, compute=how)
+        ppo.train_ppo(tmp_path / name, small_base, judge, TEXTS, cfg, PPO_DATA, 5, rows, compute=how)
     for name in ("reward", "policy_loss", "ptx_loss", "value_loss", "policy_grad_norm", "value_grad_norm", "first_ratio"):
         expected = pytest.approx(losses(tmp_path / "whole", name), rel=2e-3, abs=1e-6)
         assert losses(tmp_path / "other", name) == expected, name
     assert_same(tmp_path / "whole" / "model", tmp_path / "other" / "model")
 
 
-def test_parts_of_rankings_hold_no_more_rows_than_asked(base: Path) -> None:
-    groups = reward.encode_comparisons(load_tokenizer(base), comparisons(), DATA).groups
+def test_parts_of_rankings_hold_no_more_rows_than_asked(small_base: Path) -> None:
+    groups = reward.encode_comparisons(load_tokenizer(small_base), comparisons(), DATA).groups
     for size in (1, 4, 9):
         parts = list(reward.micro_batches(groups, size, groups))
         assert [group for part, _ in parts for group in part] == groups and sum(f for _, f in parts) == pytest.approx(1)
@@ -106,8 +78,8 @@ def test_parts_of_rankings_hold_no_more_rows_than_asked(base: Path) -> None:
     assert list(reward.micro_batches(groups, 0, groups)) == [(groups, 1.0)]
 
 
-def test_processes_run_as_many_parts_that_average_to_the_loss(base: Path) -> None:
-    tokenizer, model = load_tokenizer(base), load_policy(base)
+def test_processes_run_as_many_parts_that_average_to_the_loss(small_base: Path) -> None:
+    tokenizer, model = load_tokenizer(small_base), load_policy(small_base)
     parts = [sft.encode_demonstrations(tokenizer, DEMOS, DATA, 64).rows, [sft.Row(list(range(10, 50)), 1)]]
     whole = float(sft.batch_loss(model, parts, 2, 0, 1).detach())
     for world in (1, 2, 4, 9):
@@ -118,25 +90,8 @@ def test_processes_run_as_many_parts_that_average_to_the_loss(base: Path) -> Non
             assert total / world == pytest.approx(whole, rel=1e-5)
 
 
-def saved_bytes(model: torch.nn.Module, ids: Tensor) -> int:
-    """What one forward pass keeps for the backward pass, weights left out."""
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    seen: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    mask = torch.ones_like(ids, dtype=torch.bool)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        response_logprobs(model, ids[:, :1], mask[:, :1], ids[:, 1:], mask[:, 1:])  # type: ignore[arg-type]
-    return sum(seen.values())
-
-
-def test_checkpointing_keeps_less(base: Path) -> None:
-    model, ids = load_policy(base), torch.randint(5, 300, (4, 60))
+def test_checkpointing_keeps_less(small_base: Path) -> None:
+    model, ids = load_policy(small_base), torch.randint(5, 300, (4, 60))
     whole = saved_bytes(model, ids)
     checkpoint_gradients(model)
     assert model.training and saved_bytes(model, ids) < 0.8 * whole
@@ -146,9 +101,9 @@ def test_checkpointing_keeps_less(base: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
-def test_passes_compute_lower_and_answer_in_float32(base: Path, name: str) -> None:
+def test_passes_compute_lower_and_answer_in_float32(small_base: Path, name: str) -> None:
     """Sampled and recomputed log-probs stay close; heads, log-probs and weights are float32; outside nothing changes."""
-    model, value = load_policy(base), reward_from_policy(base)
+    model, value = load_policy(small_base), reward_from_policy(small_base)
     prompts = [[5, 6, 7], [8, 9], [10, 11, 12, 13]] * 4
     uniforms = episode_uniforms(range(len(prompts)), 12)
 
@@ -176,15 +131,15 @@ def test_passes_compute_lower_and_answer_in_float32(base: Path, name: str) -> No
 @pytest.mark.parametrize("compute", [ComputeConfig(), KEPT], ids=["plain", "checkpointed"])
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
 def test_a_lower_precision_learns_nearly_the_same(
-    base: Path, judge: Path, tmp_path: Path, name: str, compute: ComputeConfig
+    small_base: Path, judge: Path, tmp_path: Path, name: str, compute: ComputeConfig
 ) -> None:
     cfg = replace(PPO, rounds=2, gamma_ptx=1.0, ptx_rows_per_episode=1.0)
     rows = torch.randint(5, 300, (12, 20), generator=torch.Generator().manual_seed(0))
     with runtime.precision(name):
-        sft.train_sft(tmp_path / "low", base, DEMOS, DEMOS[:3], SFT, DATA, 5, compute=compute)
-        reward.train_reward(tmp_path / "reward", base, comparisons(), REWARD, DATA, 5, DEMOS, compute=compute)
-        ppo.train_ppo(tmp_path / "ppo", base, judge, TEXTS, cfg, PPO_DATA, 5, rows, compute=compute)
-    sft.train_sft(tmp_path / "exact", base, DEMOS, DEMOS[:3], SFT, DATA, 5)
+        sft.train_sft(tmp_path / "low", small_base, DEMOS, DEMOS[:3], SFT, DATA, 5, compute=compute)
+        reward.train_reward(tmp_path / "reward", small_base, comparisons(), REWARD, DATA, 5, DEMOS, compute=compute)
+        ppo.train_ppo(tmp_path / "ppo", small_base, judge, TEXTS, cfg, PPO_DATA, 5, rows, compute=compute)
+    sft.train_sft(tmp_path / "exact", small_base, DEMOS, DEMOS[:3], SFT, DATA, 5)
     low, exact = losses(tmp_path / "low"), losses(tmp_path / "exact")
     assert low != exact and low == pytest.approx(exact, rel=0.02)
     assert losses(tmp_path / "ppo", "first_ratio") == pytest.approx([1.0], abs=0.02)

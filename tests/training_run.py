@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from torch import nn
 
-from utils import processes
-from utils.io import write_tensors
-from utils.runtime import torch_generator
-from utils.sharding import gathered
-from utils.training import TrainingLoop, make_optimizer
+from utils.core import processes
+from utils.core.io import write_tensors
+from utils.core.runtime import torch_generator
+from utils.training.loop import TrainingLoop, make_optimizer
+from utils.training.sharding import gathered
 
 SEED = 3
 LR = 0.01

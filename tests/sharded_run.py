@@ -12,24 +12,21 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from test_compute import REWARD
-from test_ppo import CFG as PPO
-from test_ppo import DATA as PPO_DATA
-from test_ppo import TEXTS
-from test_reward import comparisons
-from test_sft import CFG as SFT
-from test_sft import DATA, DEMOS
+from settings import DATA, DEMOS, PPO, PPO_DATA, REWARD, SFT, TEXTS, comparisons
 from torch.distributed.tensor import DTensor
 
-from utils import ppo, processes, reward, sft
 from utils.config import ComputeConfig
-from utils.io import write_json
-from utils.models import load_policy
-from utils.rollout import selected_logits
-from utils.training import TrainingLoop, make_optimizer
+from utils.core import processes
+from utils.core.io import write_json
+from utils.models.loading import load_policy
+from utils.ppo import train as ppo
+from utils.reward import train as reward
+from utils.sampling.rollout import selected_logits
+from utils.sft import train as sft
+from utils.training.loop import TrainingLoop, make_optimizer
 
 
 def train(folder: Path, base: Path, compute: ComputeConfig) -> None:

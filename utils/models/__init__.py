@@ -1,0 +1,69 @@
+"""Models of `transformers`: loading, checking and saving them, fast forward passes for GPT-2, adapters, dropout.
+
+Nothing here trains or samples.
+"""
+
+from __future__ import annotations
+
+from utils.models.dropout import Rows, by_row
+from utils.models.loading import (
+    BOS,
+    EOS,
+    PAD,
+    check_same_vocabulary,
+    checkpoint_gradients,
+    context_length,
+    count_parameters,
+    disable_dropout,
+    fuse_gelu,
+    hub_is_reachable,
+    is_ready,
+    key_biases,
+    load_as_published,
+    load_policy,
+    load_reward,
+    load_tokenizer,
+    model_directory,
+    new_policy,
+    prepare_tokenizer,
+    quiet_transformers,
+    reward_from_policy,
+    save_model,
+    set_residual_dropout,
+)
+from utils.models.lora import adapted_copy, add_adapters, check_lora
+from utils.models.prompt_sharing import can_share, pack, shared_prompt_scores
+
+__all__ = [
+    "BOS",
+    "EOS",
+    "PAD",
+    "Rows",
+    "adapted_copy",
+    "add_adapters",
+    "by_row",
+    "can_share",
+    "check_lora",
+    "check_same_vocabulary",
+    "checkpoint_gradients",
+    "context_length",
+    "count_parameters",
+    "disable_dropout",
+    "fuse_gelu",
+    "hub_is_reachable",
+    "is_ready",
+    "key_biases",
+    "load_as_published",
+    "load_policy",
+    "load_reward",
+    "load_tokenizer",
+    "model_directory",
+    "new_policy",
+    "pack",
+    "prepare_tokenizer",
+    "quiet_transformers",
+    "reward_from_policy",
+    "save_model",
+    "set_residual_dropout",
+    "shared_prompt_scores",
+]

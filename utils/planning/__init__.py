@@ -1,0 +1,42 @@
+"""What a run costs before it is started: operations, GPU hours and memory of every stage.
+
+scripts/plan.py prints it.
+"""
+
+from __future__ import annotations
+
+from utils.planning.operations import (
+    GPUS,
+    PF_DAY,
+    UTILISATION,
+    Counting,
+    Data,
+    Shape,
+    Work,
+    by_stage,
+    data_at_limits,
+    kwise,
+    read,
+    sampling,
+    shape_of,
+    shape_of_model,
+    stage_work,
+)
+
+__all__ = [
+    "Counting",
+    "Data",
+    "GPUS",
+    "PF_DAY",
+    "Shape",
+    "UTILISATION",
+    "Work",
+    "by_stage",
+    "data_at_limits",
+    "kwise",
+    "read",
+    "sampling",
+    "shape_of",
+    "shape_of_model",
+    "stage_work",
+]

@@ -1,0 +1,193 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from utils.config import PPOConfig
+from utils.core.runtime import torch_generator
+from utils.losses import (
+    ema_update,
+    learning_rate,
+    masked_mean,
+    ppo_policy_loss,
+    ppo_value_loss,
+)
+from utils.ppo.experience import Experience, PPOModels, _inputs
+from utils.sampling.rollout import (
+    response_logprobs,
+    response_values,
+    sequence_logprobs,
+)
+from utils.training.loop import TrainingLoop
+
+# Updating
+
+
+def policy_loss(policy: PreTrainedModel, batch: Experience, cfg: PPOConfig) -> tuple[Tensor, dict[str, Tensor]]:
+    """Clipped policy loss of a minibatch (scalar) and its statistics."""
+    logprobs = response_logprobs(policy, *_inputs(batch.rollout), temperature=cfg.temperature)
+    mask = batch.rollout.response_mask
+    return ppo_policy_loss(logprobs, batch.rollout.logprobs, batch.advantages, mask, cfg.clip)
+
+
+def value_loss(value: PreTrainedModel, batch: Experience, clip: float) -> Tensor:
+    """Value loss of a minibatch (scalar)."""
+    values = response_values(value, *_inputs(batch.rollout))
+    return ppo_value_loss(values, batch.values, batch.returns, batch.rollout.response_mask, clip)
+
+
+def ptx_loss(policy: PreTrainedModel, rows: Tensor, pad_id: int) -> Tensor:
+    """Mean -log pi per token of pretraining rows (N, T), right-padded if padded at all: the gamma term of Eq. 2."""
+    mask = rows != pad_id
+    return -masked_mean(sequence_logprobs(policy, rows, mask, mask)[:, 1:], mask[:, 1:])
+
+
+def ptx_tokens(rows: Tensor, pad_id: int) -> int:
+    """Tokens of pretraining rows (N, T) that `ptx_loss` is a mean over."""
+    return int((rows != pad_id)[:, 1:].sum())
+
+
+def micro_batches(batch: Experience, size: int) -> Iterator[tuple[Experience, float]]:
+    """Parts of at most `size` episodes (0: all) and what each one's mean per token counts for in that of all."""
+    tokens = _n_tokens(batch)
+    for rows in torch.arange(len(batch.rollout), device=batch.scores.device).split(size or len(batch.rollout)):
+        part = batch[rows]
+        yield part, _n_tokens(part) / tokens
+
+
+def draw_ptx_rows(ptx_rows: Tensor, episodes: int, cfg: PPOConfig, generator: torch.Generator) -> Tensor:
+    """`ptx_rows_per_episode` rows for each of `episodes`, at least one, drawn with replacement from (N, T)."""
+    count = max(1, round(cfg.ptx_rows_per_episode * episodes))
+    return ptx_rows[torch.randint(len(ptx_rows), (count,), generator=generator)]
+
+
+def ptx_parts(rows: Tensor, pad_id: int, rank: int, world: int, micro_batch: int = 0) -> Iterator[tuple[Tensor, float]]:
+    """Parts of at most `micro_batch` rows (0: all) of a process's share of the pretraining rows (N, T) of a minibatch,
+    and what the mean loss per token of each counts for, so that over processes they average to the mean over all rows.
+
+    Every process has as many parts; one that runs out of rows runs along with weight 0.
+    """
+    tokens = ptx_tokens(rows, pad_id)
+    share = rows[rank::world]
+    most = math.ceil(len(rows) / world)
+    for start in range(0, most, micro_batch or most):
+        part = share[start : start + (micro_batch or most)]
+        yield (part, world * ptx_tokens(part, pad_id) / tokens) if len(part) else (rows[:1], 0.0)
+
+
+def update_policy(
+    loop: TrainingLoop, policy: PreTrainedModel, batch: Experience, ptx: Tensor | None, pad_id: int, lr: float,
+    cfg: PPOConfig, share: float = 1.0, micro_batch: int = 0,
+) -> dict[str, float]:  # fmt: skip
+    """One policy step: PPO gradient, then the pretraining gradient into the same buffers, then the optimizer.
+
+    `batch`: this process's share of the minibatch, and `share` what a masked mean over it counts for; 1 with one process.
+    `ptx`: the pretraining rows of all processes. `micro_batch`: most rows in one pass, 0 for all.
+    """
+    metrics: defaultdict[str, float] = defaultdict(float)
+    for part, weight in micro_batches(batch, micro_batch):
+        loss, stats = policy_loss(policy, part, cfg)
+        for name, value in stats.items():
+            metrics[name] += share * weight * float(value)
+        metrics["policy_loss"] += loop.backward("policy", share * weight * loss)
+    if ptx is not None:
+        rank, world = loop.accelerator.process_index, loop.accelerator.num_processes
+        for rows, weight in ptx_parts(ptx, pad_id, rank, world, micro_batch):
+            loss = weight * ptx_loss(policy, rows, pad_id)
+            loop.backward("policy", cfg.gamma_ptx * loss)
+            metrics["ptx_loss"] += float(loss.detach())
+    metrics["policy_grad_norm"] = loop.optimizer_step("policy", lr=lr, max_grad_norm=cfg.max_grad_norm)
+    return dict(metrics)
+
+
+def update_value(
+    loop: TrainingLoop, value: PreTrainedModel, batch: Experience, clip: float, cfg: PPOConfig, share: float = 1.0,
+    micro_batch: int = 0,
+) -> dict[str, float]:  # fmt: skip
+    """One value step; `share` and `micro_batch` as in `update_policy`."""
+    parts = micro_batches(batch, micro_batch)
+    loss = math.fsum(loop.backward("value", share * weight * value_loss(value, part, clip)) for part, weight in parts)
+    norm = loop.optimizer_step("value", lr=cfg.value_learning_rate, max_grad_norm=cfg.max_grad_norm)
+    return {"value_loss": loss, "value_grad_norm": norm}
+
+
+def minibatches(n_episodes: int, size: int, epochs: int, seed: int, round_: int) -> Iterator[Tensor]:
+    """Rows of each minibatch: a new permutation of the round's episodes for every inner epoch."""
+    for epoch in range(epochs):
+        generator = torch_generator(seed, "ppo", "minibatches", round_, epoch)
+        yield from torch.randperm(n_episodes, generator=generator).split(size)
+
+
+def policy_learning_rate(round_: int, cfg: PPOConfig) -> float:
+    """Constant after a linear warm-up from `warmup_from` of the peak over the first policy rounds (C.4)."""
+    trained = round_ - cfg.value_warmup_rounds
+    return learning_rate(
+        trained, cfg.rounds, cfg.learning_rate, cfg.warmup_rounds, cfg.warmup_from, kind="constant"
+    )  # fmt: skip
+
+
+def update_round(
+    loop: TrainingLoop,
+    actors: PPOModels,
+    ema: dict[str, Tensor],
+    experience: Experience,
+    round_: int,
+    cfg: PPOConfig,
+    seed: int,
+    ptx_rows: Tensor | None,
+    micro_batch: int = 0,
+) -> dict[str, float]:
+    """Train on one round's experience; returns the round's update metrics (see METRICS).
+
+    The first `value_warmup_rounds` rounds train the value model alone, without value clipping, because it starts as a
+    reward model and has far to go; the policy and its average do not move.
+    """
+    value_only = round_ < cfg.value_warmup_rounds
+    epochs = cfg.value_warmup_epochs if value_only else cfg.inner_epochs
+    lr = 0.0 if value_only else policy_learning_rate(round_, cfg)
+    rank, world = loop.accelerator.process_index, loop.accelerator.num_processes
+    device = experience.scores.device
+    weights = dict(actors.policy.named_parameters())
+    steps: list[dict[str, float]] = []
+    order = minibatches(len(experience.rollout), cfg.minibatch_size, epochs, seed, round_)
+    for number, rows in enumerate(order):
+        batch = experience[rows[rank::world].to(device)]
+        share = world * _n_tokens(batch) / _n_tokens(experience[rows.to(device)]) if world > 1 else 1.0
+        metrics: dict[str, float] = {}
+        if not value_only:
+            ptx = None
+            if cfg.gamma_ptx > 0 and ptx_rows is not None:
+                generator = torch_generator(seed, "ppo", "ptx", round_, number)
+                ptx = draw_ptx_rows(ptx_rows, len(rows), cfg, generator).to(device)
+            metrics |= update_policy(loop, actors.policy, batch, ptx, actors.pad_id, lr, cfg, share, micro_batch)
+            ema_update(ema, weights, cfg.ema_decay)
+        clip = math.inf if value_only else cfg.value_clip
+        metrics |= update_value(loop, actors.value, batch, clip, cfg, share, micro_batch)
+        steps.append(metrics)
+    return _summary(steps, lr, cfg, loop.accelerator)
+
+
+def _n_tokens(experience: Experience) -> int:
+    return int(experience.rollout.response_mask.sum())
+
+
+def _summary(steps: Sequence[dict[str, float]], lr: float, cfg: PPOConfig, accelerator: Accelerator) -> dict[str, float]:
+    """Means over the minibatches of a round and over the processes; the ratio only of the first minibatch."""
+    summary = {name: math.fsum(step[name] for step in steps) / len(steps) for name in steps[0]}
+    if "ratio" in summary:
+        summary["first_ratio"] = steps[0]["ratio"]
+        del summary["ratio"]
+    if accelerator.num_processes > 1:
+        values = torch.tensor(list(summary.values()), device=accelerator.device)
+        summary = dict(zip(summary, accelerator.reduce(values, reduction="mean").tolist(), strict=True))
+    if "policy_loss" in summary:
+        summary["learning_rate"] = lr
+    return summary | {"value_learning_rate": cfg.value_learning_rate}

@@ -1,0 +1,34 @@
+"""Tokenizer and base models of the simulated worlds, and pretraining text that a base model writes itself.
+
+Shipped base models come from here (scripts/pretrain.py).
+"""
+
+from __future__ import annotations
+
+from utils.pretraining.pretrain import (
+    HELD_OUT_WEB_SEED,
+    SIZE_FILE,
+    SIZES,
+    TOKENIZER_DOCUMENTS,
+    WEB_SEED,
+    PretrainConfig,
+    pretrain,
+    token_rows,
+    tokenizer_and_rows,
+    web_texts,
+)
+from utils.pretraining.replay import replay_rows
+
+__all__ = [
+    "HELD_OUT_WEB_SEED",
+    "PretrainConfig",
+    "SIZES",
+    "SIZE_FILE",
+    "TOKENIZER_DOCUMENTS",
+    "WEB_SEED",
+    "pretrain",
+    "replay_rows",
+    "token_rows",
+    "tokenizer_and_rows",
+    "web_texts",
+]

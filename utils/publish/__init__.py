@@ -1,0 +1,23 @@
+"""A run's models for others: plain folders with a model card, and a chat with several policies at once.
+
+Nothing is uploaded unless it is asked for.
+"""
+
+from __future__ import annotations
+
+from utils.publish.chat import Answer, Chat, check_message, check_settings, named_folders, open_chat, run_folders
+from utils.publish.model_cards import WHAT, export, given_licence, push
+
+__all__ = [
+    "Answer",
+    "Chat",
+    "WHAT",
+    "check_message",
+    "check_settings",
+    "export",
+    "given_licence",
+    "named_folders",
+    "open_chat",
+    "push",
+    "run_folders",
+]

@@ -1,0 +1,205 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from utils.config import DataConfig, RewardConfig
+from utils.core.errors import UserError
+from utils.data.encoding import encode_completions, encode_prompts
+from utils.data.schemas import Comparison
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+PER_COMPLETION = ("completions", "ranks", "finished", "policies", "ratings", "flags")  # fields of a Comparison
+
+
+class Group(NamedTuple):
+    """One ranked prompt: its ids, its distinct responses, and for each of the K completions its response and rank."""
+
+    prompt: list[int]
+    responses: list[list[int]]
+    which: list[int]
+    ranks: list[int]
+
+
+class Targets(NamedTuple):
+    """Ranked completions of a batch of N prompts: `which` indexes the flat scores; `mask` is False beyond a prompt's K.
+
+    All (N, K).
+    """
+
+    which: Tensor
+    ranks: Tensor
+    mask: Tensor
+
+
+class Encoded(NamedTuple):
+    """Encoded comparisons in order, and counts of what the length limits cut."""
+
+    groups: list[Group]
+    counts: dict[str, int]
+
+
+def prompt_limit(data_cfg: DataConfig, context: int | None) -> int:
+    """Most tokens of a prompt that are read: `data.max_prompt_tokens`, or what the context leaves beside an answer.
+
+    Raises UserError if that is nothing.
+    """
+    limit = data_cfg.max_prompt_tokens
+    if context is not None:
+        limit = min(limit, context - data_cfg.max_response_tokens)
+    if limit < 1:
+        raise UserError(
+            f"data.max_response_tokens {data_cfg.max_response_tokens} leaves no room for a prompt in the model's "
+            f"{context} positions: lower it."
+        )
+    return limit
+
+
+def encode_comparisons(
+    tokenizer: PreTrainedTokenizerBase,
+    comparisons: Sequence[Comparison],
+    data_cfg: DataConfig,
+    context: int | None = None,
+) -> Encoded:
+    """Ids of ranked completions; identical responses become one.
+
+    A prompt over `prompt_limit` loses its beginning, so that the last turns of a dialogue stay; a longer answer is cut
+    and so counts as not finished. Both are counted. An empty answer is the end token alone. Raises UserError naming the
+    row if ranks or `finished` do not match the completions, or if the context has no room for a prompt.
+    """
+    limit = prompt_limit(data_cfg, context)
+    counts = {"comparisons": len(comparisons), "prompts_cut": 0, "answers_cut": 0, "all_tied": 0}
+    for row, comparison in enumerate(comparisons, 1):
+        _check(comparison, row)
+    ends = [comparison.finished or (True,) * len(comparison.completions) for comparison in comparisons]
+    texts = [text for comparison in comparisons for text in comparison.completions]
+    flat = [end or not text for text, end in zip(texts, itertools.chain.from_iterable(ends), strict=True)]
+    encoded = iter(encode_completions(tokenizer, texts, flat, data_cfg))
+    prompts = encode_prompts(tokenizer, [comparison.prompt for comparison in comparisons], data_cfg)
+    groups = []
+    for comparison, prompt, finished in zip(comparisons, prompts, ends, strict=True):
+        distinct: dict[tuple[int, ...], int] = {}
+        which = []
+        for end, ids in zip(finished, itertools.islice(encoded, len(finished)), strict=True):
+            counts["answers_cut"] += end and ids[-1] != tokenizer.eos_token_id
+            which.append(distinct.setdefault(tuple(ids), len(distinct)))
+        counts["prompts_cut"] += len(prompt) > limit
+        counts["all_tied"] += len(set(comparison.ranks)) < 2
+        groups.append(Group(prompt[-limit:], [list(ids) for ids in distinct], which, list(comparison.ranks)))
+    return Encoded(groups, counts)
+
+
+def _check(comparison: Comparison, row: int) -> None:
+    """Raise UserError if the lists of a comparison differ in length."""
+    k = len(comparison.completions)
+    where = f"comparison {row} (prompt {comparison.prompt_id})"
+    if k < 2:
+        raise UserError(f"{where} has {k} completions: at least two are needed to compare.")
+    if len(comparison.ranks) != k:
+        raise UserError(f"{where} has {k} completions but {len(comparison.ranks)} ranks: give one rank a completion.")
+    if comparison.finished and len(comparison.finished) != k:
+        raise UserError(f"{where} has {k} completions but {len(comparison.finished)} in finished: give one each, or none.")
+
+
+def make_targets(groups: Sequence[Group]) -> Targets:
+    """Where each completion's score is, and its rank."""
+    width = max(len(group.which) for group in groups)
+    which, ranks = torch.zeros(2, len(groups), width, dtype=torch.long)
+    mask = torch.zeros(len(groups), width, dtype=torch.bool)
+    offset = 0
+    for row, group in enumerate(groups):
+        k = len(group.which)
+        which[row, :k] = torch.tensor(group.which) + offset
+        ranks[row, :k] = torch.tensor(group.ranks)
+        mask[row, :k] = True
+        offset += len(group.responses)
+    return Targets(which, ranks, mask)
+
+
+def usable(groups: Sequence[Group]) -> list[Group]:
+    """Groups with at least one pair that is not tied."""
+    return [group for group in groups if len(set(group.ranks)) > 1]
+
+
+def as_pairs(groups: Sequence[Group]) -> list[Group]:
+    """Every pair that is not tied as a group of its own: the data set of shuffled pairs of footnote 5 (sec. 3.5)."""
+    pairs = []
+    for group in groups:
+        for i, j in itertools.combinations(range(len(group.which)), 2):
+            if group.ranks[i] != group.ranks[j]:
+                rows = list(dict.fromkeys((group.which[i], group.which[j])))
+                which = [rows.index(group.which[i]), rows.index(group.which[j])]
+                pairs.append(Group(group.prompt, [group.responses[r] for r in rows], which, [group.ranks[i], group.ranks[j]]))
+    return pairs
+
+
+def forward_rows(groups: Sequence[Group]) -> int:
+    """Sequences that one pass over the groups sends through the model: one for each distinct response of each group."""
+    return sum(len(group.responses) for group in groups)
+
+
+def batch_elements(groups: Sequence[Group], cfg: RewardConfig) -> tuple[list[Group], int]:
+    """Batch elements that have a pair, and how many of them make a step.
+
+    `cfg.element` "prompt": a ranking each, `prompts_per_step` of them. "pair": a pair each, as many as that number of
+    rankings holds on average, so that both ways take the same number of steps over the same number of pairs.
+    """
+    groups = usable(groups)
+    if cfg.element == "prompt" or not groups:
+        return groups, cfg.prompts_per_step
+    pairs = as_pairs(groups)
+    return pairs, max(1, round(cfg.prompts_per_step * len(pairs) / len(groups)))
+
+
+def micro_batches(
+    share: Sequence[Group], size: int, batch: Sequence[Group], world: int = 1
+) -> Iterator[tuple[Sequence[Group], float]]:
+    """Parts of a process's share of a batch, and what the mean over each counts for in the mean over the share.
+
+    As many groups in each as surely have no more than `size` distinct responses, at least one; 0: the whole share. Every
+    process has as many parts; one that runs out of groups runs along with weight 0.
+    """
+    if not size:
+        yield share, 1.0
+        return
+    per_pass = max(1, size // max(len(group.responses) for group in batch))
+    for start in range(0, -(-len(batch) // world), per_pass):
+        part = share[start : start + per_pass]
+        yield (part, len(part) / len(share)) if part else (share[:1], 0.0)
+
+
+def n_pairs(groups: Sequence[Group]) -> int:
+    """Pairs of completions that are not tied."""
+    return sum(a != b for group in groups for a, b in itertools.combinations(group.ranks, 2))
+
+
+def leave_out(comparisons: Sequence[Comparison], policies: Sequence[str]) -> list[Comparison]:
+    """The rankings without the completions that these policies wrote; rankings of fewer than two are dropped."""
+    rows = []
+    for comparison in comparisons:
+        kept = [i for i, name in enumerate(comparison.policies) if name not in policies]
+        if len(kept) > 1:
+            lists = {name: getattr(comparison, name) for name in PER_COMPLETION}
+            left: dict[str, Any] = {name: tuple(v[i] for i in kept) for name, v in lists.items() if v}
+            rows.append(replace(comparison, **left))
+    return rows
+
+
+def shard(batch: Sequence[Group], rank: int, world: int) -> tuple[Sequence[Group], float]:
+    """Prompts of process `rank` of `world`, and the weight of their mean loss.
+
+    The weighted losses average over processes to the mean over the whole batch. A process without a prompt takes the
+    whole batch with weight 0, so that every process runs the same collective operations.
+    """
+    share = batch[rank::world]
+    return (share, len(share) * world / len(batch)) if share else (batch, 0.0)

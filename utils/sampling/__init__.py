@@ -1,0 +1,39 @@
+"""Responses of a policy, with log-probabilities, values and rewards; the K completions that a labeler ranks.
+
+Text goes in and out through `Sampler`; tensors through `sample`.
+"""
+
+from __future__ import annotations
+
+from utils.sampling.rollout import (
+    Rollout,
+    episode_uniforms,
+    eval_mode,
+    join,
+    response_logprobs,
+    response_values,
+    reward_at_end,
+    sample,
+    sample_tokens,
+    selected_logits,
+    sequence_logprobs,
+)
+from utils.sampling.sampler import Draw, Response, Sampler, completions_to_rank
+
+__all__ = [
+    "Draw",
+    "Response",
+    "Rollout",
+    "Sampler",
+    "sample_tokens",
+    "completions_to_rank",
+    "episode_uniforms",
+    "eval_mode",
+    "join",
+    "response_logprobs",
+    "response_values",
+    "sample",
+    "reward_at_end",
+    "selected_logits",
+    "sequence_logprobs",
+]

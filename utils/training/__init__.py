@@ -1,0 +1,20 @@
+"""The training loop that every stage shares: checkpoints, resuming, several processes, sharded models.
+
+What is trained, and on which loss, is said by `sft`, `reward` and `ppo`.
+"""
+
+from __future__ import annotations
+
+from utils.training.loop import METRICS, TrainingLoop, make_optimizer, save_trained, stage_optimizer, trained_parameters
+from utils.training.sharding import is_sharded, unsharded
+
+__all__ = [
+    "METRICS",
+    "TrainingLoop",
+    "is_sharded",
+    "make_optimizer",
+    "save_trained",
+    "stage_optimizer",
+    "trained_parameters",
+    "unsharded",
+]
