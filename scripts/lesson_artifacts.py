@@ -10,7 +10,7 @@ from pathlib import Path
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
 from utils.core.cli import main
-from utils.lessons.shipped import FOLDER, ship
+from utils.lessons.shipped_run import FOLDER, ship
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from utils.core.errors import UserError
 from utils.core.io import disk_errors, read_json
 from utils.core.runtime import set_threads
 from utils.evaluation.bases import web_digest, write_card
-from utils.pretraining.pretrain import SIZE_FILE, SIZES, PretrainConfig, pretrain, tokenizer_and_rows
+from utils.pretraining.base_models import SIZE_FILE, SIZES, PretrainConfig, pretrain, tokenizer_and_rows
 
 
 def run(arguments: Sequence[str]) -> None:

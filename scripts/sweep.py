@@ -26,7 +26,7 @@ from utils.experiments.reference import (
     tax_sweep,
     timing,
 )
-from utils.lessons.shipped import shipped
+from utils.lessons.shipped_run import shipped
 from utils.pipeline import run_pipeline
 from utils.pipeline.run import Run
 from utils.report import figures as plotting

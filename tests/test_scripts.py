@@ -19,7 +19,7 @@ from utils.core.cli import main
 from utils.core.errors import UserError
 from utils.core.io import digest_path, read_json, write_json
 from utils.pipeline import STAGES
-from utils.pretraining.pretrain import SIZES, PretrainConfig
+from utils.pretraining.base_models import SIZES, PretrainConfig
 from utils.worlds.tiny import World
 
 ROOT = Path(__file__).resolve().parents[1]

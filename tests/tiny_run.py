@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from utils.core.cli import main
 from utils.models.loading import BOS, new_policy, save_model
 from utils.pipeline.command import pipeline_command
-from utils.pretraining.pretrain import train_tokenizer
+from utils.pretraining.base_models import train_tokenizer
 from utils.worlds.tiny import World, answer, corpus, make_prompts
 
 VOCABULARY = 512

@@ -18,6 +18,7 @@ from utils.evaluation.policies import (
     CHOICES,
     Judged,
     Policy,
+    alignment_tax,
     appending,
     best_of_n,
     compare,
@@ -31,7 +32,6 @@ from utils.evaluation.policies import (
     overview,
     part_means,
     respond,
-    tax,
     temperatures,
 )
 from utils.labeling import make_heldout
@@ -188,7 +188,7 @@ def test_a_popular_wrong_answer_is_always_among_the_choices(base: Path) -> None:
 
 
 def test_tax_of_a_random_model_is_that_of_guessing(base: Path) -> None:
-    keys = tax(Policy("x", base), CONFIG)
+    keys = alignment_tax(Policy("x", base), CONFIG)
     vocabulary = len(load_tokenizer(base))
     assert keys["pretraining_loss.x"] == pytest.approx(math.log(vocabulary), rel=0.1)
     assert 0.1 < keys["facts.x"] < 0.45

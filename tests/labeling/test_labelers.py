@@ -39,7 +39,7 @@ from utils.labeling import (
 )
 from utils.labeling.draws import normals, uniforms
 from utils.labeling.labelers import GOLD, MAX_POINTS, PRIORITY, phase_weights
-from utils.lessons.shipped import shipped
+from utils.lessons.shipped_run import shipped
 from utils.pipeline.data_stages import load_calibrated, load_set
 from utils.pipeline.training_stages import load_comparison_set
 from utils.worlds.tiny.rubric import PARTS, Scores

@@ -35,7 +35,7 @@ from utils.lessons.notebook import (
     token_texts,
     token_view,
 )
-from utils.lessons.shipped import shipped
+from utils.lessons.shipped_run import shipped
 from utils.publish.chat import Answer, Chat, open_chat
 from utils.report.figures import TokenRow, pipeline_map
 from utils.report.page import esc

@@ -19,7 +19,7 @@ from utils.core.errors import UserError
 from utils.core.runtime import ROOT
 from utils.data.encoding import encode_text
 from utils.data.schemas import Prompt
-from utils.lessons.shipped import shipped
+from utils.lessons.shipped_run import shipped
 from utils.models.loading import load_reward, load_tokenizer, save_model
 from utils.pipeline.run import Run
 from utils.pipeline.training_stages import score_responses

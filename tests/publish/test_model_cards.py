@@ -21,7 +21,7 @@ from utils.core.errors import UserError
 from utils.core.io import digest_path, read_json, write_json
 from utils.core.runtime import ROOT
 from utils.data.encoding import encode_completion, encode_prompt, pad_left, pad_right
-from utils.lessons.shipped import shipped
+from utils.lessons.shipped_run import shipped
 from utils.models.loading import load_base, load_policy, load_reward, load_tokenizer, reward_from_policy, save_model
 from utils.pipeline.run import Run, settings_of
 from utils.publish import model_cards

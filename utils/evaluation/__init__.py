@@ -9,6 +9,7 @@ from utils.evaluation.bases import measure_base, web_digest, write_card
 from utils.evaluation.policies import (
     Judged,
     Policy,
+    alignment_tax,
     appending,
     best_of_n,
     compare,
@@ -22,7 +23,6 @@ from utils.evaluation.policies import (
     overview,
     part_means,
     respond,
-    tax,
     temperatures,
 )
 from utils.evaluation.public import evaluate_policies, load_public
@@ -56,7 +56,7 @@ __all__ = [
     "respond",
     "score_interval",
     "spread_over_seeds",
-    "tax",
+    "alignment_tax",
     "temperatures",
     "web_digest",
     "pretraining_loss",

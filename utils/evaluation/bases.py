@@ -19,7 +19,7 @@ from utils.data.encoding import pad_right
 from utils.evaluation.policies import fact_items, held_out_web
 from utils.evaluation.tax import choice_accuracy, pretraining_loss
 from utils.models.loading import count_parameters, load_policy, load_tokenizer
-from utils.pretraining.pretrain import HELD_OUT_WEB_SEED, TOKENIZER_DOCUMENTS, WEB_SEED, PretrainConfig, web_texts
+from utils.pretraining.base_models import HELD_OUT_WEB_SEED, TOKENIZER_DOCUMENTS, WEB_SEED, PretrainConfig, web_texts
 from utils.worlds.tiny import World
 from utils.worlds.tiny.corpus import repetition, titled_story
 

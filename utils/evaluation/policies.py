@@ -20,7 +20,7 @@ from utils.evaluation.statistics import gold_comparison, mean_se, normal_quantil
 from utils.evaluation.tax import ChoiceItem, choice_accuracy, pretraining_loss
 from utils.labeling import FINAL_EVALUATION, SimulatedLabeler, completion_names, judge_pairs
 from utils.models.loading import context_length, load_policy, load_tokenizer
-from utils.pretraining.pretrain import HELD_OUT_WEB_SEED, token_rows, web_texts
+from utils.pretraining.base_models import HELD_OUT_WEB_SEED, token_rows, web_texts
 from utils.sampling.rollout import response_logprobs
 from utils.sampling.sampler import Response, Sampler
 from utils.worlds.tiny import GOLD_TIE, PARTS, Scores, World, gold, misconception, score
@@ -208,7 +208,7 @@ def fact_items(tokenizer: PreTrainedTokenizerBase, n: int = 300) -> list[ChoiceI
     return items
 
 
-def tax(policy: Policy, cfg: Config) -> dict[str, float]:
+def alignment_tax(policy: Policy, cfg: Config) -> dict[str, float]:
     """Alignment tax: pretraining_loss.* (nats per token, held-out text) and facts.* (closed-book accuracy)."""
     tokenizer, model = load_tokenizer(policy.path), load_policy(policy.path, choose_device(cfg.device))
     rows = held_out_web(tokenizer, cfg.evaluation.web_documents, context_length(model))

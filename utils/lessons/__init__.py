@@ -21,7 +21,7 @@ from utils.lessons.notebook import (
     token_texts,
     token_view,
 )
-from utils.lessons.shipped import FOLDER, ship, shipped
+from utils.lessons.shipped_run import FOLDER, ship, shipped
 
 __all__ = [
     "FOLDER",

@@ -49,7 +49,7 @@ from utils.labeling import (
 from utils.models.loading import load_tokenizer
 from utils.pipeline.base import base_dir
 from utils.pipeline.run import Run
-from utils.pretraining.pretrain import web_texts
+from utils.pretraining.base_models import web_texts
 from utils.sampling.sampler import Draw, Response, Sampler, completions_to_rank
 from utils.sft.run import checkpoint_dir, kept_epochs
 from utils.worlds.tiny import IDK, Scores, World, answer, make_prompts, score

@@ -13,6 +13,7 @@ from utils.data.schemas import Prompt
 from utils.evaluation.policies import (
     Judged,
     Policy,
+    alignment_tax,
     best_of_n,
     compare,
     gold_summary,
@@ -21,7 +22,6 @@ from utils.evaluation.policies import (
     labeler_win_rate,
     misconception_shares,
     respond,
-    tax,
     temperatures,
 )
 from utils.evaluation.statistics import mean_se
@@ -79,7 +79,7 @@ def evaluate_stage(run: Run, folder: Path) -> None:
         pair = answers[name]
         keys |= gold_summary(name, pair["sampled"], pair["greedy"])
         keys |= misconception_shares(name, prompts, pair["sampled"], pair["greedy"])
-        keys |= _kl(run, policy, prompts, pair["sampled"].responses) | tax(policy, cfg)
+        keys |= _kl(run, policy, prompts, pair["sampled"].responses) | alignment_tax(policy, cfg)
     keys |= _comparisons(run, prompts, answers)
     valid = load_set(run, "valid")[: cfg.evaluation.best_of_prompts]
     curve = best_of_n(found["init"], valid, cfg.evaluation.best_of, cfg, lambda p, r: rewards_of(run, p, r))

@@ -25,7 +25,7 @@ from utils.pipeline.base import base_dir, compute_of, prepared
 from utils.pipeline.data_stages import init_dir, load_demonstration_set, load_set, pretraining_texts
 from utils.pipeline.run import Run
 from utils.ppo.train import train_ppo
-from utils.pretraining.pretrain import token_rows
+from utils.pretraining.base_models import token_rows
 from utils.pretraining.replay import replay_rows
 from utils.reward.cross_validation import cross_validate
 from utils.reward.evaluation import evaluate_reward

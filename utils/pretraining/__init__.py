@@ -5,7 +5,7 @@ Shipped base models come from here (scripts/pretrain.py).
 
 from __future__ import annotations
 
-from utils.pretraining.pretrain import (
+from utils.pretraining.base_models import (
     HELD_OUT_WEB_SEED,
     SIZE_FILE,
     SIZES,

@@ -11,8 +11,8 @@ from utils.core.errors import UserError
 from utils.core.io import digest, read_json, read_jsonl, read_rows, write_json
 from utils.core.runtime import ROOT
 from utils.data.schemas import Comparison, Prompt
-from utils.lessons import shipped as lessons
-from utils.lessons.shipped import CARD, FOLDER, MANIFEST, MAX_BYTES, card, contents, ship, shipped, shown_epochs
+from utils.lessons import shipped_run as lessons
+from utils.lessons.shipped_run import CARD, FOLDER, MANIFEST, MAX_BYTES, card, contents, ship, shipped, shown_epochs
 from utils.models.loading import load_policy, load_reward, load_tokenizer
 from utils.pipeline import STAGES
 from utils.pipeline.data_stages import init_dir, load_calibrated, load_demonstration_set, load_set
