@@ -123,7 +123,8 @@ def time_ours(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from utils.config import PPOConfig
-    from utils.models.loading import disable_dropout, fuse_gelu
+    from utils.models.dropout import disable_dropout
+    from utils.models.loading import fuse_gelu
     from utils.ppo import train as ppo
     from utils.training.loop import TrainingLoop, make_optimizer
 

@@ -14,7 +14,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from utils.core.cli import main
-from utils.models.loading import BOS, new_policy, save_model
+from utils.models.loading import new_policy, save_model
+from utils.models.tokenizers import BOS
 from utils.pipeline.command import pipeline_command
 from utils.pretraining.base_models import train_tokenizer
 from utils.worlds.tiny import World, answer, corpus, make_prompts

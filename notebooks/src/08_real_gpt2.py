@@ -415,7 +415,7 @@ print(check_missing(missing))
 # def missing(bos, eos, pad):
 #     return 3 - len({token for token in (bos, eos, pad) if token is not None})
 # ```
-# A set keeps a shared token once. `utils.models.loading.prepare_tokenizer` does the adding.
+# A set keeps a shared token once. `utils.models.tokenizers.prepare_tokenizer` does the adding.
 # </details>
 #
 # ### Exercise 2 (easy, 10 minutes): a pair of transcripts

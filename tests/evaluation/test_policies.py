@@ -35,7 +35,8 @@ from utils.evaluation.policies import (
     temperatures,
 )
 from utils.labeling import make_heldout
-from utils.models.loading import load_policy, load_tokenizer, save_model
+from utils.models.loading import load_policy, save_model
+from utils.models.tokenizers import load_tokenizer
 from utils.sampling.sampler import Response, Sampler
 from utils.worlds.tiny import IDK, PARTS, World, answer, gold, make_prompts, score
 

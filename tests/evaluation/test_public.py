@@ -19,7 +19,8 @@ from utils.data.encoding import encode_text
 from utils.data.hub import DATASETS, EvalItem, load_evaluation
 from utils.evaluation import public
 from utils.evaluation.public import BIAS, TASKS, UNSCORED, Public, entropy_bits, load_public, token_f1
-from utils.models.loading import load_policy, load_tokenizer
+from utils.models.loading import load_policy
+from utils.models.tokenizers import load_tokenizer
 
 MODEL = MODELS / "small"
 numbers = st.floats(-30, 30)

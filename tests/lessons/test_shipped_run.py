@@ -13,7 +13,8 @@ from utils.core.runtime import ROOT
 from utils.data.schemas import Comparison, Prompt
 from utils.lessons import shipped_run as lessons
 from utils.lessons.shipped_run import CARD, FOLDER, MANIFEST, MAX_BYTES, card, contents, ship, shipped, shown_epochs
-from utils.models.loading import load_policy, load_reward, load_tokenizer
+from utils.models.loading import load_policy, load_reward
+from utils.models.tokenizers import load_tokenizer
 from utils.pipeline import STAGES
 from utils.pipeline.data_stages import init_dir, load_calibrated, load_demonstration_set, load_set
 from utils.pipeline.run import Run

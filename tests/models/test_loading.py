@@ -15,6 +15,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, PreTrainedTok
 
 from utils.config import load_config
 from utils.core.errors import UserError
+from utils.models import directories, dropout, tokenizers
 from utils.models import loading as models
 from utils.pipeline.base import base_stage
 from utils.pipeline.run import Run
@@ -36,13 +37,13 @@ def fails(function: object, path: Path | str, message: str) -> None:
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     for function in (models.load_policy, models.load_reward, models.reward_from_policy, models.load_base):
         fails(function, tmp_path / "nothing", "no such model directory")
-    fails(models.load_tokenizer, tmp_path / "nothing", "no such model directory")
+    fails(tokenizers.load_tokenizer, tmp_path / "nothing", "no such model directory")
 
 
 def test_a_hub_name_without_a_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models, "hub_is_reachable", lambda: False)
-    for function in (models.load_policy, models.load_base, models.load_tokenizer):
+    monkeypatch.setattr(directories, "hub_is_reachable", lambda: False)
+    for function in (models.load_policy, models.load_base, tokenizers.load_tokenizer):
         fails(function, "nobody/nothing", "no copy from the Hugging Face hub .there is no network.; check the path")
     (tmp_path / "runs").mkdir()
     fails(models.load_policy, "runs/nothing", "no such model directory; give")  # a path here, not a hub name
@@ -55,14 +56,14 @@ def test_the_hub_counts_as_reachable_if_its_name_resolves(addresses: object, mon
             raise addresses
         return addresses
 
-    monkeypatch.setattr(models.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(models.socket, "getaddrinfo", look_up)
-    models.hub_is_reachable.cache_clear()
-    assert models.hub_is_reachable() == isinstance(addresses, list)
-    models.hub_is_reachable.cache_clear()
-    monkeypatch.setattr(models.constants, "HF_HUB_OFFLINE", True)
-    assert not models.hub_is_reachable()
-    models.hub_is_reachable.cache_clear()
+    monkeypatch.setattr(directories.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(directories.socket, "getaddrinfo", look_up)
+    directories.hub_is_reachable.cache_clear()
+    assert directories.hub_is_reachable() == isinstance(addresses, list)
+    directories.hub_is_reachable.cache_clear()
+    monkeypatch.setattr(directories.constants, "HF_HUB_OFFLINE", True)
+    assert not directories.hub_is_reachable()
+    directories.hub_is_reachable.cache_clear()
 
 
 def test_a_hub_name_is_loaded_from_the_hubs_copy(policy_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -73,12 +74,12 @@ def test_a_hub_name_is_loaded_from_the_hubs_copy(policy_dir: Path, monkeypatch: 
         return str(policy_dir)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models, "snapshot_download", copy)
+    monkeypatch.setattr(directories, "snapshot_download", copy)
     models.load_policy("someone/model")
     assert (asked[0]["name"], asked[0]["revision"]) == ("someone/model", None)
-    assert models.model_directory("someone/model@v1/x") == policy_dir
+    assert directories.model_directory("someone/model@v1/x") == policy_dir
     assert (asked[-1]["name"], asked[-1]["revision"]) == ("someone/model", "v1/x")
-    fails(models.model_directory, Path("someone/model@"), "no such model directory")
+    fails(directories.model_directory, Path("someone/model@"), "no such model directory")
     assert not any(pattern.endswith((".py", ".bin")) for pattern in asked[0]["allow_patterns"])
 
 
@@ -158,29 +159,29 @@ def test_a_classifier_with_several_labels_is_no_reward_model(reward_dir: Path, t
 def test_a_tokenizer_without_pad_token_is_refused(broken: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     bare = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, eos_token="<|endoftext|>")
     bare.save_pretrained(broken)
-    fails(models.load_tokenizer, broken, "has no bos and no pad token; .*--only base --out DIR. writes a copy")
+    fails(tokenizers.load_tokenizer, broken, "has no bos and no pad token; .*--only base --out DIR. writes a copy")
     same = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer.backend_tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>",
         pad_token="<|pad|>",
     )  # fmt: skip
     same.save_pretrained(broken)
-    fails(models.load_tokenizer, broken, "uses one token for two of bos, eos and pad")
+    fails(tokenizers.load_tokenizer, broken, "uses one token for two of bos, eos and pad")
 
 
 def test_a_missing_or_broken_tokenizer_is_refused(broken: Path) -> None:
     (broken / "tokenizer.json").write_text("{broken")
-    fails(models.load_tokenizer, broken, "the tokenizer cannot be loaded")
+    fails(tokenizers.load_tokenizer, broken, "the tokenizer cannot be loaded")
     (broken / "tokenizer.json").unlink()
     (broken / "tokenizer_config.json").unlink()
     with pytest.raises(UserError, match="tokenizer"):
-        models.load_tokenizer(broken)
+        tokenizers.load_tokenizer(broken)
 
 
 def test_a_tokenizer_of_another_model_is_refused(policy: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBase) -> None:
     small = models.new_policy(100, 8, 1, 2, 16, 0.02, 0)
     with pytest.raises(UserError, match="the tokenizer has 320 tokens but the model embeds only 100"):
-        models.check_vocabulary(small, tokenizer, "x")
-    models.check_vocabulary(policy, tokenizer, "x")
+        tokenizers.check_vocabulary(small, tokenizer, "x")
+    tokenizers.check_vocabulary(policy, tokenizer, "x")
 
 
 def gpt2_like(broken: Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -210,7 +211,7 @@ def test_gpt2_gets_its_own_end_and_padding_token(broken: Path, tokenizer: PreTra
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     assert (model.config.eos_token_id, model.config.pad_token_id) == (318, 319)
     models.save_model(model, new_tokenizer, tmp_path / "saved")
-    assert models.load_tokenizer(tmp_path / "saved").eos_token_id == 318
+    assert tokenizers.load_tokenizer(tmp_path / "saved").eos_token_id == 318
     again = models.load_policy(tmp_path / "saved")
     ids = torch.tensor([[5, 6, 7]])
     torch.testing.assert_close(again(ids).logits, model(ids).logits)
@@ -229,13 +230,13 @@ def test_everything_is_float32_eval_and_without_dropout(broken: Path, tokenizer:
 def test_residual_dropout_is_where_the_paper_has_it_and_is_not_saved(
     policy: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    models.set_residual_dropout(policy, 0.2)
+    dropout.set_residual_dropout(policy, 0.2)
     changed = {name for name, m in policy.named_modules() if isinstance(m, torch.nn.Dropout) and m.p == 0.2}
     assert changed == {f"transformer.h.{i}.{m}" for i in (0, 1) for m in ("attn.resid_dropout", "mlp.dropout")}
     models.save_model(policy, tokenizer, tmp_path / "m")
     assert GPT2LMHeadModel.from_pretrained(tmp_path / "m").config.resid_pdrop == 0.0
     with pytest.raises(UserError, match="has no place for residual dropout; set sft.dropout to 0"):
-        models.set_residual_dropout(torch.nn.Linear(2, 2), 0.1)  # type: ignore[arg-type]
+        dropout.set_residual_dropout(torch.nn.Linear(2, 2), 0.1)  # type: ignore[arg-type]
 
 
 def test_the_fused_gelu_is_gpt2s_function_and_the_config_stays_gpt2s(policy_dir: Path) -> None:
@@ -297,8 +298,8 @@ def test_a_new_policy_depends_on_its_seed_alone() -> None:
 
 
 def test_models_of_different_vocabulary_do_not_go_together(tokenizer: PreTrainedTokenizerBase, policy_dir: Path) -> None:
-    other = models.load_tokenizer(policy_dir)
-    models.check_same_vocabulary(tokenizer, "a", other, "b")
+    other = tokenizers.load_tokenizer(policy_dir)
+    tokenizers.check_same_vocabulary(tokenizer, "a", other, "b")
     other.add_tokens(["new"])
     with pytest.raises(UserError, match="b: its vocabulary differs from that of a"):
-        models.check_same_vocabulary(tokenizer, "a", other, "b")
+        tokenizers.check_same_vocabulary(tokenizer, "a", other, "b")

@@ -17,9 +17,10 @@ from utils.config import ComputeConfig, Config, RewardConfig, load_config
 from utils.core import processes
 from utils.core.errors import UserError
 from utils.core.io import read_jsonl, read_tensors
-from utils.models.loading import load_policy, load_reward, load_tokenizer, reward_from_policy, save_model
+from utils.models.loading import load_policy, load_reward, reward_from_policy, save_model
 from utils.models.lora import adapted_copy, add_adapters, effective_weight, merged_state
 from utils.models.prompt_sharing import can_share
+from utils.models.tokenizers import load_tokenizer
 from utils.pipeline import run_pipeline
 from utils.pipeline.base import prepared
 from utils.pipeline.run import Run, Stage

@@ -23,7 +23,8 @@ from tiny_run import arguments, make_base, own_files, run, run_as_process, write
 
 from utils.core.cli import EXIT_USER_ERROR, main
 from utils.core.io import read_json, read_jsonl
-from utils.models.loading import load_policy, load_tokenizer
+from utils.models.loading import load_policy
+from utils.models.tokenizers import load_tokenizer
 from utils.pipeline import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,7 +14,8 @@ import pytest
 from utils.config import DataConfig, RewardConfig
 from utils.core.runtime import ROOT
 from utils.data.formats import load_comparisons
-from utils.models.loading import load_reward, load_tokenizer
+from utils.models.loading import load_reward
+from utils.models.tokenizers import load_tokenizer
 from utils.reward.evaluation import evaluate_reward
 from utils.reward.train import train_reward
 

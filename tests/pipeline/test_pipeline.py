@@ -20,7 +20,8 @@ from utils.core.io import digest_path, read_json, read_jsonl, read_rows, write_j
 from utils.data.prompts import prompt_key
 from utils.data.schemas import Comparison, Prompt
 from utils.experiments.reference import LORA_FIGURES, compare_lora, over_kl, overoptimise, tax_sweep
-from utils.models.loading import BOS, EOS, PAD, load_policy, load_reward, load_tokenizer
+from utils.models.loading import load_policy, load_reward
+from utils.models.tokenizers import BOS, EOS, PAD, load_tokenizer
 from utils.pipeline import STAGES, check_inputs
 from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import SETS, assign_prompts

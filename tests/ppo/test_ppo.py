@@ -26,7 +26,8 @@ from utils.config import PPOConfig
 from utils.core.errors import UserError
 from utils.data.encoding import encode_prompts
 from utils.losses import lm_loss
-from utils.models.loading import load_policy, load_reward, load_tokenizer, save_model
+from utils.models.loading import load_policy, load_reward, save_model
+from utils.models.tokenizers import load_tokenizer
 from utils.ppo import train as ppo
 from utils.sampling.rollout import Rollout, response_logprobs
 from utils.training.loop import TrainingLoop, make_optimizer

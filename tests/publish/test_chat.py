@@ -20,7 +20,8 @@ from utils.core.runtime import ROOT
 from utils.data.encoding import encode_text
 from utils.data.schemas import Prompt
 from utils.lessons.shipped_run import shipped
-from utils.models.loading import load_reward, load_tokenizer, save_model
+from utils.models.loading import load_reward, save_model
+from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.run import Run
 from utils.pipeline.training_stages import score_responses
 from utils.publish.chat import Answer, Speaker, open_chat

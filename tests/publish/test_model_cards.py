@@ -22,7 +22,8 @@ from utils.core.io import digest_path, read_json, write_json
 from utils.core.runtime import ROOT
 from utils.data.encoding import encode_completion, encode_prompt, pad_left, pad_right
 from utils.lessons.shipped_run import shipped
-from utils.models.loading import load_base, load_policy, load_reward, load_tokenizer, reward_from_policy, save_model
+from utils.models.loading import load_base, load_policy, load_reward, reward_from_policy, save_model
+from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.run import Run, settings_of
 from utils.publish import model_cards
 from utils.publish.model_cards import data_lines, export, figures, given_licence, is_simulated, model_dir, push

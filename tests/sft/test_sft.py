@@ -20,7 +20,8 @@ from utils.config import SFTConfig
 from utils.core.errors import UserError
 from utils.core.io import read_json, read_jsonl, read_tensors
 from utils.losses import lm_loss
-from utils.models.loading import load_policy, set_residual_dropout
+from utils.models.dropout import set_residual_dropout
+from utils.models.loading import load_policy
 from utils.sft import train as sft
 from utils.sft.rows import Row, encode_demonstrations, epoch_batches, make_batch
 from utils.sft.run import plan

@@ -14,7 +14,8 @@ from torch import Tensor
 from utils.config import ComputeConfig, Config, load_config
 from utils.core import runtime
 from utils.core.errors import UserError
-from utils.models.loading import checkpoint_gradients, load_policy, load_tokenizer, reward_from_policy
+from utils.models.loading import checkpoint_gradients, load_policy, reward_from_policy
+from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.run import Run, Stage
 from utils.ppo import train as ppo
 from utils.reward import train as reward

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from utils.models.loading import BOS, EOS, load_tokenizer
+from utils.models.tokenizers import BOS, EOS, load_tokenizer
 from utils.pretraining.base_models import HELD_OUT_WEB_SEED, SIZES, WEB_SEED, train_tokenizer
 from utils.worlds.tiny import World, answer, corpus, document, make_prompts, partition
 from utils.worlds.tiny.corpus import DOCUMENTS, END, REMARKS

@@ -18,7 +18,8 @@ from utils.core.runtime import machine, python_rng, versions
 from utils.data.encoding import pad_right
 from utils.evaluation.policies import fact_items, held_out_web
 from utils.evaluation.tax import choice_accuracy, pretraining_loss
-from utils.models.loading import count_parameters, load_policy, load_tokenizer
+from utils.models.loading import count_parameters, load_policy
+from utils.models.tokenizers import load_tokenizer
 from utils.pretraining.base_models import HELD_OUT_WEB_SEED, TOKENIZER_DOCUMENTS, WEB_SEED, PretrainConfig, web_texts
 from utils.worlds.tiny import World
 from utils.worlds.tiny.corpus import repetition, titled_story

@@ -19,7 +19,8 @@ from utils.data.schemas import Prompt
 from utils.evaluation.statistics import gold_comparison, mean_se, normal_quantile, paired_difference, win_rate
 from utils.evaluation.tax import ChoiceItem, choice_accuracy, pretraining_loss
 from utils.labeling import FINAL_EVALUATION, SimulatedLabeler, completion_names, judge_pairs
-from utils.models.loading import context_length, load_policy, load_tokenizer
+from utils.models.loading import context_length, load_policy
+from utils.models.tokenizers import load_tokenizer
 from utils.pretraining.base_models import HELD_OUT_WEB_SEED, token_rows, web_texts
 from utils.sampling.rollout import response_logprobs
 from utils.sampling.sampler import Response, Sampler

@@ -25,7 +25,8 @@ from utils.data.encoding import decode_response, encode_question, encode_text, s
 from utils.data.hub import EvalItem, load_evaluation, parse_source
 from utils.evaluation.statistics import mean_se, normal_quantile, paired_difference
 from utils.evaluation.tax import ChoiceItem, choice_logprobs, credit
-from utils.models.loading import context_length, load_policy, load_tokenizer
+from utils.models.loading import context_length, load_policy
+from utils.models.tokenizers import load_tokenizer
 from utils.sampling.rollout import sample
 
 ANSWER_TOKENS = 32

@@ -23,8 +23,9 @@ from utils.core.io import read_jsonl, read_rows
 from utils.core.runtime import choose_device, machine, torch_generator, versions
 from utils.data.encoding import encode_completion, encode_prompt
 from utils.data.schemas import Comparison, Demonstration, Prompt
-from utils.models.loading import load_policy, load_tokenizer, reward_from_policy
+from utils.models.loading import load_policy, reward_from_policy
 from utils.models.prompt_sharing import can_share
+from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.base import base_dir
 from utils.pipeline.run import Run
 from utils.planning.operations import (

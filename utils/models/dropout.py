@@ -3,11 +3,18 @@ the batch, and it is the same again when gradient checkpointing runs a block a s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
+from utils.core.errors import UserError
+
+_RESIDUAL = r"(resid_dropout|resid_drop|mlp\.dropout|post_attention_dropout|post_mlp_dropout)$"
 STRIDE = 0x9E3779B97F4A7C15  # between the streams of two places in the model
 
 
@@ -55,3 +62,48 @@ def by_row(model: nn.Module) -> Rows:
     for place, (parent, name, child) in enumerate(active):
         setattr(parent, name, RowDropout(child.p, rows, place).train(child.training))
     return rows
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """All dropout modules 0: in RL dropout would make the sampled and the scored policy two policies."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+
+
+def set_residual_dropout(model: PreTrainedModel, p: float) -> None:
+    """Dropout on the output of each attention and MLP block in training mode (sec. 3.5: "residual dropout of 0.2").
+
+    Of the running model only: a saved one has none. GPT-2 and GPT-NeoX have modules for it and OPT a number; in other
+    architectures it is hooked to the outputs of the blocks' `self_attn` and `mlp`. Raises UserError if p > 0 and the
+    model has none of these.
+    """
+    found = False
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Dropout) and re.search(_RESIDUAL, name):
+            module.p, found = p, True
+        elif isinstance(getattr(module, "dropout", None), float) and hasattr(module, "self_attn"):
+            module.dropout, found = p, True  # type: ignore[assignment]
+    if not found:
+        blocks = [module for name, module in model.named_modules() if re.search(r"\.(self_attn|mlp)$", name)]
+        found = bool(blocks)
+        for module in blocks:
+            _hook_dropout(module, p)
+    if p > 0 and not found:
+        raise UserError(f"{type(model).__name__} has no place for residual dropout; set sft.dropout to 0.")
+
+
+def _hook_dropout(module: nn.Module, p: float) -> None:
+    """Dropout on a module's output (the first of several), in place of an earlier one."""
+    if (handle := getattr(module, "_residual_dropout", None)) is not None:
+        handle.remove()
+        module._residual_dropout = None  # type: ignore[assignment]
+    if p == 0:
+        return
+
+    def drop(block: nn.Module, _: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (F.dropout(output[0], p, block.training), *output[1:])
+        return F.dropout(output, p, block.training)
+
+    module._residual_dropout = module.register_forward_hook(drop)  # type: ignore[assignment]

@@ -12,17 +12,9 @@ from utils.core.errors import UserError
 from utils.core.io import COMMIT, read_json, write_json
 from utils.core.runtime import locate
 from utils.data.encoding import encode_question
-from utils.models.loading import (
-    context_length,
-    count_parameters,
-    is_ready,
-    load_as_published,
-    load_policy,
-    load_tokenizer,
-    model_directory,
-    prepare_tokenizer,
-    save_model,
-)
+from utils.models.directories import model_directory
+from utils.models.loading import context_length, count_parameters, load_as_published, load_policy, save_model
+from utils.models.tokenizers import is_ready, load_tokenizer, prepare_tokenizer
 from utils.pipeline.run import Run
 from utils.planning import memory
 

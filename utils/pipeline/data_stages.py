@@ -46,7 +46,7 @@ from utils.labeling import (
     screening_prompts,
     screening_set,
 )
-from utils.models.loading import load_tokenizer
+from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.base import base_dir
 from utils.pipeline.run import Run
 from utils.pretraining.base_models import web_texts

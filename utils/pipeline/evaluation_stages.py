@@ -25,7 +25,7 @@ from utils.evaluation.policies import (
     temperatures,
 )
 from utils.evaluation.statistics import mean_se
-from utils.models.loading import load_tokenizer
+from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import init_dir, load_calibrated, load_set
 from utils.pipeline.run import Run

@@ -20,7 +20,8 @@ from utils.data.encoding import encode_completions, encode_prompts
 from utils.data.prompts import token_length
 from utils.data.schemas import Comparison, Prompt
 from utils.evaluation.statistics import mean_se
-from utils.models.loading import load_reward, load_tokenizer
+from utils.models.loading import load_reward
+from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.base import base_dir, compute_of, prepared
 from utils.pipeline.data_stages import init_dir, load_demonstration_set, load_set, pretraining_texts
 from utils.pipeline.run import Run

@@ -22,7 +22,7 @@ from transformers.pytorch_utils import Conv1D
 from utils.config import Config, PPOConfig, SFTConfig, load_config
 from utils.core.errors import UserError
 from utils.core.runtime import locate
-from utils.models.loading import model_directory, quiet_transformers
+from utils.models.directories import model_directory, quiet_transformers
 from utils.sft.run import plan as split_batch
 
 PF_DAY = 1e15 * 86_400  # operations of one petaflop/s-day

@@ -24,13 +24,9 @@ from utils.losses import (
     masked_mean,
     whiten,
 )
-from utils.models.loading import (
-    check_same_vocabulary,
-    load_policy,
-    load_reward,
-    load_tokenizer,
-)
+from utils.models.loading import load_policy, load_reward
 from utils.models.lora import adapted_copy
+from utils.models.tokenizers import check_same_vocabulary, load_tokenizer
 from utils.sampling.rollout import (
     Rollout,
     episode_uniforms,

@@ -29,11 +29,8 @@ from utils.config import ComputeConfig, DataConfig, PPOConfig
 from utils.core.errors import UserError
 from utils.core.io import digest, digest_path
 from utils.data.encoding import encode_prompts
-from utils.models.loading import (
-    checkpoint_gradients,
-    context_length,
-    model_directory,
-)
+from utils.models.directories import model_directory
+from utils.models.loading import checkpoint_gradients, context_length
 from utils.ppo.experience import PPOModels, experience_metrics, load_ppo_models, process_device, run_round
 from utils.ppo.update import update_round
 from utils.training.loop import TrainingLoop, save_trained, stage_optimizer, trained_parameters

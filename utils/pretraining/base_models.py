@@ -20,7 +20,8 @@ from utils.core.errors import UserError
 from utils.core.io import digest, read_jsonl, write_json
 from utils.core.runtime import machine, torch_generator, versions
 from utils.losses import learning_rate, lm_loss
-from utils.models.loading import BOS, EOS, PAD, count_parameters, new_policy, save_model
+from utils.models.loading import count_parameters, new_policy, save_model
+from utils.models.tokenizers import BOS, EOS, PAD
 from utils.training.loop import METRICS, TrainingLoop, make_optimizer
 from utils.worlds.tiny import World, corpus
 from utils.worlds.tiny.corpus import END

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from utils.core.io import digest, read_tensors, write_tensors
 from utils.core.runtime import progress, stream_seed
-from utils.models.loading import load_policy, load_tokenizer
+from utils.models.loading import load_policy
+from utils.models.tokenizers import load_tokenizer
 from utils.sampling.rollout import episode_uniforms, sample
 
 

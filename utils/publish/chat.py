@@ -20,7 +20,9 @@ from utils.core.io import PathLike
 from utils.core.runtime import choose_device, locate
 from utils.data.encoding import encode_prompt
 from utils.data.schemas import Prompt
-from utils.models.loading import context_length, load_reward, load_tokenizer, model_directory
+from utils.models.directories import model_directory
+from utils.models.loading import context_length, load_reward
+from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.base import base_dir
 from utils.pipeline.run import Run, settings_of
 from utils.pipeline.training_stages import score_responses

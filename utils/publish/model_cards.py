@@ -27,7 +27,9 @@ from utils.data.chat import uses_template
 from utils.data.encoding import beginning, stop_ids
 from utils.data.hub import is_hub, parse_source
 from utils.data.hub.registry import TRAINING_KINDS
-from utils.models.loading import count_parameters, hub_is_reachable, load_policy, load_reward, load_tokenizer, save_model
+from utils.models.directories import hub_is_reachable
+from utils.models.loading import count_parameters, load_policy, load_reward, save_model
+from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.data_stages import init_dir, stand_ins
 from utils.pipeline.run import CONFIG_FILE, Run
 from utils.report.figures import comparisons_of, number

@@ -14,7 +14,8 @@ from utils.core.errors import UserError
 from utils.core.io import digest, digest_path, read_json, write_json
 from utils.core.runtime import choose_device, stream_seed
 from utils.data.schemas import Comparison
-from utils.models.loading import context_length, load_tokenizer, reward_from_policy
+from utils.models.loading import context_length, reward_from_policy
+from utils.models.tokenizers import load_tokenizer
 from utils.reward.metrics import clustered_mean, pair_accuracy, rank_values
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from utils.core.io import digest, digest_path, write_json
 from utils.core.runtime import choose_device, torch_generator
 from utils.data.schemas import Comparison, Demonstration
 from utils.losses import learning_rate
-from utils.models.loading import checkpoint_gradients, context_length, load_tokenizer, reward_from_policy
+from utils.models.loading import checkpoint_gradients, context_length, reward_from_policy
 from utils.models.lora import add_adapters
+from utils.models.tokenizers import load_tokenizer
 from utils.reward.metrics import pair_accuracy, rank_values
 from utils.training.loop import TrainingLoop, save_trained, stage_optimizer
 

@@ -19,7 +19,8 @@ from utils.core.errors import UserError
 from utils.core.runtime import python_rng, stream_seed
 from utils.data.encoding import decode_response, encode_prompts, encode_questions, stop_ids
 from utils.data.schemas import Prompt
-from utils.models.loading import load_policy, load_tokenizer
+from utils.models.loading import load_policy
+from utils.models.tokenizers import load_tokenizer
 from utils.sampling.rollout import OnTokens, episode_uniforms, sample
 
 UNDECODED = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for bytes that are no character, or not yet one

@@ -26,9 +26,10 @@ from utils.core.io import digest, digest_path, write_json
 from utils.core.runtime import choose_device, stream_seed, torch_generator
 from utils.data.schemas import Demonstration
 from utils.losses import learning_rate
-from utils.models.dropout import Rows, by_row
-from utils.models.loading import checkpoint_gradients, context_length, load_policy, load_tokenizer, set_residual_dropout
+from utils.models.dropout import Rows, by_row, set_residual_dropout
+from utils.models.loading import checkpoint_gradients, context_length, load_policy
 from utils.models.lora import add_adapters
+from utils.models.tokenizers import load_tokenizer
 from utils.training.loop import TrainingLoop, stage_optimizer
 from utils.training.sharding import is_sharded
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from utils.core.errors import UserError
 from utils.core.io import write_jsonl
 from utils.core.runtime import stream_seed
-from utils.models.loading import set_residual_dropout
+from utils.models.dropout import set_residual_dropout
 from utils.sft.rows import IGNORED, Row
 from utils.sft.run import SFTRun, remove_checkpoints
 

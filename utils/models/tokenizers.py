@@ -1,0 +1,129 @@
+"""Tokenizers: loading them, and giving each three special tokens with one role each (docs/architecture.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from utils.core.errors import UserError
+from utils.data.chat import end_of_turn
+from utils.models.directories import model_directory, quiet_transformers
+
+BOS, EOS, PAD = "<|endoftext|>", "<|end|>", "<|pad|>"
+# What other tokenizers call the same, the likeliest first: taken before a token is added.
+END_NAMES = (EOS, "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end_of_turn|>")
+PAD_NAMES = (PAD, "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>")
+BOS_NAMES = (BOS, "<|end_of_text|>", "<|begin_of_text|>", "<s>")
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """Tokenizer of a model directory whose bos, eos and pad exist and differ.
+
+    Raises UserError if there is none, it is empty, or a special token is missing: such a tokenizer (GPT-2's own, for
+    one) goes through `load_base`, which adds the tokens to tokenizer and model together.
+    """
+    tokenizer = read_tokenizer(path)
+    ids = {"bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id}
+    missing = [name for name, token in ids.items() if token is None]
+    if missing or len(set(ids.values())) < 3:
+        what = f"has no {' and no '.join(missing)} token" if missing else "uses one token for two of bos, eos and pad"
+        raise UserError(
+            f"{path}: the tokenizer {what}; `python scripts/pipeline.py --profile gpt2 --model {path} --only base --out DIR` "
+            "writes a copy that has them to DIR/base/model."
+        )
+    return tokenizer
+
+
+def read_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    directory = model_directory(path)
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # noqa: BLE001 -- the tokenizers library raises plain Exception for broken files
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: the tokenizer cannot be loaded ({reason}); a whole tokenizer.json must lie beside the weights."
+        ) from None
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise UserError(f"{path}: the tokenizer is empty; tokenizer.json must lie beside the weights.")
+    return tokenizer
+
+
+def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Give both an end-of-answer token and a padding token of their own, and the model one row a token (in place).
+
+    The end token is the one that the chat template writes after an answer; else the tokenizer's own if it is not the
+    document separator (bos) as well; else one of END_NAMES that the vocabulary has; else EOS is added. GPT-2's one
+    special token stays the separator. Rows of new tokens are the mean of the old ones, so that a new token starts
+    neither favoured nor impossible; rows that no token has (a vocabulary rounded up) go, so that no response holds an
+    id without text.
+    """
+    old = len(tokenizer)
+    bos, eos = tokenizer.bos_token, tokenizer.eos_token
+    end = end_of_turn(tokenizer) or (eos if eos != bos and bos is not None else None)
+    end = end or _known(tokenizer, END_NAMES, (bos, eos)) or EOS
+    if bos in (None, end):
+        bos = _known(tokenizer, (eos or BOS, *BOS_NAMES), (end,)) or BOS
+    taken = (bos, end)
+    pad = tokenizer.pad_token
+    if pad is None or pad in taken:
+        pad = _known(tokenizer, PAD_NAMES, taken) or PAD
+    tokenizer.add_special_tokens({"bos_token": bos, "eos_token": end, "pad_token": pad})
+    if len(tokenizer) != _embedded(model):
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    if len(tokenizer) > old:
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            if layer is not None:
+                weight = layer.get_parameter("weight")
+                weight.data[old:] = weight.data[:old].mean(0)
+    set_special_ids(model, tokenizer)
+
+
+def _embedded(model: PreTrainedModel) -> int:
+    """Number of token ids that the model has an embedding for."""
+    return model.get_input_embeddings().get_parameter("weight").shape[0]
+
+
+def _known(tokenizer: PreTrainedTokenizerBase, names: tuple[str, ...], taken: tuple[str | None, ...]) -> str | None:
+    """The first of `names` that is a token of the vocabulary and has no other role."""
+    vocabulary = tokenizer.get_vocab()
+    return next((name for name in names if name in vocabulary and name not in taken), None)
+
+
+def is_ready(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> bool:
+    """Whether model and tokenizer can be used as they are: what `prepare_tokenizer` would do is done."""
+    ids = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    return (
+        None not in ids
+        and len(ids) == 3
+        and tokenizer.eos_token == (end_of_turn(tokenizer) or tokenizer.eos_token)
+        and len(tokenizer) == _embedded(model)
+    )
+
+
+def set_special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write the tokenizer's bos, eos and pad ids into the model's configs, for whoever loads it elsewhere."""
+    for config in (model.config, getattr(model, "generation_config", None)):
+        if config is not None:
+            config.bos_token_id = tokenizer.bos_token_id
+            config.eos_token_id = tokenizer.eos_token_id
+            config.pad_token_id = tokenizer.pad_token_id
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
+    """Raise UserError if the tokenizer has ids that the model has no embedding for."""
+    rows = _embedded(model)
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"{path}: the tokenizer has {len(tokenizer)} tokens but the model embeds only {rows}; "
+            "use the tokenizer that belongs to this model."
+        )
+
+
+def check_same_vocabulary(
+    tokenizer: PreTrainedTokenizerBase, path: str | Path, other: PreTrainedTokenizerBase, other_path: str | Path
+) -> None:
+    """Raise UserError if two models that read the same token ids have different vocabularies."""
+    if tokenizer.get_vocab() != other.get_vocab() or tokenizer.eos_token_id != other.eos_token_id:
+        raise UserError(f"{other_path}: its vocabulary differs from that of {path}; train both models from the same base.")
