@@ -41,7 +41,7 @@ def padded(rows: list[list[int]]) -> list[list[int]]:
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.lists(st.integers(0, 18), min_size=2, max_size=12), min_size=1, max_size=6), st.integers(1, 7))
-def test_web_loss_equals_the_plain_loop_for_any_padding_and_batch(rows: list[list[int]], batch_size: int) -> None:
+def test_pretraining_loss_equals_the_plain_loop_for_any_padding_and_batch(rows: list[list[int]], batch_size: int) -> None:
     every = [value for row in rows for value in plain_logprobs(row)]
     assert pretraining_loss(MODEL, padded(rows), batch_size) == pytest.approx(-sum(every) / len(every), abs=1e-5)
 
@@ -55,7 +55,7 @@ def test_left_padding_gives_the_same_logprobs() -> None:
     assert got.tolist() == pytest.approx(plain_logprobs(row), abs=1e-5)
 
 
-def test_web_loss_of_a_uniform_model_is_log_vocabulary_and_mode_is_kept() -> None:
+def test_pretraining_loss_of_a_uniform_model_is_log_vocabulary_and_mode_is_kept() -> None:
     model = tiny_model()
     for parameter in model.parameters():
         parameter.data.zero_()

@@ -94,7 +94,7 @@ def test_the_summary_has_every_figure(finished: Path) -> None:
     assert summary["seconds.total"] == pytest.approx(sum(v for k, v in summary.items() if k.startswith("seconds.")) / 2)
 
 
-def test_kl_of_the_reference_is_zero_and_web_loss_is_that_of_a_random_model(finished: Path) -> None:
+def test_kl_of_the_reference_is_zero_and_pretraining_loss_is_that_of_a_random_model(finished: Path) -> None:
     summary = read_json(finished / "summary.json")
     assert summary["kl.init"] == pytest.approx(0, abs=1e-5)
     assert summary["pretraining_loss.base"] == pytest.approx(math.log(512), rel=0.1) == summary["pretraining_loss.prompted"]
