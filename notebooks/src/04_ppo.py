@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 04 · PPO: more reward, on a leash
+# # 04 · PPO: more reward, with a KL penalty
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/instruct-gpt2/instruct-gpt2/blob/main/notebooks/04_ppo.ipynb)
 #
-# An imitator is at most as good as what it imitates. With a reward model we can do something else: let the policy answer in its
-# own words, score what it said, and make the better answers likelier. This is step 3 of InstructGPT
-# ([sec. 3.5 and C.4](https://arxiv.org/abs/2203.02155)). The algorithm is PPO. It looks like a lot of machinery; here we put it
-# together piece by piece, each piece first by hand on a few numbers, and then take it apart again by breaking it on purpose.
+# A model that imitates is at most as good as its examples. With a reward model we can do more: let the policy answer in its own
+# words, score the answers, and make the better ones more likely. This is step 3 of InstructGPT ([sec. 3.5 and
+# C.4](https://arxiv.org/abs/2203.02155)). The algorithm is PPO. PPO has many parts. We build it part by part, each part first
+# by hand on a few numbers. Then we break it on purpose.
 #
 # | | |
 # |---|---|
@@ -14,7 +14,7 @@
 # | **Running** | less than four minutes on two CPU cores; no GPU, no download of models or data |
 # | **Outputs made on** | a two-core CPU; the first cell's output names device and versions |
 # | **You need** | Python, a little PyTorch, what a log-probability is. No reinforcement learning |
-# | **You will be able to** | derive the policy gradient of a bandit; compute KL penalty, advantage and clipped loss by hand; read the curves of a PPO run; say what beta does before you turn it; find the usual bugs by their symptoms |
+# | **You will be able to** | derive the policy gradient of a bandit; compute KL penalty, advantage and clipped loss by hand; read the curves of a PPO run; predict what beta does before you change it; find common bugs by their symptoms |
 #
 # All labelers here are **simulated**, and so is the score called *gold*: a program that knows every fact of a small made-up
 # world gives each answer 0 to 10 points ([how](../docs/tiny-world.md)). No number below comes from people.
@@ -52,9 +52,9 @@ from utils.report import pipeline_map
 picture(pipeline_map("ppo"))
 
 # %% [markdown]
-# Two things come in: a policy that can already answer (a short SFT with some web text mixed in, which we call *PPO's start*, C.3)
-# and a reward model that gives any answer one number. No labeler is asked any more. This lesson starts from a finished run that
-# comes with the repository.
+# PPO needs two inputs: a policy that can already answer (a short SFT with some pretraining text mixed in, which we call *PPO's
+# start*, C.3), and a reward model that gives each answer one number. No labelers are needed from here on. This lesson starts
+# from a finished run that comes with the repository.
 
 # %%
 from utils.lessons import fast, run_folder, shipped, table
@@ -69,8 +69,9 @@ print(len(prompts), "prompts for PPO, no answers with them. The first:", prompts
 # %% [markdown]
 # ## The environment is a bandit
 #
-# In games, reinforcement learning means many moves with rewards in between. Here it is simpler: a prompt comes, the policy gives
-# *one* answer, gets *one* number for it, and the episode is over. That is a *bandit* (3.5). Four models take part:
+# In games, reinforcement learning means many moves with rewards in between. Here it is simpler. The policy gets a prompt, gives
+# *one* answer, and receives *one* number for it. Then the episode is over. This is called a *bandit* (3.5). Four models take
+# part:
 
 # %%
 from utils.data import encode_prompt
@@ -79,7 +80,7 @@ from utils.ppo import load_ppo_models
 actors, tokenizer = load_ppo_models(init_dir(lesson), lesson.path("reward") / "model")
 encoded = [encode_prompt(tokenizer, p.prompt, cfg.data) for p in prompts]
 
-roles = {"policy": "answers; is trained", "reference": "PPO's start, frozen; the leash is tied to it"}
+roles = {"policy": "answers; is trained", "reference": "PPO's start, frozen; the KL penalty compares with it"}
 roles |= {"reward": "the reward model, frozen; scores whole answers", "value": "starts as the reward model; is trained"}
 table([{"model": name, "what it does": role} for name, role in roles.items()])
 
@@ -98,18 +99,20 @@ told.sort(key=lambda row: -row["reward"])
 table([*told[:3], *told[-3:]], prompts[0].prompt)
 
 # %% [markdown]
-# Same prompt, different answers, different rewards. The policy can already say what the judge likes better, only not often enough. Nobody tells it *which word* was
-# wrong; it learns only that this answer was worth more than that one. (And "best" is what the reward model likes best. It need not be right.) Reward 0 is "as good as a labeler's demonstration".
+# The prompt is the same, the answers and their rewards differ. The policy can already give the answers with a high reward, but
+# not often enough. Nobody tells it *which word* was wrong; it learns only that one answer was worth more than another. ("Best"
+# means the highest score of the reward model. The answer may still be wrong.) A reward of 0 means "as good as the average
+# demonstration".
 #
 # ## The policy gradient, with three answers
 #
-# **The idea.** Draw an answer. If it was better than expected, push its log-probability up; if worse, push it down. In the mean
-# this climbs the expected reward $J$:
+# **The idea.** Sample an answer. If it is better than expected, increase its log-probability; if it is worse, decrease it. On
+# average this increases the expected reward $J$:
 #
 # $$\nabla_\theta\, J = \mathbb{E}_{y \sim \pi_\theta}\big[\,(r(y) - b)\; \nabla_\theta \log \pi_\theta(y)\,\big]$$
 #
-# Suppose that there are only three answers, with logits `theta`. Then the true gradient is a derivative that autograd can take,
-# and we can see if the formula, estimated from samples, agrees.
+# Suppose that there are only three answers, with logits `theta`. Then autograd can compute the true gradient, and we can check
+# whether the formula, estimated from samples, agrees.
 
 # %%
 import torch
@@ -134,14 +137,15 @@ for name, found in kinds.items():
 table(rows, digits=3)
 
 # %% [markdown]
-# Both estimates agree with the exact gradient (the asserts hold them to it): up with the last answer, down with the first. The
-# *baseline* $b$ changes nothing in the mean, but it makes one draw less noisy. Without it every answer with a positive reward is
-# pushed up, also the bad ones, only less. "Better than expected" needs an expectation: that is what the **value model** is for.
+# Both estimates agree with the exact gradient (the asserts check it): the last answer becomes more likely, the first one less
+# likely. The *baseline* $b$ does not change the mean, but it makes a single sample less noisy. Without a baseline, every answer
+# with a positive reward is made more likely, even a bad one, only less. "Better than expected" needs an expectation. The
+# **value model** gives it.
 #
 # ## One round of episodes
 #
-# For answers of many tokens we need the same three things at every token: how likely it was, what it cost, and what was expected.
-# `run_round` takes the next prompts, samples one answer each, and lets all four models read them.
+# For answers with many tokens we need three things at every token: how likely it was, which reward it got, and which reward was
+# expected. `run_round` takes the next prompts, samples one answer for each, and runs all four models on them.
 
 # %%
 from utils.lessons import short_ppo
@@ -153,13 +157,13 @@ rollout, mask = experience.rollout, experience.rollout.response_mask
 print("answers, tokens:", tuple(mask.shape), "| a token's log-prob, on average:", f"{rollout.logprobs[mask].mean():.2f} nats")
 
 # %% [markdown]
-# `mask` says which places are tokens of an answer; short answers are padded. Next: what is paid.
+# `mask` marks the positions that are tokens of an answer; short answers are padded. Next come the rewards.
 #
-# ## The leash: a KL penalty at every token
+# ## A KL penalty at every token
 #
-# **The idea.** A reward model is right about answers like those it was trained on. So the policy pays for moving away from its
-# start: at each token, beta times how much likelier it made that token than the reference does (Eq. 2). The score is paid once, at
-# the last token.
+# **The idea.** A reward model is reliable only on answers like those it was trained on. So the policy pays a penalty for moving
+# away from its start. At each token the penalty is beta times the log-ratio of the policy to the reference (Eq. 2). The score
+# is added once, at the last token.
 #
 # $$r_t = -\beta\,\big(\log \pi(y_t) - \log \pi_{\text{ref}}(y_t)\big) \;+\; [t = \text{last}]\; r(x, y)$$
 
@@ -173,14 +177,14 @@ torch.testing.assert_close(paid, torch.tensor([[-0.1 * 0.4, 0.1 * 0.1, 1.5]]))
 print("paid at each token:", [round(value, 3) for value in paid[0].tolist()])
 
 # %% [markdown]
-# The first token got likelier than the reference makes it: a fine. The second less likely: a small refund. The third is equally
-# likely and gets the score. Summed over an answer, the log-ratios are an estimate of the *KL divergence* of the policy from its
-# start. There is more than one such estimate.
+# The first token is more likely than under the reference, so its reward is negative. The second is less likely, so its reward
+# is slightly positive. The third is equally likely and gets the score. The sum of the log-ratios over an answer is an estimate
+# of the *KL divergence* of the policy from its start. There are other estimates.
 #
 # ### Three ways to measure a KL
 #
-# With four possible tokens the KL can be computed exactly, $\sum_y \pi(y) \log \frac{\pi(y)}{\pi_{\text{ref}}(y)}$. From samples
-# alone there are *k1*, the mean log-ratio, and *k3*, the mean of $e^d - 1 - d$ with $d = \log \pi_{\text{ref}} - \log \pi$.
+# With four possible tokens we can compute the KL exactly, $\sum_y \pi(y) \log \frac{\pi(y)}{\pi_{\text{ref}}(y)}$. From samples
+# we can compute *k1*, the mean log-ratio, and *k3*, the mean of $e^d - 1 - d$ with $d = \log \pi_{\text{ref}} - \log \pi$.
 
 # %%
 from utils.losses import kl_k1, kl_k3
@@ -207,13 +211,13 @@ for row in right:
 table([{"estimate": "exact", "mean": exact, "noise of one draw": 0.0}, *right], digits=4)
 
 # %% [markdown]
-# Both find the exact value. k3 is never negative, and on this small example it is the less noisy one. So why does the penalty use k1?
-# Because of the *gradient*. A penalty inside the reward is a constant to the policy gradient, which multiplies it with
-# $\nabla \log \pi$. With k1 the mean of that product is just the gradient of the KL, since $\mathbb{E}[\nabla \log \pi] = 0$; with k3 a
-# term is lost. k3 is for looking.
+# Both estimates find the exact value. k3 is never negative, and in this small example it is less noisy. So why does the penalty
+# use k1? Because of the *gradient*. The policy gradient treats a penalty inside the reward as a constant and multiplies it with
+# $\nabla \log \pi$. With k1 the mean of this product is exactly the gradient of the KL, because $\mathbb{E}[\nabla \log \pi] =
+# 0$. With k3 a term is missing. So k3 is used only for monitoring.
 #
-# > **Predict first (1).** Many samplers draw only among the k likeliest tokens (*top-k*). We draw with `top_k=2` and compute k1 as
-# > before. What will happen to an estimate of something that cannot be negative?
+# > **Predict first (1).** Many samplers sample only from the k most likely tokens (*top-k*). We draw with `top_k=2` and compute
+# > k1 as before. What will happen to this estimate of a number that cannot be negative?
 
 # %%
 cut = estimates(top_k=2)
@@ -221,14 +225,15 @@ assert cut[0]["mean"] < 0
 table([{"estimate": "exact", "mean": exact}, *cut], "Drawn with top-k = 2", digits=4)
 
 # %% [markdown]
-# k1 is **below zero**: a negative KL. The two likeliest tokens are those that this policy made *less* likely; what it made likelier,
-# the tail, is never drawn. Training would now be *paid* for leaving the reference. The cure is not a clamp. It is to sample from the
-# distribution that is scored: no top-k, no top-p, temperature 1 in both places. `sample` in PPO does just that.
+# k1 is **below zero**: a negative KL. The policy made the two most likely tokens *less* likely than the reference does. The
+# tokens that it made more likely are never sampled. Training would now be *rewarded* for moving away from the reference.
+# Clamping at 0 does not solve this. The solution is to sample from the same distribution that is scored: no top-k, no top-p,
+# the same temperature in both places. PPO's `sample` does this.
 #
 # ### The same on real answers
 #
-# How far has the shipped PPO policy moved from its start? At each place both models give a probability to every token of the
-# vocabulary, so the KL *of that step* can be summed exactly.
+# How far has the shipped PPO policy moved from its start? At each position both models give a probability to every token of the
+# vocabulary, so the KL *of this step* can be computed exactly.
 
 # %%
 from utils.lessons import token_texts, token_view
@@ -261,8 +266,9 @@ rows = [{"KL of an answer (nats)": name, **mean_se(values.tolist())._asdict()} f
 table([{**row, "se": f"{row['se']:.2f}"} for row in rows], "The shipped PPO policy against its start")
 
 # %% [markdown]
-# Three estimates of one number; compare them with their standard errors (`se`). The exact one is exact at each step, but which steps
-# are visited is still drawn. Where in an answer does the policy differ? Orange: likelier than at the start, blue: less likely.
+# These are three estimates of one number; compare them with their standard errors (`se`). The last one is exact at each step,
+# but the steps themselves come from sampled answers. Where in an answer does the policy differ? Orange tokens are more likely
+# than at the start, blue ones less likely.
 
 # %%
 ratio = answers.logprobs - ref_logprobs
@@ -273,18 +279,19 @@ strips = [
 token_view(strips, "log pi - log ref (nats)")
 
 # %% [markdown]
-# The answers to the first test prompts, each with its log-ratios summed at the left. Much is nearly white: there both models agree on how
-# a sentence goes on. The leash pulls at a few *decisions*, where the policy now prefers another word than the start did. (Rest the pointer
-# on a token to read its number.)
+# These are the answers to the first test prompts, with the sum of their log-ratios at the left. Many tokens are nearly white:
+# there both models agree on how the sentence continues. The penalty comes from a few *decisions*, where the policy now prefers
+# another word than the start did. (Move the mouse pointer over a token to read its number.)
 #
 # ## Value and advantage
 #
-# The reward comes at the end. Which token earned it? The value model estimates at each token what is still to come, $V_t$. A
-# token that makes things look better than before is credited:
+# The reward comes at the end. Which token caused it? At each token, the value model estimates the reward that is still to come,
+# $V_t$. A token that raises this estimate gets credit:
 #
 # $$\delta_t = r_t + V_{t+1} - V_t \qquad A_t = \delta_t + \lambda\, \delta_{t+1} + \lambda^2 \delta_{t+2} + \dots$$
 #
-# This is *GAE*, generalised advantage estimation, without discount (C.4; the paper does not report $\lambda$). Three tokens by hand:
+# This is *GAE*, generalized advantage estimation, without discount (C.4; the paper does not report $\lambda$). Three tokens by
+# hand:
 
 # %%
 from utils.losses import gae
@@ -298,13 +305,14 @@ for lam in (0.0, 0.5, 1.0):
     print(f"lambda {lam:.1f}: advantages {[round(a, 2) for a in by_hand]}")
 
 # %% [markdown]
-# With lambda 0 each token gets only its own surprise; it trusts the value model. With 1 each token gets all that came after it; it
-# trusts the one draw, whatever luck was in it. We use 0.95.
+# With lambda 0, each token gets only its own $\delta_t$; this relies fully on the value model. With lambda 1, each token gets
+# everything that came after it, that is, the return minus the value; this relies on the one sample, with all its noise. We use
+# 0.95.
 #
 # ### The value model has to learn first
 #
-# It starts as the reward model, which was trained to read *finished* answers. In the middle of one it is guessing. So the first
-# rounds train it alone (our addition; the paper starts both at once).
+# The value model starts as the reward model, which was trained on *finished* answers. In the middle of an answer its values are
+# poor. So the first rounds train only the value model (our addition; the paper trains both from the start).
 
 # %%
 from dataclasses import replace
@@ -326,8 +334,8 @@ explained.append(experience_metrics(experience)["explained_variance"])
 print("explained variance of the returns, round by round:", [round(e, 2) for e in explained])
 
 # %% [markdown]
-# *Explained variance* is 1 for a perfect value model and 0 for one that says the same always. After a few rounds it knows most of
-# what can be known before an answer is finished. Now look at one good and one bad answer through its eyes.
+# *Explained variance* is 1 for a perfect value model and 0 for one that always gives the same value. After these rounds it
+# should be clearly higher than at the start. Now look at the values for one good and one bad answer.
 
 # %%
 pick = [int(experience.scores.argmax()), int(experience.scores.argmin())]
@@ -348,29 +356,29 @@ for name, i in zip(names, pick, strict=True):
 token_view(strip("values"), "value before the token")
 
 # %% [markdown]
-# The two prompts, and their answers coloured by what is *expected* before each token is chosen. At the first token only the prompt is known.
-# Then the expectation moves with every word, most where a word decides how the answer will turn out. The advantages are what is left to
-# learn:
+# These are the two prompts and their answers. The color shows the *expected* reward before each token is sampled. At the first
+# token only the prompt is known. Then the expected reward changes with each word, most at words that decide how good the answer
+# is. The advantages show what is left to learn:
 
 # %%
 token_view(strip("advantages"), "advantage (whitened)")
 
 # %% [markdown]
-# Orange tokens will be made likelier, blue ones less likely. In the bad answer the colour is strongest at the words that decided the
-# score. In the good one it is strong all along: the value model expected less to the very end, and with a lambda near 1 each token
-# gets a share of that late surprise. (Whitened: shifted and scaled to mean 0 and variance 1 over the round, so that the size of a
-# step does not depend on the scale of rewards.)
+# Orange tokens will become more likely, blue ones less likely. An answer that ends better than the value model expected has
+# positive advantages from its first token on: with a lambda near 1, each token gets a share of this late difference. (Whitened
+# means shifted and scaled to mean 0 and variance 1 over the round, so that the size of a step does not depend on the scale of
+# the rewards.)
 #
 # ### What the value model learns
 #
-# Its target at each token is the *return*: what it said, corrected by the advantage before whitening,
-# $R_t = A_t + V_t$. The loss is a squared error, clipped like the policy's: what counts is the larger of the error and of the error after
-# a step of at most $\epsilon$ from the value $V_t^{\text{old}}$ that was said while sampling.
+# Its target at each token is the *return*: its own value plus the advantage before whitening, $R_t = A_t + V_t$. The loss is a
+# squared error, clipped like the policy loss. It takes the larger of two errors: the error of the new value, and the error of a
+# value that may differ by at most $\epsilon$ from the value $V_t^{\text{old}}$ at sampling time.
 #
 # $$\text{loss}_V = \tfrac{1}{2}\,\text{mean of } \max\big((V_t - R_t)^2,\; (V_t^{\text{old}} + \text{clip}(V_t - V_t^{\text{old}}, -\epsilon, \epsilon) - R_t)^2\big)$$
 #
-# Two tokens by hand. The first has jumped from 0.4 to its target 1.0 in one step, and is charged as if it stood at 0.6: it earns nothing
-# by jumping. The second has not moved.
+# Two tokens by hand. The first value moved from 0.4 to its target 1.0 in one step, but its loss is computed as if it were 0.6.
+# So a large step does not reduce the loss further. The second value has not changed.
 
 # %%
 from utils.losses import ppo_value_loss
@@ -382,18 +390,18 @@ torch.testing.assert_close(charged, torch.tensor(by_hand))
 print(f"by hand {by_hand:.4f}, utils.losses.ppo_value_loss {charged:.4f}")
 
 # %% [markdown]
-# (In the rounds in which it learns alone the clip is off: it has far to go.)
+# (In the rounds that train only the value model, clipping is off, because its values still have to change a lot.)
 #
 # ## The clipped step
 #
-# **The idea.** The samples came from the old policy, and after one step the policy is another. The ratio
-# $\rho = \pi_{\text{new}} / \pi_{\text{old}}$ corrects for it, as long as it stays near 1. PPO stops rewarding moves beyond
-# $1 \pm \epsilon$, with $\epsilon = 0.2$ as in the paper:
+# **The idea.** The samples came from the old policy, and after one step the policy has changed. The ratio $\rho =
+# \pi_{\text{new}} / \pi_{\text{old}}$ corrects for this, as long as it stays near 1. PPO does not reward changes beyond $1 \pm
+# \epsilon$, with $\epsilon = 0.2$ as in the paper:
 #
 # $$\text{loss} = \text{mean of } \max\big(-A\rho,\; -A\,\text{clip}(\rho, 1 - \epsilon, 1 + \epsilon)\big)$$
 #
-# > **Predict first (2).** Draw the loss of one token against $\rho$, once for $A = 1$ and once for $A = -1$. Each curve has one flat
-# > part. On which side of 1?
+# > **Predict first (2).** Sketch the loss of one token against $\rho$, once for $A = 1$ and once for $A = -1$. Each curve has
+# > one flat part. On which side of 1?
 
 # %%
 from utils.losses import ppo_policy_loss
@@ -413,13 +421,13 @@ curves = {"advantage +1": [token_loss(r, 1.0) for r in rhos], "advantage -1": [t
 picture(lines(rhos, curves, "ratio new / old", "loss of one token", "Where PPO stops pushing"))
 
 # %% [markdown]
-# A good token ($A = 1$) is pushed up until it is 20 % likelier; from there the curve is flat, the gradient zero, and it gets no more
-# from this round. A bad one is pushed down to 20 % less. On the *other* sides nothing is flat: a good token that has become less likely
-# by accident is always pulled back. That is why there is a maximum in the formula and not only a clip.
+# A good token ($A = 1$) is made more likely until the ratio is 1.2. From there the curve is flat, and the gradient is zero. A
+# bad token is made less likely until the ratio is 0.8. On the *other* sides nothing is flat: if a good token has become less
+# likely by accident, it always gets a gradient. This is why the formula has a maximum and not only a clip.
 #
 # ## A PPO run
 #
-# Everything together:
+# All parts together:
 #
 # ```text
 # for each round:
@@ -433,11 +441,11 @@ picture(lines(rhos, curves, "ratio new / old", "loss of one token", "Where PPO s
 # saved and evaluated: the average
 # ```
 #
-# The *average of the weights* forgets slowly what single noisy steps did (C.4; decay 0.992 a step there). `train_policy` does all this,
-# and asks gold of the average now and then, for the curve only.
+# The *average of the weights* removes the noise of single steps (C.4; the decay there is 0.992 per step). `train_policy` does
+# all this. It also computes gold for the averaged weights after some rounds, only for the curve.
 #
-# > **Predict first (3).** Over the rounds, which way will go: the reward model's score, gold, the KL to the start, and the entropy (how
-# > undecided the policy is at each token)?
+# > **Predict first (3).** Over the rounds, will these rise or fall: the reward model's score, gold, the KL to the start, and
+# > the entropy (how uncertain the policy is at each token)?
 
 # %%
 from utils.pipeline.training_stages import train_policy
@@ -449,17 +457,17 @@ with quiet():
 from utils.report import training_curves
 
 labels = {
-    "score": "reward model's score", "gold": "gold (points)", "kl_k1": "KL (nats a response)", "entropy": "entropy (nats a token)",
+    "score": "reward model's score", "gold": "gold (points)", "kl_k1": "KL (nats per response)", "entropy": "entropy (nats per token)",
     "explained_variance": "explained variance", "value_loss": "value loss",
 }  # fmt: skip
 picture(training_curves(metrics, *labels, labels=labels, xlabel="round", title="PPO"))
 
 # %% [markdown]
-# In the first rounds only the value model learns, and nothing else moves. Then the score climbs, and gold, which the training never
-# sees, rises too. The KL grows: this is what the reward costs. The entropy falls: the policy becomes surer. Curves jump from round
-# to round, because each round has other prompts.
+# In the first rounds only the value model learns, and the policy does not change. Then the score rises, and so does gold, which
+# training never sees. The KL grows: this is the cost of the reward. The entropy falls: the policy becomes more certain. The
+# curves are noisy from round to round, because each round has different prompts.
 #
-# Two more numbers to look at in every run, before anything else:
+# Look at two more numbers in every run, before anything else:
 
 # %%
 updates = [row for row in metrics if "first_ratio" in row]
@@ -467,13 +475,13 @@ print("ratio at the first minibatch of each round:", sorted({round(row["first_ra
 print("largest share of clipped tokens:", f"{max(row['clip_fraction'] for row in updates):.3f}")
 
 # %% [markdown]
-# Before any update the policy *is* the one that sampled, so the ratio must be 1 to rounding. If it is not, sampling and training
-# disagree about something: temperature, padding, positions, dropout, top-k. And few tokens are clipped: with one pass over each round,
-# as in the paper, the clip is a safety belt that is rarely needed.
+# Before any update, the policy *is* the one that sampled, so the ratio must be 1 up to rounding. If it is not, sampling and
+# training differ in something: temperature, padding, positions, dropout, top-k. Few tokens are clipped: with one pass over each
+# round, as in the paper, clipping is rarely needed.
 #
 # ## Before and after
 #
-# The same prompts, the same random numbers. The first test prompt of each use case:
+# Both policies get the same prompts and the same random numbers. The table has the first test prompt of each use case:
 
 # %%
 from utils.evaluation import Policy, judged
@@ -487,18 +495,18 @@ table(
 )
 
 # %% [markdown]
-# Ten rows, some better, some worse: single draws at temperature 1 differ by more than PPO's gain, so a table like this can show what the
-# answers look like, not whether they improved. For that, hundreds of prompts are asked below. Look for what PPO changed: the niceties
-# that labelers like, the thing that was asked for. And look for what it did not: PPO can make likelier only what the start says now and then; a fact that it never
-# says is never rewarded.
+# These are ten single samples at temperature 1. Single samples differ by more than PPO's average gain. So this table shows what
+# the answers look like, but not whether they improved; hundreds of prompts below show that. Look for what PPO changed, such as
+# the extras that labelers like. And look for what it did not change: PPO can make an answer more likely only if the start gives
+# it sometimes. A fact that it never states is never rewarded.
 #
 # ### Learning or sharpening?
 #
-# PPO lowered the entropy. A policy that is only *surer* also looks better at temperature 1, because it makes fewer unlucky draws. But
-# sharpening is to be had for nothing, by a lower temperature.
+# PPO lowered the entropy. A policy that is only *more certain* also looks better at temperature 1, because it samples fewer
+# unlikely tokens. But a lower temperature gives the same sharpening without any training.
 #
-# > **Predict first (4).** We ask both at temperatures 1, 0.7, 0.4 and 0 (always the likeliest token). Where is PPO's lead largest? What
-# > would it mean if it were zero at 0?
+# > **Predict first (4).** We sample from both at temperatures 1, 0.7, 0.4 and 0 (always the most likely token). Where is PPO's
+# > lead largest? What would it mean if the lead were zero at temperature 0?
 
 # %%
 from utils.evaluation import paired_difference
@@ -509,7 +517,7 @@ golds = {name: [mean_se(found.golds).mean for found in each] for name, each in a
 picture(lines(heats, golds, "temperature", "gold (points)", "Learning or sharpening?"))
 
 # %% [markdown]
-# Both are lower at temperature 1 than at 0. The distance between them, prompt by prompt:
+# Both have less gold at temperature 1 than at 0. The difference between them, paired by prompt:
 
 # %%
 for heat, first, then in zip(heats, asked["init"], asked["ppo"], strict=True):
@@ -517,15 +525,16 @@ for heat, first, then in zip(heats, asked["init"], asked["ppo"], strict=True):
     print(f"temperature {heat:.1f}: PPO minus its start {gain.mean:+.2f} ± {gain.se:.2f} gold points (standard error)")
 
 # %% [markdown]
-# Cooling lifts *both*, and for nothing. Whoever compares a cool PPO with a sampled start counts that as PPO's doing. At equal temperature the
-# comparison is fair, and at 0 no sharpening is left to be had: a lead there, larger than about two standard errors, is *learning*, other
-# answers and not only surer ones. A report that shows one temperature cannot tell the two apart.
+# A lower temperature improves *both* without training. If you compare PPO at a low temperature with its start at temperature 1,
+# you credit PPO with this effect. At equal temperatures the comparison is fair. At temperature 0 no further sharpening is
+# possible. A lead there of more than about two standard errors is *learning*: other answers, not only more certain ones. A
+# report with one temperature cannot separate the two.
 #
-# ## Turning beta
+# ## Changing beta
 #
-# > **Predict first (5).** The same run with a penalty twenty times as large; one with no penalty and larger steps; and, so that we know
-# > which of the two it was, one with the larger steps and the usual penalty. (The two with larger steps keep no average of the weights:
-# > we want to see the policy itself.) For each: what will score, KL and gold do?
+# > **Predict first (5).** We repeat the run in three ways: with a penalty twenty times as large; with no penalty and larger
+# > steps; and, as a control, with the larger steps and the usual penalty. (The two with larger steps keep no average of the
+# > weights, so that we see the policy itself.) What will score, KL and gold do in each?
 
 # %%
 tight = replace(settings, beta=20 * settings.beta)
@@ -544,10 +553,9 @@ shown_labels = {key: labels[key] for key in ("score", "gold", "kl_k1", "entropy"
 picture(training_curves(runs, *shown_labels, labels=shown_labels, xlabel="round", title="Beta"))
 
 # %% [markdown]
-# On a tight leash the KL stays small and the score gains least: the policy may not go where the reward is. With large steps on the
-# usual leash the KL is bounded, at about twice that of small steps, and gold ends about where it began. Without the leash the same
-# steps let the KL run away, and all that distance buys no more *score* than the leashed run with small steps has. And gold? Against
-# the KL it is easier to see:
+# With the large penalty, the KL stays small, and the score rises least: the policy cannot move to where the reward is high.
+# With large steps and the usual penalty, the KL stays bounded. Without the penalty, the same large steps let the KL grow much
+# further. Does this larger distance give a higher *score* or more gold? It is easier to see against the KL:
 
 # %%
 from utils.experiments import over_kl
@@ -556,28 +564,29 @@ from utils.report import overoptimisation
 picture(overoptimisation(over_kl(runs["beta 0, large steps"])))
 
 # %% [markdown]
-# The proxy, which training maximises, ends far above where it began. Gold rises at first and then turns, to below where it began:
-# **over-optimisation**. The policy has
-# left the region where the reward model was trained, and found answers that it likes and nobody wants. Which ones?
+# The proxy (the reward model's score), which training maximizes, ends far above its start. Gold rises at first and then falls
+# below its start: **over-optimization**. The policy has left the region where the reward model was trained. It found answers
+# that get a high score but that nobody wants. Which ones?
 
 # %%
 both = {"ppo": folder / "ppo" / "model", "beta 0": folder / "beta_2" / "model"}
 table(
     compared(shown[:6], {n: judged(Policy(n, path), shown[:6], cfg, 1.0) for n, path in both.items()}),
-    "With a leash and without (gold points of 10)",
+    "With and without the KL penalty (gold points of 10)",
 )
 
 # %% [markdown]
-# Nothing in the loss says "do not repeat yourself" or "stay with the question"; the reference said it, and its voice has been turned
-# off. The paper found the same at its scale: KL coefficient 0 is poor (E.7).
+# Nothing in the loss says "do not repeat yourself" or "stay with the question". Only the KL to the reference limits how far the
+# policy can move, and we removed it. The paper found the same at its scale: a KL coefficient of 0 performs poorly (E.7).
 #
 # ## What goes wrong, on purpose
 #
-# Beta 0 was a wrong *setting*. Wrong *code* is harder to find, because nothing stops. Three bugs, and what they look like.
+# Beta 0 is a wrong *setting*. Wrong *code* is harder to find, because nothing stops. Here are three bugs and their symptoms.
 #
-# ### Bug 1: log-probs read one place late
+# ### Bug 1: log-probs are read one position late
 #
-# The logits *at* a token predict the *next* one. Read them one place late and each token is asked about itself.
+# The logits *at* a token predict the *next* token. If we read them one position late, each token is scored by logits that have
+# already seen it.
 
 # %%
 from utils.losses import token_logprobs
@@ -595,13 +604,13 @@ rows = [
 table(rows)
 
 # %% [markdown]
-# Shapes fit, losses fall, and all of it is about the wrong tokens. The ratio gives it away at once: it is not 1 before the first update.
-# Write that assert into your own loop.
+# The shapes fit and the losses fall, but all of it is about the wrong tokens. The ratio shows it immediately: it is not 1
+# before the first update. Put this assert into your own training loop.
 #
 # ### Bug 2: the end token does not count
 #
-# A mask that is True for the *words* only. Then the score, which is paid at the last counted token, moves one place forward, and the
-# choice to stop is neither paid nor learned.
+# Suppose the mask is True only for the *words*. Then the score, which is added at the last token of the mask, moves one
+# position forward. The decision to stop gets no reward and is not learned.
 
 # %%
 longer = seen & (seen.sum(1, keepdim=True) > 1)
@@ -617,8 +626,8 @@ strips = [TokenRow(n, token_texts(tokenizer, answers.responses()[i]), values.tol
 token_view(strips, "paid at the token (a score of 1)")
 
 # %% [markdown]
-# The symptom is not in the loss but in the samples: `finished` no longer improves, or answers get longer and longer. What about the reward
-# model: does it see the end? Score finished answers with and without their last token:
+# The symptom is not in the loss but in the samples: `finished` no longer improves, or answers get longer and longer. Does the
+# reward model depend on the end token? We score finished answers with and without it:
 
 # %%
 from utils.data import reward_input
@@ -631,12 +640,13 @@ with torch.no_grad():
 print(f"reward with the end token minus without it: mean {gap.mean():+.2f}, from {gap.min():+.2f} to {gap.max():+.2f}")
 
 # %% [markdown]
-# Two different numbers for the same words. A reward model reads the answer *at its end token*; elsewhere it was never trained to be right.
-# An answer that was cut off has no end token, and is read at its last word. That it can tell the two apart is how a policy learns to finish.
+# The same words get two different scores. A reward model is read *at the end token* of an answer; it was not trained to be
+# right at other positions. An answer that was cut off has no end token, so it is read at its last token. Because the reward
+# model can tell the two apart, a policy can learn to finish its answers.
 #
 # ### Bug 3: the reference is the policy
 #
-# One line, `reference = policy` instead of a copy, and the leash is tied to the dog.
+# One line is enough: `reference = policy` instead of a copy. Then the penalty compares the policy with itself.
 
 # %%
 with torch.no_grad():
@@ -647,27 +657,27 @@ table(
 )
 
 # %% [markdown]
-# A KL of zero *after* training is not good news. It must be zero before the first update and above zero afterwards.
+# A KL of zero *after* training is a bad sign. It must be zero before the first update and above zero afterwards.
 #
-# | what you see | look at |
+# | symptom | check |
 # |---|---|
 # | first ratio is not 1 | shift by one, temperature, dropout, padding and positions |
 # | KL below 0, round after round | top-k or top-p in the sampler, dropout in one of the two models |
 # | KL exactly 0 after updates | the reference shares its weights with the policy |
-# | answers get longer, fewer end | mask of the end token; the reward model reads the last word instead of the end |
-# | score up, gold (or people) down | beta too small, or a reward model that never saw such answers |
-# | nothing moves | beta too large, learning rate, rounds in which only the value model is trained |
-# | score jumps and falls | explained variance near 0: the value model has not learned |
+# | answers get longer, fewer of them finish | mask of the end token; the reward model is read at the last word instead of the end token |
+# | score rises, gold (or people's preference) falls | beta too small, or a reward model that never saw such answers |
+# | nothing changes | beta too large, learning rate too small, rounds in which only the value model is trained |
+# | score is unstable | explained variance near 0: the value model has not learned |
 #
 # ## Exercises
 #
-# Replace the dots, run the cell, read what the check says: it names the likely mistake. The solutions, run, are in
+# Replace the dots, run the cell, and read the check's message: it names the likely mistake. The executed solutions are in
 # [solutions/04_ppo.ipynb](../solutions/04_ppo.ipynb).
 #
-# ### Exercise 1 (easy, 5 minutes): what counts of an answer
+# ### Exercise 1 (easy, 5 minutes): the response mask
 #
-# `ids` are the token ids that a sampler returned, with padding behind the end; `end` is the id of the end token. Return a list of
-# zeros and ones. An answer that was cut off has no end token.
+# `ids` are the token ids that a sampler returned, with padding behind the end; `end` is the id of the end token. Return a list
+# of zeros and ones. An answer that was cut off has no end token.
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.ppo import check_response_mask
@@ -687,12 +697,13 @@ print(check_response_mask(response_mask))
 #     n = ids.index(end) + 1 if end in ids else len(ids)
 #     return [1] * n + [0] * (len(ids) - n)
 # ```
-# Up to and *with* the end token: stopping is a choice too, and it is paid for.
+# The mask includes the end token: stopping is a decision too, and it gets a reward.
 # </details>
 #
 # ### Exercise 2 (easy, 5 minutes): two estimates of the KL
 #
-# The log-probs of one answer's tokens under policy and reference. Return `[k1, k3]`, each summed over the tokens.
+# You get the log-probs of one answer's tokens under the policy and under the reference. Return `[k1, k3]`, each summed over the
+# tokens.
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.ppo import check_kl_estimates
@@ -718,9 +729,9 @@ print(check_kl_estimates(kl_estimates))
 # k1 of one answer may be negative; k3 may not, because $e^d \ge 1 + d$.
 # </details>
 #
-# ### Exercise 3 (middling, 10 minutes): the clipped loss
+# ### Exercise 3 (medium, 10 minutes): the clipped loss
 #
-# The loss of one token from its ratio, its advantage and the clip.
+# Compute the loss of one token from its ratio, its advantage and the clip range.
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.ppo import check_token_loss
@@ -740,15 +751,15 @@ print(check_token_loss(token_loss))
 #     clipped = min(max(ratio, 1 - clip), 1 + clip)
 #     return max(-advantage * ratio, -advantage * clipped)
 # ```
-# The larger of two losses is the more pessimistic one: the clip never makes a move look better than it is.
+# The larger of the two losses is the pessimistic one: clipping never makes a change look better than it is.
 # </details>
 #
-# ### Exercise 4 (middling, 15 minutes): advantages
+# ### Exercise 4 (medium, 15 minutes): advantages
 #
-# GAE of one answer, without discount, from its rewards, its values and lambda.
+# Compute GAE for one answer, without discount, from its rewards, its values and lambda.
 #
 # <details><summary>Hint</summary>
-# Go from the last token to the first, and carry two numbers along: the advantage and the value of the token after this one.
+# Go from the last token to the first. Keep two numbers: the advantage and the value of the next token.
 # </details>
 
 # %% tags=["exercise"]
@@ -776,10 +787,11 @@ print(check_advantages(advantages))
 # After the last token nothing follows: the value there is 0, because the episode is over.
 # </details>
 #
-# ### Exercise 5 (hard, 15 minutes): where the objective leads
+# ### Exercise 5 (hard, 15 minutes): the optimal policy
 #
-# Three answers, their probabilities under the reference, their scores, and beta. Which policy has the highest *score minus beta times KL*?
-# Return its probabilities. (Set the derivative to zero, or guess: what must it be for a very large beta, what for a very small one?)
+# You get three answers: their probabilities under the reference, their scores, and beta. Which policy has the highest *score
+# minus beta times KL*? Return its probabilities. (Set the derivative to zero, or think about the limits: what must it be for a
+# very large beta, and for a very small one?)
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.ppo import check_best_policy
@@ -802,33 +814,36 @@ print(check_best_policy(best_policy))
 #     weights = [q * math.exp(score / beta) for q, score in zip(reference, scores, strict=True)]
 #     return [weight / sum(weights) for weight in weights]
 # ```
-# The reference, with each answer weighed by the exponential of its score over beta. PPO walks towards this policy; beta is a temperature.
-# An answer that the reference never gives stays at zero, whatever its score.
+# It is the reference, with each answer weighted by the exponential of its score divided by beta. PPO moves towards this policy;
+# beta acts as a temperature. An answer with probability zero under the reference stays at zero, whatever its score.
 # </details>
 #
-# **And one without a check.** Change one setting in `short_ppo(cfg.ppo, rounds=24)`, for example `gae_lambda=0.0`, `inner_epochs=4` or
-# `whiten_advantages=False`, and run from "A PPO run" on. Write down first what the curves will do. Which of them shows it first?
+# **One exercise without a check.** Change one setting in `short_ppo(cfg.ppo, rounds=24)`, for example `gae_lambda=0.0`,
+# `inner_epochs=4` or `whiten_advantages=False`, and run again from "A PPO run". First write down what the curves will do. Which
+# curve shows the change first?
 
 # %% [markdown]
 # ## The five predictions
 #
 # <details><summary>1: top-k</summary>
-# The estimate of k1 falls below zero, which no KL can be. The samples are not from the distribution whose probabilities are compared.
+# The estimate k1 falls below zero, which is impossible for a KL. The samples do not come from the distribution whose
+# probabilities are compared.
 # </details>
 # <details><summary>2: the flat parts</summary>
-# For a good token above 1 + clip, for a bad one below 1 - clip: beyond the border there is nothing more to gain, and on the other side
-# nothing is ever forgiven.
+# For a good token above 1 + clip, for a bad one below 1 - clip. Beyond this limit there is no more to gain. On the other side
+# there is always a gradient.
 # </details>
 # <details><summary>3: the curves</summary>
-# Score, gold and KL rise, entropy falls. Gold need not rise with the score; that it does is a property of this reward model and this beta.
+# Score, gold and KL rise, entropy falls. Gold does not have to rise with the score; that depends on the reward model and on
+# beta.
 # </details>
 # <details><summary>4: temperatures</summary>
-# Cooling lifts both models, so look at the printed differences. A lead of zero at temperature 0 would mean that PPO had only made the policy
-# surer. It is not zero. Do not read an order into the four leads without their standard errors.
+# A lower temperature improves both models, so look at the printed differences. A lead of zero at temperature 0 would mean that
+# PPO had only made the policy more certain. Compare the four leads only together with their standard errors.
 # </details>
 # <details><summary>5: beta</summary>
-# Large: the KL stays small and the score gains least. Large steps on the leash: gold gains little. No penalty: the KL runs away, the
-# score ends no higher than with leash and small steps, and gold falls below where it began.
+# Large penalty: the KL stays small, and the score rises least. Large steps with the usual penalty: the KL is bounded. No
+# penalty: the KL grows far, and gold falls below its start.
 # </details>
 
 # %% [markdown]
@@ -837,23 +852,23 @@ print(check_best_policy(best_policy))
 # | | InstructGPT | here | why |
 # |---|---|---|---|
 # | prompts, episodes | 31,144 prompts, 256,000 episodes (C.4) | the shipped run's prompts, `rounds` of `settings` | minutes on a CPU |
-# | episodes a round, minibatch | 512, 64 | 256, 64 | minutes on a CPU |
+# | episodes per round, minibatch | 512, 64 | 256, 64 | minutes on a CPU |
 # | inner epochs, clip, discount | 1, 0.2, none | the same | |
-# | beta | 0.02 | `settings.beta` | another reward scale: beta weighs nats against *reward units* |
+# | beta | 0.02 | `settings.beta` | the reward scale differs: beta weighs nats against *reward units* |
 # | lambda of GAE | not reported | 0.95 | the usual choice |
 # | learning rate | constant after 10 rounds of warm-up; value not printed (E.9) | the same form, much larger | small models take larger steps |
-# | value model | starts as the 6B reward model, trained from the first round | starts as ours; some rounds alone first | few rounds: no time to recover from a bad start |
-# | saved policy | average of weights, decay 0.992 a step | the same, shorter memory | fewer steps |
+# | value model | starts as the 6B reward model, trained from the first round | starts as ours; trained alone in the first rounds | few rounds, so no time to recover from a bad start |
+# | saved policy | average of weights, decay 0.992 per step | the same, with a smaller decay | fewer steps |
 # | whitened advantages, clipped values, clipped gradients | not stated | yes | the usual choice |
 # | start and reference | short SFT with pretraining text (C.3) | the same | |
 # | judge | people | simulated gold | no people needed |
 #
 # ## What is saved, and what comes next
 #
-# `runs/notebook_04` holds the policies of this lesson as plain Hugging Face folders (`ppo/model` and, in the order of "Turning beta",
-# `beta_0/model`, `beta_1/model`, `beta_2/model`) and one `metrics.jsonl` each; every key is explained in the
+# `runs/notebook_04` holds the policies of this lesson as plain Hugging Face folders (`ppo/model` and, in the order of "Changing
+# beta", `beta_0/model`, `beta_1/model`, `beta_2/model`) and one `metrics.jsonl` for each; every key is explained in the
 # [glossary](../docs/glossary.md). Later lessons start from the shipped policy in `data/lessons/ppo`, which had more rounds.
 #
-# One question is open. We looked at what PPO *gained*. What did it lose of what pretraining had taught? That is lesson 05.
+# One question is open. We looked at what PPO *gained*. How much of what pretraining had taught did it lose? This is lesson 05.
 #
 # - In the code: [`utils/ppo/train.py`](../utils/ppo/train.py), [`utils/losses.py`](../utils/losses.py), and [paper to code](../docs/paper-map.md).
