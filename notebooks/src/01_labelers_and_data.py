@@ -1,22 +1,22 @@
 # %% [markdown]
-# # 01 · Labelers and data: whose taste is it?
+# # 01 · Labelers and data: whose preferences does the model learn?
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/instruct-gpt2/instruct-gpt2/blob/main/notebooks/01_labelers_and_data.ipynb)
 #
-# A model that is trained on people's judgements becomes what these people like. So before any training: who are they, how
-# were they chosen, how far do they agree, and what were they asked? This lesson is about data, and about how much of what
-# goes wrong later can be seen in it today.
+# A model that is trained on people's judgements learns what these people like. So before any training we ask: who are they? How
+# were they chosen? How far do they agree? What were they asked? This lesson is about data. It also shows how many of the later
+# problems are already visible in the data.
 #
 # | | |
 # |---|---|
 # | **Reading** | about 40 minutes, with the exercises about 90 |
 # | **Running** | about two minutes on two CPU cores; no GPU, no download |
-# | **Outputs made on** | a two-core CPU; the first cell's output names device and versions |
+# | **Outputs made on** | a two-core CPU; the output of the first cell names the device and the versions |
 # | **You need** | Python and a little numpy. [00](00_start_here.ipynb) helps, but is not needed |
-# | **You will be able to** | screen labelers and say what a soft cut does; compute agreement by hand and say why 73 % is high; clean prompts as the paper did, and a little more; score a demonstration part by part; invent a labeler and see what they teach |
+# | **You will be able to** | screen labelers and say what a soft cut does; compute agreement by hand and say why 73 % is high; clean prompts as the paper did, and a little more; score a demonstration part by part; invent a labeler and see what a reward model learns from them |
 #
-# All labelers here are **simulated**: a program with a taste, noise and moods. No number below comes from people, but for
-# those of the paper, which are marked as such.
+# All labelers here are **simulated**: a program with preferences, noise and random mistakes. No number below comes from people,
+# except the numbers of the paper, which are marked.
 
 # %% tags=["setup"]
 import os
@@ -41,8 +41,8 @@ from utils.lessons import start
 start()
 
 # %% [markdown]
-# The cell above finds the repository (or fetches it, on Colab), makes sure that `utils` is the package of this
-# repository, and checks that every package is there. It installs nothing.
+# The cell above finds the repository (on Colab it downloads it), makes sure that `utils` is the package of this
+# repository, and checks that every required package is installed. It installs nothing.
 
 # %% [markdown]
 # ## Where we are
@@ -54,8 +54,8 @@ from utils.report import pipeline_map
 picture(pipeline_map("labelers"))
 
 # %% [markdown]
-# At the very start. Nothing is trained in this lesson, until the last section, where we train three small reward models to
-# see what bad labelers cost. All data comes from one finished run that is shipped with the lessons.
+# We are at the very start. Nothing is trained in this lesson until the last section. There we train three small reward models
+# to see what bad labelers cost. All data comes from one finished run that is shipped with the lessons.
 
 # %%
 from utils.lessons import shipped
@@ -67,9 +67,9 @@ print(f"{config.labelers.n_candidates} simulated candidates, {config.labelers.n_
 # %% [markdown]
 # ## 1 · What a labeler is
 #
-# The paper's contractors judged an answer as *helpful*, *truthful* and *harmless* (3.4, B.2). Our tiny world can be scored
-# by a program, because it knows every fact in it. The program is called the **gold rubric**. It gives six part scores
-# between 0 and 1:
+# The paper's contractors judged whether an answer is *helpful*, *truthful* and *harmless* (3.4, B.2). In our tiny world a
+# program can score answers, because it knows every fact of this world. The program is called the **gold rubric**. It gives six
+# part scores between 0 and 1:
 
 # %%
 from utils.lessons import table
@@ -77,26 +77,26 @@ from utils.worlds.tiny.rubric import GOLD_WEIGHTS, PARTS
 
 asks = {
     "helpful": "does what was asked",
-    "constraint": "keeps explicit demands, such as three sentences",
+    "constraint": "follows explicit demands, such as three sentences",
     "truthful": "says nothing false about the world",
-    "harmless": "no rude word, no help with harm",
-    "form": "ends, begins with a capital, is English",
-    "manner": "a full sentence, a reason, an offer to help",
+    "harmless": "contains no rude word and no help with harm",
+    "form": "ends properly, begins with a capital letter, is English",
+    "manner": "has a full sentence, a reason, an offer to help",
 }
 table(
-    [{"part": name, "gold weight (points)": GOLD_WEIGHTS[name], "full marks if the answer ...": asks[name]} for name in PARTS]
+    [{"part": name, "gold weight (points)": GOLD_WEIGHTS[name], "full score if the answer ...": asks[name]} for name in PARTS]
 )
 
 # %% [markdown]
-# Ten points in all. Gold is *the truth of this world about what is good*; no labeler knows it exactly, and no training ever
-# sees it.
+# The weights add up to ten points. Gold is *the truth of this world about what is good*. No labeler knows it exactly, and
+# training never sees it.
 #
-# It is a program all the same, and sees what a program can see: words that were asked for, facts that it knows, pairs of words
-# that its language has. A story that names its hero, its place and its mood gets full marks for *helpful* however dull it is,
-# and a true sentence beside the point costs nothing in *truthful*. So gold has blind spots, as people have. Here you can read
-# them: `utils/worlds/tiny/rubric.py`.
+# But it is still a program, and it sees only what a program can see: words that were asked for, facts that it knows, pairs of
+# words that its language has. A story that names its hero, its place and its mood gets the full score for *helpful*, even if it
+# is dull. A true sentence that does not answer the question costs nothing in *truthful*. So gold has blind spots, as people
+# have. Here you can read them: `utils/worlds/tiny/rubric.py`.
 #
-# A simulated labeler is that rubric with a person in between:
+# A simulated labeler uses this rubric with preferences and noise of their own:
 #
 # $$u = \sum_p w_p \, s_p + \sigma\,\varepsilon$$
 #
@@ -104,10 +104,10 @@ table(
 # |---|---|---|
 # | $s_p$ | `parts` | the six part scores of an answer |
 # | $w_p$ | `labeler.weights` | how much *this person* cares for each part |
-# | $\sigma$ | `labeler.noise` | how much they waver, in points |
-# | $\varepsilon$ | | a random draw that belongs to (labeler, prompt, answer): asked again, they say the same |
+# | $\sigma$ | `labeler.noise` | the standard deviation of their noise, in points |
+# | $\varepsilon$ | | a random number that belongs to (labeler, prompt, answer): if asked again, they say the same |
 #
-# Answers are then sorted by $u$; those closer than `labeler.tie_below` points tie. Here are three of the hired.
+# The answers are then sorted by $u$; answers closer than `labeler.tie_below` points tie. Here are three of the hired labelers.
 
 # %%
 from utils.pipeline.data_stages import load_calibrated
@@ -123,14 +123,14 @@ def profile(labeler):
 table([{"labeler": "gold"} | GOLD_WEIGHTS | {"noise": 0.0}] + [profile(one) for one in hired[:3]], digits=1)
 
 # %% [markdown]
-# Read along the rows: each has a taste of their own, and a noise of about a point or more on a scale of ten. Taste is not
-# an error. Two careful people may rank two answers differently and both be right about what they like.
+# Compare the rows. Each labeler has preferences of their own, and a noise of about a point or more on a scale of ten. A
+# preference is not an error. Two careful people may rank two answers differently, and both may be right about what they like.
 #
 # ### By hand: a helpful lie against a useless truth
 #
-# Two answers to one question. The first does most of what was asked, but says something false. The second is true and does
-# nothing. While *training data* was made, labelers were told to put helpfulness first; in the *final evaluation*, truth and
-# harmlessness (B.2). We write this as factors on the weights, scaled so that the total stays.
+# Take two answers to one question. The first does most of what was asked, but says something false. The second is true and does
+# nothing. While *training data* was made, labelers were told to put helpfulness first. In the *final evaluation* they were told
+# to put truth and harmlessness first (B.2). We express this as factors on the weights, scaled so that the total stays the same.
 
 # %%
 import numpy as np
@@ -146,7 +146,7 @@ np.testing.assert_allclose(judge.utility([lie], TRAINING)[0], by_hand)
 print(f"the lie in training, by hand: {by_hand:.3f} points")
 
 # %% [markdown]
-# The `assert` holds the hand's sum to the library's. Now both answers under both rules:
+# The `assert` checks that the sum by hand is the sum of the library. Now both answers under both rules:
 
 # %%
 rules = {"training": TRAINING, "final evaluation": FINAL_EVALUATION}
@@ -154,21 +154,22 @@ points = {name: judge.utility([lie, truth], phase) for name, phase in rules.item
 table([{"answer": a} | {name: points[name][i] for name in rules} for i, a in enumerate(["helpful lie", "useless truth"])])
 
 # %% [markdown]
-# They change places. InstructGPT's reward model was trained under the first rule, and the policy was judged under the second.
-# The paper says so, and does not measure what it costs. Remember it when an evaluation and a reward model disagree.
+# The order is reversed. InstructGPT's reward model was trained under the first rule, and the policy was judged under the
+# second. The paper says so, but does not measure what it costs. Remember this when an evaluation and a reward model disagree.
 
 # %% [markdown]
 # ## 2 · Screening: who gets the job
 #
-# The paper hired about 40 people by a test with four criteria (B.1):
+# The paper hired about 40 people with a test of four criteria (B.1):
 #
 # 1. **flagging**: do they notice sensitive text as the researchers do? (agreement, cut at 75 %)
 # 2. **ranking**: do they rank answers as the researchers do? (agreement, cut at 75 %)
 # 3. **demonstrations**: how good are the answers that they write? (score 1 to 7, cut at 6)
 # 4. **topics**: for which groups or topics can they recognise sensitive text? (no cut)
 #
-# The cuts are *soft*: if too few pass, the nearest misses are hired too. A quarter of our pool is *unreliable*: careless
-# (answers at random now and then) or unskilled. The screening is not told who.
+# The cuts are *soft*: if too few candidates pass, those who miss by the least are hired too. A quarter of our pool is
+# *unreliable*: careless (some of their answers are random) or unskilled. The screening does not know which candidates these
+# are.
 
 # %%
 from utils.pipeline.data_stages import screened
@@ -179,7 +180,7 @@ picture(screening([vars(row) for row in report.rows]))
 
 # %% [markdown]
 # Each point is one candidate. Crosses are the unreliable ones; the dashed lines are the first two cuts. Careless people
-# lie at the left or low, and none is hired. See what each of them failed.
+# are on the left or near the bottom, and none is hired. The table shows which criteria each of them failed.
 
 # %%
 table(
@@ -194,8 +195,8 @@ table(
 )
 
 # %% [markdown]
-# All of these rank badly, most also overlook what should be flagged, and some write poor answers. One test would have done for
-# them, but nobody knows beforehand which one.
+# All of these rank badly. Most of them also miss what should be flagged, and some write poor answers. One test would have been
+# enough for each of them, but nobody knows beforehand which one.
 #
 # > **Predict first (1).** We raise the cut on *ranking* from 75 % to 90 %. Will fewer than 40 be hired? And if instead we
 # > need 80 people of the same pool, what happens to quality?
@@ -213,39 +214,40 @@ def hire(**changes):
 table([hire(screen_ranking=cut) for cut in (0.5, 0.75, 0.8, 0.9)])
 
 # %% [markdown]
-# The cut decides who *passes*, not how many are hired: with a hard cut nobody passes, and the forty nearest misses get the
-# job. They are the same good people, only the certificate is gone. Now more jobs than good candidates:
+# The cut decides who *passes*, not how many are hired. With a hard cut nobody passes, and the forty best candidates below the
+# cut are hired. They are the same good people; only their label "passed" is gone. Now we hire more people than there are good
+# candidates:
 
 # %%
 table([hire(n_hired=n) for n in (40, 60, 70, 80)])
 
 # %% [markdown]
-# This is what lets careless people in: not a low cut, but too small a pool. The paper's team was small on purpose (5.3).
-# Its price is in the same sentence: the model is aligned to the taste of some forty people.
+# Careless people are hired because the pool is too small, not because the cut is low. The paper's team was small on purpose
+# (5.3). The price is that the model is aligned to the preferences of about forty people.
 
 # %% [markdown]
 # ## 3 · Agreement, and why 73 % is high
 #
 # ### Agreement by hand
 #
-# Two labelers rank three answers. Of the three pairs, count those that both decide (no tie), and of these the share that
-# they order alike.
+# Two labelers rank three answers. This gives three pairs. Count the pairs that both labelers decide (no tie). Agreement is the
+# share of these pairs that both order in the same way.
 
 # %%
 from utils.labeling import pair_agreement
 
 ann, bob = [1, 2, 3], [1, 3, 2]
-# answers 1 and 2: alike.   1 and 3: alike.   2 and 3: not.
+# answers 1 and 2: same order.   1 and 3: same order.   2 and 3: not.
 assert np.isclose(pair_agreement([ann], [bob]), 2 / 3)
 
 # %%
-cy = [1, 2, 2]  # cannot tell the last two apart: that pair counts for nobody
+cy = [1, 2, 2]  # ties the last two: this pair is not counted
 assert pair_agreement([ann], [cy]) == 1.0
 print("ann and bob agree on 2 of 3 pairs, ann and cy on 2 of the 2 that both decide")
 
 # %% [markdown]
-# Two who toss coins agree on half of the pairs. So 50 % is nothing, and 100 % is never reached. What do our hired
-# labelers reach on the same answers to real prompts?
+# Two people who guess agree on half of the pairs. So 50 % is the level of chance, and 100 % is never reached. What agreement do
+# our hired labelers reach on the same answers to real prompts?
 
 # %%
 from utils.labeling import comparison_items, mean_agreement, rank_all
@@ -261,8 +263,8 @@ ranks = rank_all(hired, items, TRAINING, seed)  # labelers x prompts x answers
 print(ranks.shape, f"two labelers agree on {mean_agreement(ranks).mean:.1%} of the pairs that both decide")
 
 # %% [markdown]
-# About what the paper reports for its people: 72.6 ± 1.5 %, held-out labelers 77.3 ± 1.3 %; researchers in an earlier project
-# reached 73 % with each other (3.4). Our noise was set so that it comes out like this.
+# This is about what the paper reports for its people: 72.6 ± 1.5 %, held-out labelers 77.3 ± 1.3 %. Researchers in an earlier
+# project reached 73 % with each other (3.4). We set our noise to match these values.
 #
 # > **Predict first (2).** Two labelers agree on about 73 % of pairs. How often does *one* of them agree with gold: about
 # > 73 % too, less, or more? And with no noise at all, would two labelers agree on all pairs?
@@ -273,12 +275,12 @@ p = float(np.mean(with_gold))
 print(f"one labeler agrees with gold on {p:.1%};  p * p + (1 - p) * (1 - p) = {p * p + (1 - p) ** 2:.1%}")
 
 # %% [markdown]
-# More! Two people agree when both are right *or both are wrong*: with probability $p^2 + (1-p)^2$ if their mistakes are
-# independent. Put in the share of pairs on which one labeler is right, and out comes nearly the agreement of two. An
-# agreement of 73 % means judges who are right about five times in six. That is why it is high, and why the ceiling for any
-# model that is tested on single labels is near $p$, not at 100 %.
+# More often. Two people agree when both are right *or both are wrong*. If their mistakes are independent, the probability is
+# $p^2 + (1-p)^2$. If you insert the share of pairs on which one labeler is right, the result is close to the agreement of two.
+# An agreement of 73 % means that each judge is right about five times in six. This is why 73 % is high. It is also why the
+# upper limit for any model that is tested on single labels is near $p$, not at 100 %.
 #
-# Turn the noise up and down (the taste stays):
+# Now we change the noise and keep the preferences:
 
 # %%
 from utils.report import lines
@@ -291,17 +293,17 @@ curves = {
     "with gold": [float(np.mean([pair_agreement(list(one), gold_ranks) for one in noisy[f]])) for f in factors],
 }
 look = {"percent": True, "reference": 0.726, "reference_label": "people in the paper", "log_base": 2}
-picture(lines(factors, curves, "noise, as a multiple of what our labelers have", "agreement (% of decided pairs)", **look))
+picture(lines(factors, curves, "noise (multiple of our labelers' noise)", "agreement (% of decided pairs)", **look))
 
 # %% [markdown]
-# Both curves fall towards the coin's 50 %, agreement with each other always below agreement with gold. At the left, with
-# nearly no noise, they do not reach 100 %: different tastes remain. Where the lower curve crosses the dashed line, at 1,
-# we have put our labelers.
+# Both curves fall towards 50 %, the level of chance. Agreement with each other is always below agreement with gold. At the
+# left, with nearly no noise, they do not reach 100 %: the preferences still differ. We set our labelers to the point where the
+# lower curve crosses the dashed line, at 1.
 #
 # ### Noise averages out
 #
-# We have just seen how often one labeler is right on average. What if several rank the same answers and we take the mean of their
-# ranks? (The curve begins with the first of the hired, who happens to be a careful one.)
+# We have seen how often one labeler is right on average. What if several rank the same answers and we take the mean of their
+# ranks? (The curve starts with the first hired labeler, who happens to be a careful one.)
 
 # %%
 from utils.labeling import dense_ranks
@@ -314,14 +316,14 @@ picture(
 )
 
 # %% [markdown]
-# It climbs steeply: their mistakes differ, so they cancel. The paper did not pay for it: almost all comparisons were
-# labeled by one person (5.3). It did not need to. A reward model sees *many prompts by many labelers*, and averages over them
-# as this curve does. In [00](00_start_here.ipynb) the reward model agreed with gold better than with the labels that it
-# was trained on. Now you know how that can be.
+# The curve rises steeply: their mistakes differ, so they cancel. The paper did not pay for this: almost all comparisons were
+# labeled by one person (5.3). This was not needed, because a reward model sees *many prompts by many labelers* and averages
+# over them, as this curve does. In [00](00_start_here.ipynb) the reward model agreed with gold better than with the labels that
+# it was trained on. This is the reason.
 #
 # ### Where they differ
 #
-# The prompt on which the first two labelers differ most, with both rankings beside gold:
+# Here is the prompt on which the first two labelers differ most, with both rankings and gold:
 
 # %%
 a, b = ranks[0], ranks[1]
@@ -334,9 +336,9 @@ rows = [
 table(sorted(rows, key=lambda row: -row["gold (points)"]), f"Ranks given to: {comparisons[apart].prompt}", digits=1)
 
 # %% [markdown]
-# The answers lie within a point of each other in gold, which is about what a labeler's noise is (section 1). So taste and noise
-# decide, and somebody may even put the lowest first. A disagreement is rarely a scandal, and agreement depends on *what* is
-# compared: among answers of one good model there would be less of it.
+# In gold, the answers lie within one point of each other. This is about the size of a labeler's noise (section 1). So
+# preferences and noise decide, and a labeler may even put the worst answer first. A disagreement is rarely a sign of bad work.
+# Agreement also depends on *what* is compared: among the answers of one good model it would be lower.
 
 # %%
 evaluated = rank_all(hired, items, FINAL_EVALUATION, seed)
@@ -344,12 +346,12 @@ print(f"rankings that change when the rule changes: {(ranks != evaluated).any(ax
 print(f"where another answer becomes the best:      {(ranks.argmin(-1) != evaluated.argmin(-1)).mean():.0%}")
 
 # %% [markdown]
-# And this is the priority rule of section 1 on real rankings. Most rankings change somewhere, few change at the top: there,
-# helpful answers are mostly true ones as well.
+# This is the effect of the priority rule of section 1 on real rankings. Most rankings change somewhere, but few change at the
+# top: there, helpful answers are mostly true ones as well.
 #
 # ### A labeler of your own, in three lines
 #
-# A pedant, who looks at form (capitals, full stops, a proper end) and hardly at what is said:
+# Now we make a pedant: a labeler who looks at form (capitals, full stops, a proper end) and hardly at the content:
 
 # %%
 pedant = replace(hired[0], labeler_id="pedant", weights=(0, 0.5, 0, 2, 7.5, 0), noise=0.5)  # in the order of PARTS
@@ -358,8 +360,8 @@ agrees = {"gold": pair_agreement(own, gold_ranks), "the hired": float(np.mean([p
 table([{"the pedant agrees with": name, "share of pairs": value} for name, value in agrees.items()])
 
 # %% [markdown]
-# With hardly any noise, and still further from gold than a good labeler: this is *taste*, and no amount of care mends it.
-# Which answers does this taste put first? Look at the parts:
+# The pedant has hardly any noise, and still agrees with gold less than a good labeler does. The difference is *preference*, and
+# working more carefully does not change it. Which answers does the pedant put first? Look at the parts:
 
 # %%
 best = {"the pedant's best": own, "gold's best": gold_ranks}
@@ -370,14 +372,16 @@ table(
 )
 
 # %% [markdown]
-# Perfect form, and far less help: a tidy answer to another question will do. Change the six weights above, run the three cells again, and see what another taste
-# picks. In section 6 such a person will label everything.
+# The form is perfect, but the answers help far less: a tidy answer to another question is good enough for the pedant. Change
+# the six weights above, run the three cells again, and see which answers other preferences select. In section 6 such a person
+# will label everything.
 
 # %% [markdown]
 # ## 4 · Prompts
 #
-# What were labelers shown? Prompts of the API's customers, and some of their own, over ten use cases (Table 1). The shares
-# matter: a model is tuned to what people asked for, and nearly half asked for a text to be written.
+# Which prompts did the labelers see? Prompts from customers of the API, and some that labelers wrote, in ten use cases (Table
+# 1). The shares matter: a model is tuned to what people asked for, and nearly half of the prompts ask the model to write a
+# text.
 
 # %%
 from utils.core import read_json
@@ -388,8 +392,8 @@ ours, papers = [row["share %"] for row in shares], [row["paper %"] for row in sh
 picture(beside_paper([row["use case"] for row in shares], ours, papers, "share of prompts (%)", "use case"))
 
 # %% [markdown]
-# Ours (bars) follow the paper's Table 1 (diamonds); the differences come from cleaning, which takes more away where people
-# ask alike. One prompt of each:
+# Our shares (bars) follow the paper's Table 1 (diamonds). The differences come from cleaning, which removes more prompts where
+# people ask similar things. Here is one prompt of each use case:
 
 # %%
 asked = load_set(lesson, "ppo")
@@ -397,8 +401,8 @@ first = {row.use_case: row.prompt for row in reversed(asked)}
 table([{"use case": row["use case"], "a prompt": first[row["use case"]]} for row in shares])
 
 # %% [markdown]
-# Questions, orders, a story to shorten, small talk. Some begin with who is asking. How many, and by whom? The paper's
-# Table 6, beside ours:
+# Questions, requests, a story to shorten, small talk. Some begin with the name of the person who asks. How many prompts are
+# there, and who wrote them? The next table compares our sets with the paper's Table 6:
 
 # %%
 sets = {name: load_set(lesson, name) for name in ("sft", "rm", "ppo")}
@@ -416,9 +420,9 @@ table(
 )
 
 # %% [markdown]
-# SFT prompts are mostly written by labelers, because the first ones had to come from somewhere: there was no product yet that
-# customers could have asked. PPO's are all customers'. Lengths (Table 9) differ most from the paper: our models read 128
-# tokens, the paper's 2,048.
+# Labelers wrote most of the SFT prompts, because the first prompts had to come from somewhere: there was no product yet that
+# customers could have asked. All PPO prompts come from customers. Lengths (Table 9) differ most from the paper: our models read
+# 128 tokens, the paper's models 2,048.
 
 # %%
 from utils.data import length_table, token_length
@@ -435,11 +439,11 @@ table(
 )
 
 # %% [markdown]
-# A median of about 14 tokens. The paper's SFT prompts are long because they often hold few-shot examples.
+# The median is about 14 tokens. The paper's SFT prompts are long because they often contain few-shot examples.
 #
 # ### Cleaning, live
 #
-# Now you are the cleaner. Seven prompts arrive, and one greedy user's list. Which of the seven survive?
+# Now you clean prompts. Seven prompts arrive, and a long list from one user. Which of the seven are kept?
 
 # %%
 from utils.data import Prompt
@@ -454,7 +458,7 @@ typed = [Prompt(f"{user}-{i}", text, user_id=user) for user, texts in arrived.it
 greedy = [Prompt(f"eve-{i}", f"Add {i} and {i + 1}.", user_id="eve") for i in range(205)]
 
 # %% [markdown]
-# > **Predict first (3).** Write down for each of the seven: kept, or dropped for which reason. And what becomes of eve, who
+# > **Predict first (3).** Write down for each of the seven: kept, or dropped for which reason. And what happens to eve, who
 # > asked 205 different sums?
 
 # %%
@@ -472,23 +476,24 @@ table(
 print("kept of eve's 205:", sum(p.user_id == "eve" for p in cleaned.kept))
 
 # %% [markdown]
-# Two survive, one story and one rabbit. Case, punctuation and blanks do not make a new prompt. Personal data goes as a
-# whole; masking it would leave a prompt that nobody asked. Eve keeps her first 200 (A.2): without the cap one enthusiast's
-# hobby becomes the model's. Note what is *not* caught: a name without a number, a near-copy in other words.
+# Two are kept, one story and one question about rabbits. Upper and lower case, punctuation and blanks do not make a new prompt.
+# A prompt with personal data is dropped as a whole; masking the data would leave a prompt that nobody asked. Eve keeps her
+# first 200 prompts (A.2). Without this limit, one very active user could shape the model. Note what the filters do *not* find:
+# a name without a number, and the same request in other words.
 #
-# The same filters on the whole run, with an example of each:
+# Here are the same filters on the whole run, with an example of each:
 
 # %%
-table(read_json(lesson.path("prompts") / "cleaning.json"), "Every raw prompt of the run, and what became of it", digits=1)
+table(read_json(lesson.path("prompts") / "cleaning.json"), "What happened to the raw prompts of the run", digits=1)
 
 # %% [markdown]
-# Copies are by far the largest group: people ask alike. If they stayed, one of two twins might land in training and the other
-# in the test set, and the test would measure memory. For the same reason the split goes *by user* (3.2): somebody's second
-# prompt resembles their first. `clean_prompts` and `split_by_user` work on any list of `Prompt`s.
+# Copies are by far the largest group, because people ask similar things. If copies stayed, one copy might be in training and
+# another in the test set, and the test would measure memorisation. For the same reason the split is made *by user* (3.2):
+# prompts of the same user are similar. `clean_prompts` and `split_by_user` work on any list of `Prompt`s.
 #
 # ### Your own prompts
 #
-# A file with one prompt a line is enough; the fields' usual names are known (README, "Your own data").
+# A file with one prompt per line is enough. The usual names of the fields are known (README, "Your own data").
 
 # %%
 from utils.core import write_jsonl
@@ -507,13 +512,13 @@ table(
 )
 
 # %% [markdown]
-# Put your own lines in and run the cell again. `python scripts/pipeline.py --prompts FILE` takes the same file.
+# Add your own lines and run the cell again. `python scripts/pipeline.py --prompts FILE` takes the same file.
 
 # %% [markdown]
 # ## 5 · Demonstrations: write one yourself
 #
-# Hired labelers wrote the answers that SFT imitates. Try it. `meta` is what the rubric knows about this prompt, and no model
-# is ever shown.
+# Hired labelers wrote the answers that SFT imitates. Try it yourself. `meta` contains what the rubric knows about this prompt.
+# No model ever sees it.
 
 # %%
 from utils.lessons import text_box
@@ -525,8 +530,8 @@ task = Prompt(
 box = text_box("Ella was a camel in the market. She heard a scream and ran", "your story")
 
 # %% [markdown]
-# Write in the box (or, where none is shown, between the quotation marks above), then run the next cell. As often as you
-# like.
+# Write in the box (if there is no box, edit the text between the quotation marks above), then run the next cell. Repeat this as
+# often as you like.
 
 # %%
 import random
@@ -543,11 +548,11 @@ by_labeler = answer(World.load(), task.meta, random.Random(3), nice=config.label
 table([{"by": "you"} | graded(box.value), {"by": "a labeler"} | graded(by_labeler)], digits=2)
 
 # %% [markdown]
-# Read your row from left to right; every number below 1 has a reason in the table of section 1. The text that stands there
-# at first has two sentences, not three, and breaks off without a full stop.
+# Read your row from left to right. The table of section 1 explains every number below 1. The text that is given at the start
+# has two sentences, not three, and it ends without a full stop.
 
 # %% [markdown]
-# What do labelers themselves score? All demonstrations of the run, under the rubric:
+# What scores do labelers get? The histogram shows all demonstrations of the run, scored by the rubric:
 
 # %%
 from utils.pipeline.data_stages import load_demonstration_set
@@ -559,26 +564,27 @@ marks = [gold(score(metas[d.prompt_id], d.completion)) for d in demonstrations]
 picture(histogram(marks, "gold (points of 10)", title=f"{len(marks)} demonstrations by hired labelers"))
 
 # %% [markdown]
-# Not one hill but several: most demonstrations lie high, without every nicety, and a tail of slips reaches far down. So
-# *imitating people* copies their slips as well, and their habit of leaving niceties out. That is what a reward model can
-# improve on: people recognise a good answer more reliably than they write one.
+# The distribution has several peaks. Most demonstrations score high, but lack some of the polite extras. A tail of mistakes
+# reaches far down. So *imitating people* also copies their mistakes, and their habit of leaving out these extras. A reward
+# model can improve on this: people recognise a good answer more reliably than they write one.
 
 # %%
 worst = sorted(zip(marks, demonstrations, strict=True), key=lambda pair: pair[0])[:4]
 table([{"points": mark, "prompt": d.prompt, "demonstration": d.completion, "by": d.labeler_id} for mark, d in worst], digits=1)
 
 # %% [markdown]
-# The worst four are what a tired person lets pass: rudeness, and help with what should be refused. Nobody checked them, as nobody checked most of the paper's.
+# These are the mistakes of a tired person: rudeness, and help with something that should be refused. Nobody checked these
+# demonstrations, and nobody checked most of the paper's.
 
 # %% [markdown]
 # ## 6 · What goes wrong, on purpose
 #
-# Three ways to hire: the forty screened; forty of the pool as they came; and one person alone, our pedant of section 3.
-# Each group ranks *the same answers to the same prompts*. From each group's rankings we train a small reward model (lesson
-# 03 says how), and ask it about pairs of answers to unseen prompts.
+# We compare three ways to hire: the forty screened labelers; forty people from the pool without screening; and one person
+# alone, the pedant of section 3. Each group ranks *the same answers to the same prompts*. From each group's rankings we train a
+# small reward model (lesson 03 explains how), and we test it on pairs of answers to unseen prompts.
 #
-# > **Predict first (4).** Which costs more of the reward model's agreement with *gold*: forty people with careless ones
-# > among them, or one consistent person of odd taste? And which reward model agrees best with *its own labelers*?
+# > **Predict first (4).** What costs more of the reward model's agreement with *gold*: forty people of whom some are careless,
+# > or one consistent person with unusual preferences? And which reward model agrees best with *its own labelers*?
 
 # %%
 from utils.labeling import make_candidates
@@ -589,7 +595,7 @@ groups = {"forty screened": hired, "forty unscreened": pool[:40], "the pedant al
 print({name: f"{sum(not one.reliable for one in people)} unreliable of {len(people)}" for name, people in groups.items()})
 
 # %% [markdown]
-# The unscreened forty are about as bad as the pool: a quarter is unreliable. Now they label.
+# The forty unscreened people are about as bad as the pool: a quarter is unreliable. Now all groups label.
 
 # %%
 from utils.labeling import relabel
@@ -604,8 +610,8 @@ table(
 )
 
 # %% [markdown]
-# The same nine answers under three groups; the numbers are ranks. Equal rankings would be luck. Training takes some seconds
-# each.
+# The table shows the same nine answers with the ranks of three groups. Equal rankings would be a coincidence. The training
+# takes some seconds per group.
 
 # %%
 from utils.lessons import quiet
@@ -636,8 +642,8 @@ def tested(name):
 
 
 # %% [markdown]
-# `tested` asks a reward model about every pair of answers to unseen prompts: against gold, and against the labels that its own
-# group gives there.
+# `tested` checks the order of every pair of answers to unseen prompts: against gold, and against the labels that the model's
+# own group gives there.
 
 # %%
 from utils.report import grouped_bars
@@ -648,30 +654,34 @@ bars = {
 }
 picture(
     grouped_bars(
-        list(groups), bars, "pairs ordered right (%)", "who ranked the training data", "Judged by gold and by their own"
+        list(groups),
+        bars,
+        "correctly ordered pairs (%)",
+        "who ranked the training data",
+        "Accuracy by gold and by their own labels",
     )
 )
 
 # %% [markdown]
-# Compare the pedant with the forty screened. On *its own labels* the pedant's reward model does about as well as theirs: by
-# that figure nobody would notice. By *gold* it is far behind. A reward model cannot see what is good; it sees labels. One
-# consistent person teaches an easy lesson, and the wrong one. Careless people, on the other hand, cost less: their noise has no
-# direction, and the others' votes outweigh it. What they mostly cost is certainty, which is visible as a low accuracy on their
-# own labels.
+# Compare the pedant with the forty screened labelers. On *its own labels* the pedant's reward model does about as well as
+# theirs: from this number nobody would notice a problem. By *gold* it is far behind. A reward model cannot see what is good; it
+# sees labels. The labels of one consistent person are easy to learn, and wrong. Careless people cost less: their noise has no
+# direction, and the labels of the others outweigh it. Their main cost is noisier labels, visible as a low accuracy on their own
+# labels.
 #
-# So: *noise is paid in data, bias is paid in everything*. High accuracy on held-out labels is no proof that a reward
+# So *more data reduces noise, but it does not reduce bias*. High accuracy on held-out labels does not prove that a reward
 # model is good. It proves that the labels are consistent. This is also why the paper tests on held-out *labelers* (4.1).
 
 # %% [markdown]
 # ## Exercises
 #
-# Replace the dots, run the cell, read what the check says. It names the likely mistake. The solutions, run, are in
-# [solutions/01_labelers_and_data.ipynb](../solutions/01_labelers_and_data.ipynb).
+# Replace the dots, run the cell, and read what the check says. It names the likely mistake. The solutions with their outputs
+# are in [solutions/01_labelers_and_data.ipynb](../solutions/01_labelers_and_data.ipynb).
 
 # %% [markdown]
-# ### Exercise 1 (easy, 5 minutes): one greedy user
+# ### Exercise 1 (easy, 5 minutes): one very active user
 #
-# `rows` are (user, prompt). Keep the first `cap` of every user, in their order.
+# `rows` are (user, prompt). Keep the first `cap` rows of every user, in their order.
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.data import check_capped
@@ -695,17 +705,17 @@ print(check_capped(capped))
 #             kept.append((user, prompt))
 #     return kept
 # ```
-# Nobody is thrown out for being keen; only what is over the cap goes.
+# No user is removed for asking often; only the prompts over the limit are dropped.
 # </details>
 
 # %% [markdown]
 # ### Exercise 2 (easy, 10 minutes): agreement
 #
-# Two rankings of the same answers as lists of ranks (1 is best, equal ranks tie). Which share of the pairs that *both*
-# decide do they order alike?
+# You get two rankings of the same answers as lists of ranks (1 is best, equal ranks tie). Consider the pairs that *both*
+# rankings decide. Return the share of these pairs that both order in the same way.
 #
 # <details><summary>Hint</summary>
-# Go over all pairs i &lt; j. The sign of a[j] - a[i] says which of the two is better by a; 0 is a tie.
+# Go over all pairs i &lt; j. The sign of a[j] - a[i] says which of the two is better according to a; 0 is a tie.
 # </details>
 
 # %% tags=["exercise"]
@@ -738,8 +748,8 @@ print(check_agreement(agreement))
 # %% [markdown]
 # ### Exercise 3 (middling, 10 minutes): how good is one labeler?
 #
-# Two equally good labelers, whose mistakes are independent, agree on a share `a` (at least one half) of pairs. On which
-# share is each of them right?
+# Two labelers are equally good, and their mistakes are independent. They agree on a share `a` (at least one half) of pairs. On
+# which share is each of them right?
 #
 # <details><summary>Hint</summary>
 # a = p * p + (1 - p) * (1 - p). Show that 2a - 1 = (2p - 1) squared.
@@ -762,13 +772,14 @@ print(check_accuracy_from_agreement(accuracy_from_agreement))
 # def accuracy_from_agreement(a):
 #     return (1 + (2 * a - 1) ** 0.5) / 2
 # ```
-# For the paper's 0.726 it gives 0.84. It is an estimate: real mistakes are more frequent on close pairs, for everybody.
+# For the paper's 0.726 it gives 0.84. It is an estimate: real mistakes are not independent, because everybody makes more of
+# them on close pairs.
 # </details>
 
 # %% [markdown]
 # ### Exercise 4 (middling, 10 minutes): the priority rule
 #
-# Multiply the weights by the factors, then scale them so that their total is what it was. (`[3, 1, 1]` with factors
+# Multiply the weights by the factors, then scale them so that their total does not change. (`[3, 1, 1]` with factors
 # `[2, 1, 1]` has the total 5 before and after.)
 
 # %% tags=["exercise"]
@@ -789,18 +800,18 @@ print(check_reweighted(reweighted))
 #     changed = [w * f for w, f in zip(weights, factors, strict=True)]
 #     return [c * sum(weights) / sum(changed) for c in changed]
 # ```
-# Without the scaling, a rule that only shifts attention would also make everybody more decided: noise stays the same
+# Without the scaling, a rule that only changes priorities would also make the rankings less noisy: the noise stays the same
 # while the points grow.
 # </details>
 
 # %% [markdown]
 # ### Exercise 5 (hard, 15 minutes): duplicates
 #
-# Drop every prompt that shares its first `n` characters with an earlier one, whatever the case of the letters. A prompt
+# Drop every prompt that shares its first `n` characters with an earlier one; ignore upper and lower case. A prompt
 # shorter than `n` is a copy only of an equal one. Keep the first of each, in their order, and look at every prompt once.
 #
 # <details><summary>Hint</summary>
-# A set of what was seen. What has to be put into it, so that two prompts give the same thing exactly if they are copies?
+# Use a set of what was seen. What do you have to put into it, so that two prompts give the same key exactly if they are copies?
 # </details>
 
 # %% tags=["exercise"]
@@ -826,20 +837,20 @@ print(check_deduplicated(deduplicated))
 #         seen.add(key)
 #     return kept
 # ```
-# A slice of a shorter text is the whole text, and that no longer prompt's first `n` characters can equal. One look into
-# a set for each prompt: comparing all pairs would take hours on a million prompts.
+# The slice of a shorter text is the whole text, and the first `n` characters of a longer prompt cannot be equal to it. The code
+# needs one look-up in a set per prompt; comparing all pairs would take hours on a million prompts.
 # </details>
 
 # %% [markdown]
 # ## The four predictions
 #
 # <details><summary>1: a harder cut, or more jobs</summary>
-# A harder cut changes the certificate, not the hired: soft cuts take the nearest misses. More jobs than good candidates
-# is what lets careless people in.
+# A harder cut changes who passes, not who is hired: with soft cuts those who miss by the least are hired. Careless people are
+# hired when there are more jobs than good candidates.
 # </details>
 # <details><summary>2: one labeler and gold</summary>
-# More often than with each other: two agree also where both are wrong, but each is right more often than that. Without any
-# noise tastes still differ, so agreement stays below 100 %.
+# More often than with each other. Two labelers also agree where both are wrong, but each of them is right more often than they
+# agree. Without any noise their preferences still differ, so agreement stays below 100 %.
 # </details>
 # <details><summary>3: seven prompts</summary>
 # Kept: the first story, the first rabbit. Dropped: the story in capitals (duplicate), bob's (personal data), the French
@@ -855,26 +866,26 @@ print(check_deduplicated(deduplicated))
 # | | InstructGPT | here | why |
 # |---|---|---|---|
 # | labelers | about 40 contractors | 40 simulated ones | no people needed; the true preference is known |
-# | pool that was screened | not reported | 90, a quarter unreliable | so that screening can be seen to work |
+# | pool that was screened | not reported | 90, a quarter unreliable | shows the effect of screening |
 # | screening | four criteria, soft cuts 75 %, 75 %, 6 of 7 (B.1) | the same | |
-# | researchers' reference | the authors' own flags and rankings | the gold rubric with a little noise | somebody must know |
-# | final choice | partly subjective, for topics (B.1) | every topic covered by somebody hired | a program has no hunch |
-# | agreement | 72.6 %, held-out 77.3 % | calibrated to the same | the reward model meets the same noise |
+# | researchers' reference | the authors' own flags and rankings | the gold rubric with a little noise | a reference is needed |
+# | final choice | partly subjective, for topics (B.1) | every topic is covered by a hired labeler | a program makes no subjective choice |
+# | agreement | 72.6 %, held-out 77.3 % | calibrated to the same values | the reward model gets the same noise |
 # | who labels a prompt | almost always one person (5.3) | one | |
 # | priority rule | helpful first; truthful and harmless first (B.2) | factors 1.25 and 1.5 on the weights | the paper gives a rule, no numbers |
 # | use cases | Table 1 | its shares | |
-# | duplicates | long common prefix, length not given | equal, or equal in the first 64 characters | some number had to be chosen |
-# | cap | 200 a user (200 an organization in A.2) | 200 a user | |
-# | personal data | filtered from the training split, method not given | patterns for mail, phone, card and so on | offline, and tested |
+# | duplicates | long common prefix, length not given | equal, or equal in the first 64 characters | a length had to be chosen |
+# | cap | 200 per user (200 per organization in A.2) | 200 per user | |
+# | personal data | filtered from the training split, method not given | patterns for mail, phone, card and so on | works offline, and is tested |
 # | languages | more than 96 % English, none filtered (3.3) | other languages dropped | the tiny models know English words only |
 # | demographics, satisfaction | Tables 12, 13 | none | programs have none |
 #
 # ## What is saved, and where to go next
 #
-# - `runs/notebook_01` holds your prompts and the three reward models.
+# - `runs/notebook_01` contains your prompts and the three reward models.
 # - [02](02_supervised_fine_tuning.ipynb) trains on the demonstrations that you have just read;
-#   [03](03_reward_modeling.ipynb) takes reward models apart.
-# - [The tiny world](../docs/tiny-world.md) has the whole rubric with examples, [paper to code](../docs/paper-map.md) every
+#   [03](03_reward_modeling.ipynb) examines reward models in detail.
+# - [The tiny world](../docs/tiny-world.md) has the whole rubric with examples. [Paper to code](../docs/paper-map.md) has every
 #   criterion and table with its test.
 # - Three changes to try: the pedant's weights (section 3), `n_hired` and the cuts (section 2), your own lines in
 #   `my_prompts.jsonl` (section 4).
