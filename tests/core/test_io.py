@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import errno
 import gzip
@@ -93,7 +94,7 @@ def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
         (
             "a.jsonl",
             b'{"prompt": "x"}\n{"prompt": y}\n',
-            "{path}, row 2, column 12: broken JSON (Expecting value); mend or delete this row.",
+            "{path}, row 2, column 12: broken JSON (Expecting value); correct or delete this row.",
         ),
         (
             "a.jsonl",
@@ -140,6 +141,136 @@ def test_a_broken_table_is_one_sentence(tmp_path: Path, name: str, content: byte
     path = tmp_path / name
     path.write_bytes(content)
     assert message(io.read_table, path) == sentence.format(path=path)
+
+
+TWO = [{"prompt": "x", "n": [1]}, {"prompt": "y", "n": {"a": 2}}]
+INDENTED = json.dumps(TWO[0], indent=2) + "\n" + json.dumps(TWO[1], indent=2) + "\n"
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(TWO),
+        json.dumps(TWO, indent=2),
+        INDENTED,
+        INDENTED.replace("\n", "\r\n"),
+        "\n\n" + json.dumps(TWO[0]) + "\r" + json.dumps(TWO[1]),
+        json.dumps({"version": 1, "data": TWO}),
+        json.dumps({"rows": TWO, "total": 2}, indent=1),
+    ],
+)
+def test_json_is_read_in_every_usual_layout(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_bytes(text.encode())
+    assert io.read_table(tmp_path / name) == TWO
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"messages": [{"role": "user", "content": "x"}]}, {"data": "x"}, {"data": [1, 2], "prompt": "x"}, {"instances": [{}]}],
+)
+def test_a_file_of_one_object_is_one_row(tmp_path: Path, row: dict[str, Any]) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(row, indent=2))
+    assert io.read_table(tmp_path / "a.json") == [row]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            {"train": TWO, "test": TWO},
+            "{path}: its rows are in several lists (train, test): write one file per list.",
+        ),
+        (
+            {"prompt": {"0": "x", "1": "y"}, "n": {"0": 1, "1": 2}},
+            "{path}: it holds columns and not rows: write one object per row (pandas: to_json(PATH, "
+            'orient="records", lines=True)).',
+        ),
+        ([TWO[0], "x"], '{path}, row 2: expected an object, found the text "x".'),
+        ("x" * 90, '{path}, row 1: expected an object such as {{"prompt": "..."}}, found the text "' + "x" * 40 + '..."; put'
+         " one object on each line."),
+    ],
+)  # fmt: skip
+def test_json_that_holds_no_rows_is_described(tmp_path: Path, content: Any, sentence: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    assert message(io.read_table, path) == sentence.format(path=path)
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+LONG = "9" * 5_000
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f'{{"prompt": {DEEP}}}', "lists and objects are nested too deeply"),
+        (f'{{"prompt": {LONG}}}', "a number has more than 4,300 digits"),
+        ('{"prompt": "x", "prompt": "y"}', 'the name "prompt" stands twice in one object, with different values'),
+        ('{"meta": {"a": 1, "a": 2}}', 'the name "a" stands twice in one object, with different values'),
+    ],
+)
+def test_json_that_python_cannot_hold_is_one_sentence(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "x"}\n' + text + "\n")
+    assert message(io.read_table, path) == f"{path}, row 2: {reason}; correct or delete this row."
+    path.write_text("[\n" + text + "]")
+    assert message(io.read_table, path) == f"{path}: {reason}; correct or delete this row."
+    path.write_text(text)
+    if text != '{"prompt": "x", "prompt": "y"}' and "meta" not in text:
+        assert message(io.read_json, path) == f"{path}: {reason}."
+
+
+def test_equal_values_of_one_name_lose_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "x", "prompt": "x"}\n')
+    assert io.read_table(tmp_path / "a.jsonl") == [{"prompt": "x"}]
+
+
+@pytest.mark.parametrize(("cell", "found"), [(DEEP, "[" * 40), (LONG, "9" * 40)])
+def test_cells_that_are_no_list_of_ranks(tmp_path: Path, cell: str, found: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f'prompt_id,prompt,completions,ranks\n1,x,"[""a"", ""b""]","{cell}"\n')
+    assert message(io.read_rows, path, Comparison).startswith(f'{path}, row 1, field "ranks": expected a list, found the ')
+
+
+def test_half_of_a_surrogate_pair_is_replaced_and_a_whole_pair_is_a_character(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "a \\ud83d b", "m": [{"\\uDE00": "\\ud83d\\ude00"}]}\n')
+    (row,) = io.read_table(path)
+    assert row == {"prompt": "a \ufffd b", "m": [{"\ufffd": "\U0001f600"}]}
+    io.write_jsonl(path, [row, {"prompt": "\ud83d"}])
+    assert [found["prompt"] for found in io.read_table(path)] == ["a \ufffd b", "?"]
+
+
+@pytest.mark.parametrize("size", [131_072, 131_073, 2_000_000])
+def test_cells_of_any_size_are_read(tmp_path: Path, size: int) -> None:
+    limit = csv.field_size_limit()
+    (tmp_path / "a.csv").write_text('prompt,n\n"' + "a, " * (size // 3) + '",1\nb,2\n')
+    assert [len(row["prompt"]) for row in io.read_table(tmp_path / "a.csv")] == [3 * (size // 3), 1]
+    assert csv.field_size_limit() == limit
+
+
+def test_a_csv_with_two_columns_of_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("prompt,answer,prompt\na,b,c\n")
+    assert message(io.read_table, path) == f'{path}: the header names "prompt" twice: rename or delete one of the columns.'
+    path.write_text(",prompt,\n0,b,\n")  # columns without a name, as an index or a last separator leaves them
+    assert io.read_table(path)[0]["prompt"] == "b"
+
+
+@pytest.mark.parametrize("place", [12, 20, 40, -6, -1])
+def test_damaged_gzip_is_one_sentence(tmp_path: Path, place: int) -> None:
+    packed = bytearray(gzip.compress(b"".join(b'{"prompt": "%d"}\n' % i for i in range(200)), mtime=0))
+    packed[place] ^= 0xFF
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(bytes(packed))
+    assert message(io.read_table, path).startswith(f"{path} is not a whole gzip file (")
+
+
+def test_parquet_text_that_is_not_utf8(tmp_path: Path) -> None:
+    column = pyarrow.array([b"\xff\xfe"], pyarrow.binary()).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"prompt": column}), tmp_path / "a.parquet")
+    assert "a.parquet holds a value that cannot be read (" in message(io.read_table, tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize("name", ["no.jsonl", "no.csv", "no.parquet", "no.db::things", "no.json"])

@@ -237,7 +237,7 @@ def test_a_broken_json_line(command: Command, own: dict[str, Path], tmp_path: Pa
     broken.write_text("\n".join(lines))
     sentence = command.fails(*user_files(own, **{kind: broken}))
     assert sentence.startswith(f"{broken}, row 3, column ") and "broken JSON" in sentence
-    assert sentence.endswith("mend or delete this row.")
+    assert sentence.endswith("correct or delete this row.")
 
 
 @pytest.mark.parametrize(

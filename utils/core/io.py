@@ -6,19 +6,17 @@ was killed) sees the old file or the new one and never a half. Nothing is ever p
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import errno
 import gzip
 import hashlib
-import io
 import json
 import math
 import os
 import re
-import sqlite3
 import types
 import typing
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -26,11 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.core.errors import UserError
+from utils.core.tables import Row, csv_rows, json_rows, kind_of, parquet_rows, parse_json, sqlite_rows
 
 if TYPE_CHECKING:
     import torch
 
-Row = dict[str, Any]
 RowClass = TypeVar("RowClass")
 PathLike = str | os.PathLike[str]
 
@@ -98,8 +96,8 @@ def write_bytes(path: PathLike, content: bytes) -> None:
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    write_bytes(path, text.encode())
+    """Write UTF-8 text atomically; half of a surrogate pair, which is no character, becomes "?"."""
+    write_bytes(path, text.encode(errors="replace"))
 
 
 def write_json(path: PathLike, value: Any) -> None:
@@ -109,13 +107,13 @@ def write_json(path: PathLike, value: Any) -> None:
 
 
 def write_jsonl(path: PathLike, rows: Iterable[Any]) -> None:
-    """Write one JSON object a line, atomically (values as in `write_json`)."""
+    """Write one JSON object per line, atomically (values as in `write_json`)."""
     write_text(path, "".join(_line(row) for row in rows))
 
 
 def append_jsonl(path: PathLike, rows: Iterable[Any]) -> None:
-    """Append one JSON object a line in a single write; half a line that a killed process left behind is cut off."""
-    content = "".join(_line(row) for row in rows).encode()
+    """Append one JSON object per line in a single write; half a line that a killed process left behind is cut off."""
+    content = "".join(_line(row) for row in rows).encode(errors="replace")
     with disk_errors(path, len(content)):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with Path(path).open("ab+") as handle:
@@ -176,7 +174,7 @@ def stored(path: PathLike) -> Path:
 def read_bytes(path: PathLike) -> bytes:
     """Content of a file (see `stored`), uncompressed if its name ends in .gz.
 
-    Raises UserError if the file is missing, is a folder, cannot be read, or is truncated gzip.
+    Raises UserError if the file is missing, is a folder, cannot be read, or is damaged gzip.
     """
     try:
         place = stored(path)
@@ -186,7 +184,7 @@ def read_bytes(path: PathLike) -> bytes:
         raise UserError(f"The file {path} does not exist: check the path.") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, but a file was expected: give the path of a file in it.") from None
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path} is not a whole gzip file ({error}): copy or download it again.") from None
     except OSError as error:
         raise UserError(f"Cannot read {path} ({(error.strerror or str(error)).lower()}).") from None
@@ -209,36 +207,19 @@ def read_json(path: PathLike) -> Any:
     if not text.strip():
         raise UserError(f"{path} is empty: expected one JSON value.")
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, row {error.lineno}, column {error.colno}: broken JSON ({error.msg}).") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}.") from None
 
 
 def read_jsonl(path: PathLike) -> list[Row]:
-    """Objects of a JSONL file, one a line; blank lines are skipped.
+    """Objects of a JSONL file (one per line, blank lines skipped) or of JSON in another layout, see `tables.json_rows`.
 
     Raises UserError naming the row if a line is broken JSON or not an object, or if there is no row at all.
     """
-    return _filled(list(_json_lines(path, read_text(path))), path)
-
-
-def _json_lines(path: PathLike, text: str) -> Iterator[Row]:
-    """Objects of JSONL text; `path` is for messages."""
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path}, row {number}, column {error.colno}: broken JSON ({error.msg}); mend or delete this row."
-            ) from None
-        if not isinstance(row, dict):
-            raise UserError(
-                f'{path}, row {number}: expected an object such as {{"prompt": "..."}}, '
-                f"found {_kind(row)}; put one object on each line."
-            )
-        yield row
+    return _filled(json_rows(read_text(path), path), path)
 
 
 def _filled(rows: list[Row], path: PathLike) -> list[Row]:
@@ -249,8 +230,8 @@ def _filled(rows: list[Row], path: PathLike) -> list[Row]:
 
 
 def read_table(path: PathLike) -> list[Row]:
-    """Rows of a table as dicts: .jsonl, .ndjson, .json (lines or one list), .csv, .tsv (all also .gz), .parquet,
-    .sqlite/.db (`file.db::table`; the name may be left out if there is one table).
+    """Rows of a table as dicts: .jsonl, .ndjson, .json (JSON in any layout of `tables.json_rows`), .csv, .tsv (all also
+    .gz), .parquet, .sqlite/.db (`file.db::table`; the name may be left out if there is one table).
 
     CSV cells are text; `read_rows` converts them. Raises UserError naming file and row for everything unreadable.
     """
@@ -258,82 +239,16 @@ def read_table(path: PathLike) -> list[Row]:
     base, _, table = name.partition("::")
     suffix = Path(base.removesuffix(".gz")).suffix.lower()
     if suffix in SQLITE:
-        return _filled(_read_sqlite(base, table), path)
+        return _filled(sqlite_rows(base, table), path)
     if table:
         raise UserError(f"{path}: only an SQLite file has tables; leave out ::{table}.")
-    if suffix == ".json":
-        return _filled(_read_json_table(path), path)
     if suffix in JSON_LINES:
         return read_jsonl(path)
     if suffix in CSV_SEPARATORS:
-        return _filled(list(_read_csv(path, CSV_SEPARATORS[suffix])), path)
+        return _filled(csv_rows(read_text(path), CSV_SEPARATORS[suffix], path), path)
     if suffix == ".parquet":
-        return _filled(_read_parquet(path), path)
+        return _filled(parquet_rows(read_bytes(path), path), path)
     raise UserError(f"{path}: unknown kind of file; use {READABLE}.")
-
-
-def _read_json_table(path: PathLike) -> list[Row]:
-    """Rows of a .json file: a list of objects, or one object a line."""
-    text = read_text(path)
-    if not text.lstrip().startswith("["):
-        return list(_json_lines(path, text))
-    rows = read_json(path)
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, row {number}: expected an object, found {_kind(row)}.")
-    return rows
-
-
-def _read_csv(path: PathLike, separator: str) -> Iterator[Row]:
-    """Rows of a CSV file with a header; row 1 is the first one below the header."""
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=separator, strict=True)
-    number = 0
-    try:
-        for number, row in enumerate(reader, 1):
-            if None in row or None in row.values():
-                cells = sum(value is not None for key, value in row.items() if key is not None)
-                cells += len(row.get(None) or [])
-                raise UserError(
-                    f"{path}, row {number}: {cells} cells under a header of {len(reader.fieldnames or [])}; "
-                    "put text that contains the separator in double quotes."
-                )
-            yield row
-    except csv.Error as error:
-        raise UserError(f"{path}, row {number + 1}: broken CSV ({error}).") from None
-
-
-def _read_parquet(path: PathLike) -> list[Row]:
-    """Rows of a parquet file."""
-    import pyarrow
-    import pyarrow.parquet
-
-    content = read_bytes(path)
-    try:
-        return pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"{path} is not a whole parquet file ({reason}): copy or download it again.") from None
-
-
-def _read_sqlite(base: str, table: str) -> list[Row]:
-    """Rows of one table of an SQLite file, which is opened read-only."""
-    if not Path(base).is_file():
-        raise UserError(f"The file {base} does not exist: check the path.")
-    connection = sqlite3.connect(f"{Path(base).resolve().as_uri()}?mode=ro", uri=True)
-    try:
-        names = [row[0] for row in connection.execute("select name from sqlite_master where type in ('table', 'view')")]
-        if not table and len(names) == 1:
-            table = names[0]
-        if table not in names:
-            problem = f"has no table {table}" if table else "needs the name of a table"
-            raise UserError(f"{base} {problem}: write {base}::NAME with one of {', '.join(names) or 'no tables'}.")
-        connection.row_factory = sqlite3.Row
-        quoted = table.replace('"', '""')
-        return [dict(row) for row in connection.execute(f'select * from "{quoted}"')]
-    except sqlite3.Error as error:
-        raise UserError(f"{base} cannot be read as SQLite ({error}): check the file.") from None
-    finally:
-        connection.close()
 
 
 # --- typed rows ----------------------------------------------------------------------------------------------------
@@ -393,12 +308,12 @@ def convert(value: Any, hint: Any) -> Any:
     if origin in (tuple, list):
         items = _from_text(value) if isinstance(value, str) else value
         if not isinstance(items, list | tuple):
-            raise ValueError(f"expected a list, found {_kind(value)}")
+            raise ValueError(f"expected a list, found {kind_of(value)}")
         return origin(convert(item, arguments[0]) for item in items)
     if origin is dict or hint is dict:
         items = _from_text(value) if isinstance(value, str) else value
         if not isinstance(items, Mapping):
-            raise ValueError(f"expected an object with named values, found {_kind(value)}")
+            raise ValueError(f"expected an object with named values, found {kind_of(value)}")
         kind = arguments[1] if arguments else Any
         return {str(key): convert(item, kind) for key, item in items.items()}
     return _convert_scalar(value, hint)
@@ -421,28 +336,15 @@ def _convert_scalar(value: Any, hint: type) -> Any:
                 if math.isfinite(number) and number == hint(number) and (isinstance(value, str) or number == value):
                     return hint(number)
     names = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
-    raise ValueError(f"expected {names.get(hint, hint)}, found {_kind(value)}")
+    raise ValueError(f"expected {names.get(hint, hint)}, found {kind_of(value)}")
 
 
 def _from_text(text: str) -> Any:
     """JSON value in a cell of text, or the text itself."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text)
+    except ValueError:
         return text
-
-
-def _kind(value: Any) -> str:
-    """What `value` is, in words, for messages."""
-    if value is None:
-        return "nothing (null)"
-    if isinstance(value, bool):
-        return f"the truth value {str(value).lower()}"
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    if isinstance(value, str):
-        return f'the text "{value[:40]}{"..." if len(value) > 40 else ""}"'
-    return "an object" if isinstance(value, Mapping) else "a list" if isinstance(value, list | tuple) else str(value)
 
 
 # --- tensors and digests -------------------------------------------------------------------------------------------
