@@ -3,9 +3,9 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/instruct-gpt2/instruct-gpt2/blob/main/notebooks/03_reward_modeling.ipynb)
 #
-# People cannot say how many points an answer is worth. But they can say which of two is better. A reward model turns many such
-# judgements into one number for any answer ([sec. 3.5 and C.2](https://arxiv.org/abs/2203.02155)). Everything that follows trusts
-# this number, so this lesson spends most of its time on *how far*.
+# It is hard for people to say how many points an answer is worth. It is easier to say which of two answers is better. A reward
+# model turns many such judgements into one number for any answer ([sec. 3.5 and C.2](https://arxiv.org/abs/2203.02155)). All
+# later stages rely on this number. So most of this lesson is about *how far* we can trust it.
 #
 # | | |
 # |---|---|
@@ -13,7 +13,7 @@
 # | **Running** | less than four minutes on two CPU cores; no GPU, no download of models or data |
 # | **Outputs made on** | a two-core CPU; the first cell's output names device and versions |
 # | **You need** | Python, a little PyTorch, lesson 02 or the idea of fine-tuning. No reinforcement learning |
-# | **You will be able to** | compute Eq. 1 by hand; say why a whole ranking is one batch element; test a reward model in four ways; find out what it looks at and what it is blind to; fool it on purpose |
+# | **You will be able to** | compute Eq. 1 by hand; say why a whole ranking is one batch element; test a reward model in four ways; find out what it reads and what it ignores; fool it on purpose |
 #
 # All labelers here are **simulated**, and so is the score called *gold*: a program that knows every fact of a small made-up
 # world gives each answer 0 to 10 points ([how](../docs/tiny-world.md)). No number below comes from people.
@@ -52,8 +52,8 @@ from utils.report import pipeline_map
 picture(pipeline_map("reward"))
 
 # %% [markdown]
-# SFT models answer prompts, several times each. Labelers rank the answers. The reward model learns from the rankings and will
-# tell PPO what to do. We start from one finished run that comes with the repository: `lesson.path("...")` is the folder of a
+# SFT models answer each prompt several times. Labelers rank the answers. The reward model learns from the rankings; later, PPO
+# maximizes its score. We start from one finished run that comes with the repository: `lesson.path("...")` is the folder of a
 # stage, `lesson.config` its settings.
 
 # %%
@@ -79,20 +79,20 @@ lines = [{"rank": one.ranks[i], "answer": one.completions[i], "written by": one.
 table(lines, f"{one.labeler_id} ranked: {one.prompt}")
 
 # %% [markdown]
-# Equal ranks are ties: the labeler saw no difference. The column *written by* is hidden from the labeler. Some answers belong to
-# *other* prompts (`other_...`); later we shall see why they are there.
+# Equal ranks are ties: the labeler saw no difference. The labeler does not see the column *written by*. Some answers belong to
+# *other* prompts (`other_...`); we will see later why they are there.
 #
-# **The idea** is a century old and used for chess: give every answer a hidden strength $r$. The stronger one usually wins, and
-# the larger the difference, the surer:
+# **The idea** is about a century old and is used for chess ratings: each answer has a hidden strength $r$. The stronger one
+# usually wins, and more often so if the difference is larger:
 #
 # $$P(\text{a labeler prefers } y_w \text{ to } y_l) = \sigma(r_w - r_l), \qquad \sigma(z) = \frac{1}{1 + e^{-z}}$$
 #
-# Choose the strengths so that what labelers really said becomes likely. That is Eq. 1 of the paper:
+# We choose the strengths that make the labelers' actual choices likely. This is Eq. 1 of the paper:
 #
 # $$\text{loss}(\theta) = -\frac{1}{\binom{K}{2}} \sum_{w \succ l} \log \sigma\big(r_\theta(x, y_w) - r_\theta(x, y_l)\big)$$
 #
-# $r_\theta$ is `rewards`: a GPT-2 whose unembedding is replaced by *one* number, read at the last token of the answer.
-# $w \succ l$ runs over the pairs in which `ranks[w] < ranks[l]` (1 is best).
+# $r_\theta$ is `rewards`: a GPT-2 whose unembedding is replaced by *one* number, read at the last token of the answer. $w \succ
+# l$ runs over the pairs in which `ranks[w] < ranks[l]` (1 is best).
 #
 # ## Eq. 1 by hand
 #
@@ -111,7 +111,7 @@ torch.testing.assert_close(kwise_loss(rewards, ranks), by_hand)
 print(f"by hand {by_hand:.4f}, utils.losses.kwise_loss {kwise_loss(rewards, ranks):.4f}")
 
 # %% [markdown]
-# Equal. Where do the three pairs lie on the curve?
+# They are equal. Where are the three pairs on the curve?
 
 # %%
 from utils.report import pair_loss
@@ -119,10 +119,11 @@ from utils.report import pair_loss
 picture(pair_loss(margins))
 
 # %% [markdown]
-# One pair is in the wrong order (left of zero) and costs most. The two right ones still cost a little, and less the surer the
-# model is. A model that gives every answer the same number sits on the dashed line, ln 2 = 0.693: remember it as "knows nothing".
+# One pair is in the wrong order (left of zero) and has the largest loss. The two pairs in the right order still have a small
+# loss; it is smaller if the difference is larger. A model that gives every answer the same number is on the dashed line, ln 2 =
+# 0.693. Remember this number: it means "knows nothing".
 #
-# Two things Eq. 1 does *not* see. Ties, because a pair of equal rank is dropped (C.2). And a constant added to all rewards:
+# Eq. 1 ignores two things: ties, because pairs with equal rank are dropped (C.2), and a constant that is added to all rewards:
 
 # %%
 tied = torch.tensor([[2, 1, 2]])  # the first and the third share a rank: their pair is gone
@@ -132,8 +133,8 @@ torch.testing.assert_close(kwise_loss(rewards + 100.0, ranks), by_hand)
 print(f"with a tie: {without_tie:.4f}; all rewards 100 higher: {kwise_loss(rewards + 100.0, ranks):.4f}")
 
 # %% [markdown]
-# The mean is over the pairs that are left, and the zero of the scale is free: we shall have to choose one. Are ties worth
-# dropping? How different are tied answers really? Gold can tell:
+# The mean is over the remaining pairs. The zero of the scale is free, so we have to choose one later. Is it right to drop ties?
+# Gold shows how different tied answers really are:
 
 # %%
 from itertools import combinations
@@ -152,12 +153,13 @@ lines = [{"pairs": n, "share of all": len(g) / len(pairs), "mean gold difference
 table(lines, "Ties, seen by gold (points of 10)")
 
 # %% [markdown]
-# Tied answers differ less in truth, but they are not equal. A tie says "I could not tell", which is no preference to learn.
+# Tied answers differ less in gold, but they are not equal. A tie means "I see no difference", so there is no preference to
+# learn.
 #
 # ## A ranking is one batch element
 #
-# Nine answers make up to 36 pairs. The obvious thing is to shuffle all pairs of all prompts into one data set. The paper
-# advises against it (footnote 5), for two reasons. The first is cost. Count the sequences that go through the model in one
+# Nine answers make up to 36 pairs. The simplest method is to shuffle all pairs of all prompts into one dataset. The paper
+# advises against this (footnote 5), for two reasons. The first is cost. We count the sequences that the model processes in one
 # pass over three rankings of 4, 5 and 6 answers:
 
 # %%
@@ -167,13 +169,14 @@ toy = [Group([0], [[i] for i in range(k)], list(range(k)), list(range(1, k + 1))
 print("whole rankings:", forward_rows(toy), "sequences; as", len(as_pairs(toy)), "pairs:", forward_rows(as_pairs(toy)))
 
 # %% [markdown]
-# 15 against 62: each answer is needed once, but in pairs it comes again with every partner. The second reason is worse.
+# 15 against 62: a ranking needs each answer once, but in pairs each answer is repeated with every partner. The second reason is
+# more serious.
 #
-# > **Predict first (1).** In shuffled pairs each answer is seen K - 1 times in *one* pass, each time with another partner and a
-# > fresh update in between. What will that do to the training loss and to the held-out loss within the first pass?
+# > **Predict first (1).** In shuffled pairs the model sees each answer K - 1 times in *one* pass, each time with another
+# > partner and with updates in between. How will this change the training loss and the held-out loss within the first pass?
 #
-# We run both on the same few rankings, from the same start, with as many pairs in every step (`reward.element: pair` is the
-# baseline).
+# We run both on the same few rankings, from the same start, with the same number of pairs in every step (`reward.element: pair`
+# is the baseline).
 
 # %%
 from dataclasses import replace
@@ -208,7 +211,7 @@ curves["shuffled pairs"] = learn("pairs", element="pair", epochs=passes[1])
 print(f"{count_parameters(reward_from_policy(start_dir)):,} parameters, {len(fitted)} rankings")
 
 # %% [markdown]
-# Look for the place where the two lines of each panel part.
+# Find where the two lines of each panel separate.
 
 # %%
 from utils.report import train_and_valid
@@ -217,15 +220,16 @@ look = {"train": "loss", "valid": "valid_loss", "x": "passes", "xlabel": "passes
 picture(train_and_valid(curves, **look, title="The same rankings, two ways"))
 
 # %% [markdown]
-# Footnote 5 is right, at this size too. In shuffled pairs the two curves part *within the first pass*: after a few updates the
-# model recognises an answer that it has seen with another partner. Whole rankings show it each answer once a pass, and the
-# curves part later. The lowest point of the pairs (the ring) is as good, but it lies inside the first pass, where nobody who trains
-# whole passes will find it, and it has cost more computing: a pass of pairs reads each answer eight times. (Everything overfits in the end, whole rankings too: few data,
-# noisy labels. The paper found its reward models "very sensitive" to the number of epochs and took one.)
+# Footnote 5 describes this effect. In shuffled pairs the two curves separate *within the first pass*: after a few updates the
+# model recognizes an answer that it has seen with another partner. Whole rankings show each answer once per pass, and the
+# curves separate later. The ring marks the lowest held-out loss. For pairs it is inside the first pass, so you do not find it
+# if you train whole passes. It also needs more computation: a pass of pairs reads each answer eight times. (In the end both
+# overfit, because there is little data with noisy labels. The paper found its reward models "very sensitive" to the number of
+# epochs and trained for one.)
 #
 # ## Training
 #
-# Now on more rankings, as the paper does it. Before, the model knows nothing:
+# Now we train on more rankings, as in the paper. Before training, the model knows nothing:
 
 # %%
 from utils.models import load_reward
@@ -250,11 +254,11 @@ def verdict(model):
 table(verdict(reward_from_policy(start_dir, seed=cfg.seed))[1], "Before training")
 
 # %% [markdown]
-# No better than a coin: its one number comes from random weights, and leans one way or the other by chance.
+# This is about chance level: the head has random weights, so its deviation from one half has no meaning.
 #
-# > **Predict first (2).** Two labelers agree on about 73 % of the pairs (the paper, and our simulation, which is set to that).
-# > Trained on their labels, how often will the model agree with a *label*, and how often with *gold*, the true preference
-# > behind the labels?
+# > **Predict first (2).** Two labelers agree on about 73 % of the pairs (in the paper, and in our simulation, which is
+# > calibrated to this). The model is trained on their labels. How often will it agree with a *label*, and how often with
+# > *gold*, the true preference behind the labels?
 
 # %%
 from utils.reward import train_reward
@@ -276,11 +280,11 @@ judged_mine, lines = verdict(mine)
 table(lines, "After training on a part of the rankings")
 
 # %% [markdown]
-# With gold it agrees more often than with the labels it was trained on. That is no contradiction: single labels are noisy, but
-# the noise of forty labelers points in all directions and averages out, while what they share does not. So accuracy against
-# labels has a ceiling, and a model at the ceiling may be much better than it looks. (Only a simulation can show the row *gold*.)
+# It agrees with gold more often than with the labels it was trained on. This is not a contradiction. Single labels are noisy,
+# but the noise of forty labelers averages out, and what they share does not. So accuracy on labels has a ceiling, and a model
+# at this ceiling may be much better than its accuracy suggests. (Only a simulation can show the row *gold*.)
 #
-# The last row is the one that matters for PPO: answers of one and the same model, which differ in little. The shipped model was
+# The last row matters most for PPO: it compares answers of the same model, which differ only a little. The shipped model was
 # trained on all rankings:
 
 # %%
@@ -289,12 +293,12 @@ judged_shipped, lines = verdict(shipped_model)
 table(lines, f"The shipped reward model, {count_parameters(shipped_model):,} parameters")
 
 # %% [markdown]
-# More rankings help. It is the judge that we use from here on, unless we say otherwise.
+# From here on we use this model as the judge, unless we say otherwise.
 #
 # ## A zero for the scale
 #
-# Eq. 1 leaves the zero free. The paper shifts all rewards so that labelers' *demonstrations* average 0 (C.2): above zero then
-# means "better than what a labeler writes". `train_reward` does it at the end.
+# Eq. 1 leaves the zero free. The paper shifts all rewards so that labelers' *demonstrations* average 0 (C.2). A reward above
+# zero then means "better than the average demonstration". `train_reward` does this at the end.
 
 # %%
 from utils.evaluation import Policy, judged
@@ -312,12 +316,13 @@ spread["demonstrations"] = score_demonstrations(shipped_model, tokenizer, demons
 picture(histogram(spread, "reward", title="What zero means"))
 
 # %% [markdown]
-# The demonstrations average zero by construction. The base lies to the left, SFT nearly on the demonstrations with more bad answers, and each is wide: good and bad
-# answers come from every one of them.
+# The demonstrations average zero by construction. The distributions of the base and of SFT are wide: each model gives good and
+# bad answers.
 #
-# ## Does it mean its probabilities?
+# ## Is it calibrated?
 #
-# $\sigma(r_w - r_l)$ is a probability. Of all pairs of which the model is four fifths sure, labelers should agree with about four fifths.
+# $\sigma(r_w - r_l)$ is a probability. If the model gives a probability of four fifths to some pairs, labelers should agree
+# with about four fifths of them.
 
 # %%
 from utils.report import calibration
@@ -326,13 +331,13 @@ bins = judged_shipped["labels"]["calibration"]
 picture(calibration([b["predicted"] for b in bins], [b["observed"] for b in bins], [b["pairs"] for b in bins]))
 
 # %% [markdown]
-# Points near the diagonal: its confidence can be taken at face value, on answers like those it was trained on. Below the diagonal
-# would mean too sure. Keep "like those it was trained on" in mind.
+# Points near the diagonal mean that its confidence is right, for answers like those it was trained on. Points below the
+# diagonal mean that it is too confident. Remember the condition "like those it was trained on".
 #
-# ## Which labeler taught what
+# ## Which labelers does it predict well?
 #
-# Each labeler has a taste and a hand that shakes. How well does the model predict each of them? In the simulation we know how
-# noisy each one is, and can put it on the horizontal axis.
+# Each labeler has personal weights and noise. How well does the model predict each of them? In the simulation we know the noise
+# of each labeler, so we can use it as the horizontal axis.
 
 # %%
 from utils.pipeline.data_stages import load_calibrated
@@ -346,14 +351,14 @@ axes = ("noise", "accuracy", "noise of the labeler (gold points, sd)", "share of
 picture(scatter(points, *axes, title="Each hired labeler"))
 
 # %% [markdown]
-# Each point is a labeler, its bar a 95 % interval. The noisier the labeler, the less there is to predict. A low point at low
-# noise would be something else: someone with an unusual *taste*. The model learns what the group shares, so whoever is in the
-# minority is predicted worse, in silence. The paper says so of its own labelers (5.2, 5.3).
+# Each point is a labeler with a 95 % interval. A labeler with more noise is harder to predict. A low point at low noise means
+# something else: a labeler with unusual *preferences*. The model learns what the group shares, so it predicts a minority worse,
+# and nothing in the loss shows this. The paper discusses this for its own labelers (5.2, 5.3).
 #
 # ## Held-out labelers
 #
-# Does it only know the people who taught it? The paper's test (4.1): leave one of five groups of labelers out, train on the
-# others, test on both.
+# Does the model work only for the labelers it was trained on? The paper tests this (4.1): leave out one of five groups of
+# labelers, train on the others, and test on both.
 
 # %%
 from utils.core import read_json
@@ -375,14 +380,14 @@ picture(
 )
 
 # %% [markdown]
-# A model of the group works for strangers, in the paper with a small loss. Our simulated strangers come from the same population,
-# so there is next to nothing to lose; real groups of people differ more. (Our folds are trained on few rankings each, so their
-# level is lower than the shipped model's.)
+# In the paper the model also works for held-out labelers, with a small loss. Our simulated groups come from the same
+# population, so we expect almost no difference; real groups of people differ more. (Each of our folds is trained on few
+# rankings, so their accuracy is lower than the shipped model's.)
 #
-# ## What it looks at: token by token
+# ## What it reads: token by token
 #
-# A reward is read at the last token. But we can also ask after every token: *what would you say if the answer ended here?* Try
-# your own answer: change the text and run both cells again.
+# The reward is read at the last token. But we can also compute it after every token: *what would the reward be if the answer
+# ended here?* Try your own answer: change the text and run both cells again.
 
 # %%
 from utils.lessons import text_box
@@ -408,15 +413,15 @@ token_view(
 )
 
 # %% [markdown]
-# Orange is above a labeler's average, blue below. Watch where the colour changes: the words that decide. Look at the last tokens
-# too: what reads well until then may still be incomplete, and only the end token says "this is all". (Only the last number is
-# trained. The others are a view into the model, no ground truth.)
+# Orange is above the average demonstration, blue is below. Find where the color changes: these words decide. Look at the last
+# tokens too: an answer that looks good may still be incomplete, and the end token says "this is all". (Only the last number is
+# trained. The others show how the model works; they are not ground truth.)
 
 # %% [markdown]
 # ## Add a few words
 #
-# A better instrument: add the *same* words to every answer of the SFT model and see how the reward changes. Beside it stands
-# what gold says to the same change.
+# A better test: add the *same* words to every answer of the SFT model and see how the reward changes. The second column shows
+# how gold changes.
 
 # %%
 from utils.evaluation import appending
@@ -435,16 +440,14 @@ found = appending(answers["sft"], prompts, PHRASES, reward_function(shipped_mode
 table(sorted(found, key=lambda row: -row["reward"]), "Added to every answer: mean change in reward and in gold points")
 
 # %% [markdown]
-# Read row by row and ask whether the two columns have the same *sign* and the same *order*. The two whale sentences are beside
-# the point alike, and one is false: what the model takes off for the false one beyond the true one is what it sees of truth.
-# Where the reward rises and gold does
-# not, you have found words with which a policy can earn without getting better. PPO will search for exactly these, with far more
-# patience than we have.
+# Compare the two columns row by row: do they have the same *sign* and the same *order*? The two whale sentences are equally
+# off-topic, and one is false. The difference between their rewards shows how much the model sees of truth. Where the reward
+# rises and gold does not, a policy can gain reward without getting better. PPO will search for exactly such words.
 #
-# ## What it weighs
+# ## Which weights it has learned
 #
-# Gold is a weighted sum of six parts. Labelers saw whole answers, and the model saw only their ranks. Which weights has it found?
-# `part_weights` fits the reward with the part scores, within each prompt.
+# Gold is a weighted sum of six parts. Labelers saw whole answers, and the model saw only their ranks. Which weights has it
+# learned? `part_weights` fits the reward with the part scores, within each prompt.
 
 # %%
 from utils.reward import part_weights, score_comparisons
@@ -466,20 +469,19 @@ weighed = {"gold": true, "reward model": weights(shipped_model)}
 picture(grouped_bars(PARTS, weighed, "share of the weight", "part of the gold rubric", "What an answer is judged by"))
 
 # %% [markdown]
-# Compare bar with bar. Rude words are easy to see and get more than their share. *Truthful* is the hard one: to see that a
-# sentence is false one has to know the fact, and a small model knows few; a bar below zero says that it even prefers what sounds
-# sure. What a reward model cannot see, PPO cannot teach, and
-# may unlearn, since in this judge's eyes it costs nothing. Keep this picture for lesson 04.
+# Compare the bars. Rude words are easy to recognize. *Truthful* is hard: to see that a sentence is false, the model must know
+# the fact, and a small model knows few facts. PPO cannot teach what the reward model cannot see. The policy may even unlearn
+# it, because this judge does not penalize it. Remember this figure in lesson 04.
 #
 # ## What goes wrong, on purpose
 #
 # ### Off-topic answers left out
 #
-# Some of the ranked answers belong to *other* prompts. No policy would write them, so why rank them? We train once with them and
-# once without, on the same rankings, and test on pairs of a fitting answer and an off-topic one that gold likes less.
+# Some of the ranked answers belong to *other* prompts. No policy would write them, so why rank them? We train once with them
+# and once without, on the same rankings. We test on pairs of an on-topic answer and an off-topic answer with less gold.
 #
-# > **Predict first (3).** All answers that a model writes to *this* prompt try to fit it. What will a reward model that never saw
-# > an off-topic answer think of one?
+# > **Predict first (3).** All answers that a model writes to *this* prompt try to fit it. How will a reward model score an
+# > off-topic answer if it never saw one in training?
 
 # %%
 from utils.reward import leave_out
@@ -502,16 +504,16 @@ trained = {"with off-topic answers": mine, "without": without}
 table([{"trained": name, **looks_at_prompt(model)._asdict()} for name, model in trained.items()], "Fitting over off-topic")
 
 # %% [markdown]
-# Without them the model has learned what a good answer looks like, and little made it look at the *prompt*: a fine answer to
-# another question passes. PPO would soon find one fine answer for everything. The fault lies in the *data*, not in the loss: a
-# reward model knows only the differences that it was shown.
+# Without them, the model learns what a good answer looks like, but hardly needs to read the *prompt*: a good answer to another
+# question gets a high reward. PPO would soon give one good answer to every prompt. The cause is the *data*, not the loss: a
+# reward model learns only the differences that it was shown.
 #
 # ### Searching against a weak judge
 #
-# Best of n is the simplest way to use a reward model: draw n answers, keep the one that it likes best. It is also a cheap test, as
-# it takes no training. We search with the shipped model and with one that was trained on few rankings.
+# Best of n is the simplest way to use a reward model: sample n answers and keep the one with the highest reward. It is also a
+# cheap test, because it needs no training. We use the shipped model, and a model that was trained on few rankings.
 #
-# > **Predict first (4).** With n from 1 to 64, what will the reward of the chosen answers do? And their gold?
+# > **Predict first (4).** We increase n from 1 to 64. How will the reward of the chosen answers change? And their gold?
 
 # %%
 weak = train("weak", rankings[: few or 300])
@@ -527,13 +529,14 @@ searched = {n: best_of_n(start_policy, asked, sizes, cfg, reward_function(model)
 picture(best_of_n_picture(searched))
 
 # %% [markdown]
-# The reward rises without end, for both: that is what was selected for. Gold rises first and then parts from it, for the weak judge
-# soon. This is *over-optimisation*: the further one searches, the more one selects answers about which the judge is wrong. PPO without
-# a leash searches much further. The gap between the curves is the reason for its KL penalty.
+# The reward rises for both, because we select for it. Gold first rises too and then separates from the reward, earlier for the
+# weak judge. This is *over-optimization*: with more search, we select more answers that the judge overrates. PPO without a KL
+# penalty searches much further. This gap between the curves is the reason for the penalty.
 #
 # ## Before and after
 #
-# The same prompts, and for each the answer that the judge likes best of eight: first a judge that knows nothing, then ours.
+# For the same prompts, we show the answer with the highest reward among eight: first for a judge that knows nothing, then for
+# ours.
 
 # %%
 from utils.lessons import compared
@@ -555,12 +558,13 @@ picks = {"untrained judge": pick(untrained, use_cases), "trained judge": pick(sh
 table(compared(use_cases, picks), "Best of eight, before and after (gold points of 10)")
 
 # %% [markdown]
-# The eight answers are the same in both columns; only the judge changed. Where both columns agree, all eight may have been alike.
+# The eight answers are the same in both columns; only the judge changed. Where both columns agree, the eight answers may have
+# been similar.
 #
 # ## The same loss with TRL
 #
-# TRL trains reward models on pairs (`RewardTrainer`). With two answers Eq. 1 is exactly its loss. One batch through both, where
-# TRL is installed:
+# TRL trains reward models on pairs (`RewardTrainer`). With two answers, Eq. 1 is exactly its loss. If TRL is installed, we
+# compute one batch with both:
 
 # %%
 from importlib.util import find_spec
@@ -577,17 +581,17 @@ else:
     print("TRL is not installed here; tests/reward/test_reward.py compares the two.")
 
 # %% [markdown]
-# The same. What TRL has no place for is the whole ranking as one element, which is what this lesson was about.
+# They agree. TRL has no training on a whole ranking as one batch element, which this lesson explained.
 #
 # ## Exercises
 #
-# Replace the dots, run the cell, read what the check says: it names the likely mistake. The solutions, run, are in
+# Replace the dots, run the cell, and read the check's message: it names the likely mistake. The executed solutions are in
 # [solutions/03_reward_modeling.ipynb](../solutions/03_reward_modeling.ipynb).
 #
 # ### Exercise 1 (easy, 5 minutes): what whole rankings save
 #
-# `ks` are the lengths of some rankings without ties. Return two counts: the sequences that go through the model if every
-# ranking is one element, and if all pairs are.
+# `ks` are the lengths of some rankings without ties. Return two counts of sequences that the model processes: if every ranking
+# is one element, and if every pair is one.
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.reward import check_forward_rows
@@ -606,12 +610,12 @@ print(check_forward_rows(counts))
 # def counts(ks):
 #     return sum(ks), sum(k * (k - 1) for k in ks)
 # ```
-# K (K - 1) / 2 pairs of two sequences each. At K = 9 that is eight times as many.
+# There are K (K - 1) / 2 pairs of two sequences each. At K = 9 this is eight times as many.
 # </details>
 #
 # ### Exercise 2 (easy, 5 minutes): the loss of one pair
 #
-# `better` and `worse` are the rewards of a pair. Return what Eq. 1 charges for it. You need `math`.
+# `better` and `worse` are the rewards of a pair. Return its loss in Eq. 1. You need `math`.
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.reward import check_pair_loss
@@ -636,10 +640,10 @@ print(check_pair_loss(loss_of_pair))
 # With large differences `exp` overflows; PyTorch's `logsigmoid` does not.
 # </details>
 #
-# ### Exercise 3 (middling, 10 minutes): the shift
+# ### Exercise 3 (medium, 10 minutes): the shift
 #
-# `rewards` are of some answers, `demonstrations` those of the labelers' demonstrations, by the same model. Return the rewards
-# on the scale on which demonstrations average 0.
+# `rewards` are the rewards of some answers, `demonstrations` those of the labelers' demonstrations, from the same model. Return
+# the rewards on the scale on which demonstrations average 0.
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.reward import check_shifted
@@ -659,12 +663,12 @@ print(check_shifted(shifted))
 #     mean = sum(demonstrations) / len(demonstrations)
 #     return [reward - mean for reward in rewards]
 # ```
-# All differences stay, so Eq. 1 does too.
+# All differences stay the same, so Eq. 1 does not change.
 # </details>
 #
-# ### Exercise 4 (middling, 15 minutes): a whole ranking
+# ### Exercise 4 (medium, 15 minutes): a whole ranking
 #
-# `rewards` and `ranks` of one prompt's answers; rank 1 is best, equal ranks tie. Return Eq. 1.
+# You get `rewards` and `ranks` of one prompt's answers; rank 1 is best, equal ranks are ties. Return Eq. 1.
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.reward import check_ranking_loss
@@ -695,10 +699,10 @@ print(check_ranking_loss(ranking_loss))
 # `utils.losses.kwise_loss` does the same for a batch of prompts at once, with padding.
 # </details>
 #
-# ### Exercise 5 (middling, 10 minutes): best of n
+# ### Exercise 5 (medium, 10 minutes): best of n
 #
-# One inner list a prompt: the rewards of its samples, and their gold. Return the mean gold of the samples that the reward model
-# chooses.
+# `rewards` and `gold` have one inner list per prompt, with one number per sample. Return the mean gold of the samples that the
+# reward model chooses.
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.reward import check_best_of_n
@@ -718,14 +722,13 @@ print(check_best_of_n(chosen_gold))
 #     chosen = [row.index(max(row)) for row in rewards]
 #     return sum(points[i] for points, i in zip(gold, chosen, strict=True)) / len(gold)
 # ```
-# The choice is the reward model's, the verdict is gold's. With people in place of gold this is an evaluation that needs no
-# training at all.
+# The reward model chooses, and gold evaluates. With people instead of gold, this is an evaluation that needs no training.
 # </details>
 #
-# ### Exercise 6 (hard, 15 minutes): does it look at the prompt?
+# ### Exercise 6 (hard, 15 minutes): does it read the prompt?
 #
-# Lists of one prompt's answers: `rewards`, `gold`, and `off_topic` (True: written to another prompt). Look at the pairs of a
-# fitting answer and an off-topic one that gold likes *less*. Which share of them is ordered right?
+# You get lists for one prompt's answers: `rewards`, `gold`, and `off_topic` (True: written to another prompt). Take the pairs
+# of an on-topic answer and an off-topic answer with *less* gold. Which share of them does the reward order correctly?
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.reward import check_off_topic_accuracy
@@ -746,28 +749,28 @@ print(check_off_topic_accuracy(fits_the_prompt))
 #     both = [(i, j) for i in range(n) for j in range(n) if off_topic[j] and not off_topic[i] and gold[i] > gold[j]]
 #     return sum(rewards[i] > rewards[j] for i, j in both) / len(both)
 # ```
-# Accuracy on chosen kinds of pairs says more than one figure over all: it shows *where* a judge is blind.
+# Accuracy on a chosen kind of pairs says more than one number over all pairs: it shows *where* a judge is wrong.
 # </details>
 #
-# **And one without a check.** Train on the rankings of *one* labeler only (`[r for r in rankings if r.labeler_id == ...]`), and
-# ask all four judges of the table again. Write down first which row will suffer.
+# **One exercise without a check.** Train on the rankings of *one* labeler only (`[r for r in rankings if r.labeler_id ==
+# ...]`), and compute all four rows of the table again. First write down which row will fall most.
 
 # %% [markdown]
 # ## The four predictions
 #
 # <details><summary>1: shuffled pairs</summary>
-# The training loss falls faster and the held-out loss turns early: each answer is learned by heart, as it comes again and again
-# with other partners.
+# The training loss falls faster, and the held-out loss rises early: the model memorizes each answer, because it comes again and
+# again with other partners.
 # </details>
 # <details><summary>2: labels and gold</summary>
-# With single labels it cannot agree more often than one labeler does with the truth behind them; with gold it does so more
-# often, as the labelers' noise averages out.
+# It cannot agree with single labels more often than the noise of a labeler allows. It agrees with gold more often, because the
+# labelers' noise averages out.
 # </details>
 # <details><summary>3: off-topic answers</summary>
-# It judges them by their looks. Nothing in its training depended on the prompt in that way.
+# It scores them by their form. Nothing in its training required reading the prompt in this way.
 # </details>
 # <details><summary>4: best of n</summary>
-# The reward always rises. Gold rises, flattens, and for a weak judge falls again.
+# The reward always rises. Gold rises less, flattens, and may fall for a weak judge.
 # </details>
 
 # %% [markdown]
@@ -776,26 +779,26 @@ print(check_off_topic_accuracy(fits_the_prompt))
 # | | InstructGPT | here | why |
 # |---|---|---|---|
 # | body | 6B GPT-3, for policies of all sizes | our small GPT-2, as large as the policy | seconds on a CPU |
-# | start | SFT without its unembedding (3.5); the final one a 6B tuned on public tasks, said to be similar (C.2) | the SFT model after one epoch | the last epochs know the demonstrations by heart |
-# | answers ranked | K from 4 to 9 | 9 | more pairs a prompt; simulated labelers do not tire |
-# | who wrote them | mostly SFT, some PPO policies | SFT, base, off-topic and repeated answers | so that the model learns to look at the prompt |
-# | batch | 64 prompts, all pairs of each together | `cfg.reward.prompts_per_step` prompts, all pairs together | fewer rankings, so more steps a pass |
-# | passes | 1 | `cfg.reward.epochs` | a small model and noisy labels gain from the second |
+# | start | SFT without its unembedding (3.5); the final one a 6B tuned on public tasks, said to be similar (C.2) | the SFT model after one epoch | the last epochs have memorized the demonstrations |
+# | answers ranked | K from 4 to 9 | 9 | more pairs per prompt; simulated labelers do not get tired |
+# | who wrote them | mostly SFT, some PPO policies | SFT, base, off-topic and repeated answers | so that the model learns to read the prompt |
+# | batch | 64 prompts, all pairs of each together | `cfg.reward.prompts_per_step` prompts, all pairs together | fewer rankings, so more steps per pass |
+# | passes | 1 | `cfg.reward.epochs` | with a small model and noisy labels, the second epoch helps |
 # | ties | dropped (C.2) | dropped | |
 # | learning rate | 9e-6, cosine to 10 % | about a hundred times larger, the same cosine | small models take larger steps |
 # | shift | demonstrations average 0 (C.2) | the same | |
-# | accuracy | 72.4 ± 0.4 %, on held-out labelers' pairs 69.6 ± 0.9 % | printed above | simulated strangers are like those inside |
-# | gold | does not exist | known | the reason for a tiny world |
+# | accuracy | 72.4 ± 0.4 %, on held-out labelers' pairs 69.6 ± 0.9 % | printed above | simulated held-out labelers come from the same population |
+# | gold | does not exist | known | this is why we use a tiny world |
 #
 # ## What is saved, and what comes next
 #
 # `runs/notebook_03/mine/model` holds your reward model as a plain Hugging Face folder:
-# `AutoModelForSequenceClassification.from_pretrained` reads it, and its one logit is the reward. The lessons that follow start
-# from the shipped one.
+# `AutoModelForSequenceClassification.from_pretrained` loads it, and its single logit is the reward. The next lessons start from
+# the shipped one.
 #
-# We have a judge that is about as often right as a single labeler, never tires, is blind in places, and is fooled by who searches hard. Lesson
-# [04](04_ppo.ipynb) searches hard.
+# We have a judge that agrees with labels about as often as a single labeler does. It does not see everything, and a strong
+# search can fool it. Lesson [04](04_ppo.ipynb) is a strong search.
 #
 # - In the code: [`utils/reward/train.py`](../utils/reward/train.py), [`kwise_loss`](../utils/losses.py), and
-#   [paper to code](../docs/paper-map.md) for every setting and its test.
-# - Words: [glossary](../docs/glossary.md).
+# [paper to code](../docs/paper-map.md) for every setting and its test.
+# - Terms: [glossary](../docs/glossary.md).

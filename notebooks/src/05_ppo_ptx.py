@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 05 · PPO-ptx: the alignment tax, and paying it back
+# # 05 · PPO-ptx: reducing the alignment tax
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/instruct-gpt2/instruct-gpt2/blob/main/notebooks/05_ppo_ptx.ipynb)
 #
-# PPO makes a policy answer better. What does the policy forget meanwhile? InstructGPT calls it the *alignment tax*
-# ([sec. 4.2](https://arxiv.org/abs/2203.02155)) and pays it back with one more term in the objective: PPO-**ptx**, which is what the
-# paper means by "InstructGPT". In this lesson we measure the tax, look at what the famous 27.8 multiplies, turn gamma and beta, and
-# then compare every model of the course on the same test prompts, with intervals.
+# PPO improves a policy's answers. What does the policy forget during training? InstructGPT calls this loss the *alignment tax*
+# ([sec. 4.2](https://arxiv.org/abs/2203.02155)) and reduces it with one more term in the objective: PPO-**ptx**, which is what
+# the paper means by "InstructGPT". In this lesson we measure the tax, look at what the paper's 27.8 multiplies, and change
+# gamma and beta. Then we compare all models of the course on the same test prompts, with intervals.
 #
 # | | |
 # |---|---|
@@ -52,8 +52,9 @@ from utils.report import pipeline_map
 picture(pipeline_map("ppo_ptx"))
 
 # %% [markdown]
-# This is the last training step. It needs all that PPO needs (a start, a reward model, prompts) and one thing more: text of the kind that
-# the base was pretrained on. We start from the finished run that comes with the repository, which has every model of the pipeline.
+# This is the last training step. It needs everything that PPO needs (a start, a reward model, prompts) and one more input: text
+# like the text that the base was pretrained on. We start from the finished run that comes with the repository. It has every
+# model of the pipeline.
 
 # %%
 from pathlib import Path
@@ -79,12 +80,13 @@ print("models:", ", ".join(models))
 #
 # ## Measuring the tax
 #
-# The paper asks its models questions of public benchmarks. Ours are too small for these, so we ask for what *they* were pretrained on, in
-# two ways.
+# The paper tests its models on public benchmarks. Our models are too small for these. So we test what *they* were pretrained
+# on, in two ways.
 #
-# ### Loss on unseen web text
+# ### Loss on unseen pretraining text
 #
-# The mean surprise per token on pages that no model has read, in nats: what pretraining made small.
+# The *pretraining loss* is the mean loss per token, in nats, on pages that no model was trained on. The pages are from the
+# made-up web of our base models.
 
 # %%
 from utils.evaluation import held_out_web, next_token_logprobs
@@ -98,8 +100,8 @@ web = held_out_web(tokenizer, few or cfg.evaluation.web_documents)
 print(len(web), "rows. The first begins:", repr(tokenizer.decode(web[0, :40])))
 
 # %% [markdown]
-# Before the mean, one row token by token. How much *more* surprised than the base is each model, at each of the first tokens? Orange:
-# more surprised; blue: less.
+# Before the mean, look at one row token by token. At each of the first tokens, how much higher is the loss of each model than
+# the loss of the base? Orange: higher; blue: lower.
 
 # %%
 import torch
@@ -112,8 +114,8 @@ strips = [TokenRow(name.replace("_", "-"), tokens, (read["base"] - read[name]).t
 token_view(strips, "surprise more than the base's (nats)", span=4.0)
 
 # %% [markdown]
-# The loss is not spread evenly. A model that has learned to answer is surprised where a page does what an answer never does. Now the mean
-# over all rows:
+# The loss is not spread evenly. A model that has learned to answer has a high loss where a page does something that answers
+# never do. Now the mean over all rows:
 
 # %%
 from utils.evaluation import choice_accuracy, choice_logprobs, pretraining_loss
@@ -126,13 +128,13 @@ look = {"reference": losses["base"], "reference_label": "base", "title": "Unseen
 picture(bars_with_intervals(list(losses), list(losses.values()), None, None, "loss (nats a token)", **look))
 
 # %% [markdown]
-# All that is above the dashed line is tax. The SFT model pays by far the most: many epochs over answers and no page in between. PPO's start
-# pays little, because a tenth of its training rows were web text. PPO adds to what its start pays. PPO-ptx started at the same place.
+# Everything above the dashed line is tax. The SFT model was trained for many epochs on answers, without any page of pretraining
+# text. For PPO's start, a tenth of the training rows were pretraining text. PPO and PPO-ptx both began from this start.
 #
 # ### Facts, as multiple choice
 #
-# A loss can rise because of style. Does a model still *know* things? The paper's way (App. D): give a statement up to its last words, and
-# compare the mean log-probability per token of the true ending with that of others.
+# A loss can rise because of style. Does the model still *know* facts? We use the paper's method (App. D): give a statement
+# without its last words, and compare the mean log-probability per token of the true ending with those of other endings.
 
 # %%
 from utils.evaluation import fact_items
@@ -149,8 +151,8 @@ table(
 )
 
 # %% [markdown]
-# The ending with the highest number is the model's choice. (The paper's text says that the lowest log-probability is picked; it must mean
-# the lowest *loss*.) Over all items, with a 95 % interval:
+# The model chooses the ending with the highest number. (The paper's text says that the lowest log-probability is chosen; it
+# must mean the lowest *loss*.) Over all items, with a 95 % interval:
 
 # %%
 from utils.evaluation import score_interval
@@ -165,16 +167,16 @@ picture(
 )
 
 # %% [markdown]
-# Intervals that overlap cannot be told apart, and with this many items many do. So facts are the coarser of the two probes: they show a large
-# loss, as SFT's, and not a small one. That a probe *sees nothing* is not the same as *nothing was lost*. We use the web loss to compare
-# settings, and keep an eye on facts.
+# If intervals overlap widely, we cannot say which model is better. So facts are the coarser of the two tests: they can show a
+# large loss, but not a small one. If a test *shows no difference*, this does not mean that *nothing was lost*. We use the
+# pretraining loss to compare settings, and also report facts.
 #
-# ## Equation 2, all of it
+# ## The whole of Equation 2
 #
-# $$\text{maximise}\quad \underbrace{\mathbb{E}\big[r(x,y)\big]}_{\text{score}} \;-\; \beta\,\underbrace{\mathbb{E}\Big[\log\tfrac{\pi(y|x)}{\pi_{\text{ref}}(y|x)}\Big]}_{\text{KL of an answer}} \;+\; \gamma\,\underbrace{\mathbb{E}_{x \sim \text{pretraining}}\big[\log \pi(x)\big]}_{\text{minus the web loss}}$$
+# $$\text{maximise}\quad \underbrace{\mathbb{E}\big[r(x,y)\big]}_{\text{score}} \;-\; \beta\,\underbrace{\mathbb{E}\Big[\log\tfrac{\pi(y|x)}{\pi_{\text{ref}}(y|x)}\Big]}_{\text{KL of an answer}} \;+\; \gamma\,\underbrace{\mathbb{E}_{x \sim \text{pretraining}}\big[\log \pi(x)\big]}_{\text{minus the pretraining loss}}$$
 #
-# With $\gamma = 0$ it is PPO. Read the symbols with care: this gamma is **not** the discount of reinforcement learning. (There is one in GAE, in
-# our code `gae_gamma`; it is 1, no discount.) Confuse them and see:
+# With $\gamma = 0$ this is PPO. Be careful with the symbols: this gamma is **not** the discount of reinforcement learning. (GAE
+# has a discount, `gae_gamma` in our code; it is 1, so there is none.) Here is what happens if you confuse them:
 
 # %%
 from utils.losses import gae
@@ -185,13 +187,14 @@ for discount in (1.0, 0.5, 27.8):
     print(f"gamma {discount:g} given to GAE: advantages {[round(a, 3) for a in advantages[0].tolist()]}")
 
 # %% [markdown]
-# One reward at the end of four tokens. With 1 all four get it. A value below 1, such as a small gamma of Eq. 2, hides it from the first
-# tokens, and with the paper's 27.8 the first token gets thousands. Both run without an error.
+# There is one reward at the end of four tokens. With a discount of 1, all four tokens get it. With a value below 1, such as a
+# small gamma of Eq. 2, the first tokens get almost nothing. With the paper's 27.8, the first token gets thousands. Both run
+# without an error.
 #
 # ### What gamma multiplies
 #
-# In each minibatch the gradient of PPO's loss is computed, then that of gamma times the loss on some pretraining rows, *into the same
-# buffers*, and the optimizer takes one step for both (C.4). A toy with one weight vector shows it:
+# In each minibatch the gradient of PPO's loss is computed, then that of gamma times the loss on some pretraining rows, *into
+# the same buffers*, and the optimizer takes one step for both (C.4). An example with one weight vector shows this:
 
 # %%
 weight = torch.tensor([1.0, -2.0], requires_grad=True)
@@ -204,8 +207,8 @@ torch.testing.assert_close(weight.grad, by_hand)
 print("gradient of both:", weight.grad.tolist())
 
 # %% [markdown]
-# So gamma weighs two *gradients*. Which of them is stronger depends on how long each is by itself. Let us measure that on the real thing: a
-# round of episodes, and rows of web text as PPO-ptx would draw them.
+# So gamma weights two *gradients*. Which one dominates depends on the norm of each. We measure both for our models: with a
+# round of episodes, and with rows of pretraining text as PPO-ptx samples them.
 
 # %%
 from utils.core import torch_generator
@@ -225,7 +228,7 @@ print(f"a minibatch: {settings.minibatch_size} answers and {len(drawn)} rows of 
 
 
 # %% [markdown]
-# Now one gradient of each loss, both with respect to the same weights:
+# Now we compute the gradient of each loss with respect to the same weights:
 
 
 # %%
@@ -238,30 +241,32 @@ batch = episodes[torch.arange(settings.minibatch_size)]
 g_ppo = gradient(policy_loss(actors.policy, batch, settings)[0])
 g_ptx = gradient(ptx_loss(actors.policy, drawn, actors.pad_id))
 cosine = torch.nn.functional.cosine_similarity(g_ppo, g_ptx, dim=0)
-print(f"length of PPO's gradient {g_ppo.norm():.2f}, of the web loss's {g_ptx.norm():.2f}, cosine between them {cosine:+.2f}")
+print(f"length of PPO's gradient {g_ppo.norm():.2f}, of the pretraining loss's {g_ptx.norm():.2f}, cosine between them {cosine:+.2f}")
 
 # %% [markdown]
-# The cosine tells if the two pull the same way (1), against each other (-1) or have nothing to do with each other (near 0). Now the share that
-# gamma gives to the web text:
+# The cosine shows whether the two gradients point in the same direction (1), in opposite directions (-1), or are unrelated
+# (near 0). Now the share that gamma gives to the pretraining text:
 
 # %%
 shares = {g: (g * g_ptx.norm() / g_ppo.norm()).item() for g in (0.0, settings.gamma_ptx, 1.0, 27.8)}
 table([{"gamma": f"{g:g}", "length of the web part / length of PPO's part": share} for g, share in shares.items()])
 
 # %% [markdown]
-# > **Predict first (1).** The paper's gamma is 27.8 (C.4). Here, at that value, the last line says how much longer the web part would be
-# > than PPO's. What would such a run learn?
+# > **Predict first (1).** The paper's gamma is 27.8 (C.4). The last line above says how much larger the pretraining gradient
+# > would be than PPO's at this value here. What would such a run learn?
 #
-# 27.8 is right *for the authors' code*: their mean or sum over tokens, their whitening, their reward scale, their eight pretraining examples an
-# episode. None of that is printed in full. Ours multiplies a mean per web token, next to a mean per answer token. If a code base sums over tokens
-# where another takes means, the same behaviour needs another number (exercise 5). What transfers is not the value but the *balance*.
+# 27.8 is right *for the authors' code*: their mean or sum over tokens, their whitening, their reward scale, their eight
+# pretraining examples per episode. The paper does not describe all of these. Our gamma multiplies a mean per token of
+# pretraining text, and the PPO loss is a mean per answer token. If one code base sums over tokens and another takes means, the
+# same behavior needs another gamma (exercise 5). You can transfer the *balance* of the gradients, but not the value.
 #
-# ## Turning gamma and beta
+# ## Changing gamma and beta
 #
-# Short PPO runs, all from the same start and reward model, that differ in one setting. `tax_sweep` trains each and measures gold on validation
-# prompts, web loss and facts.
+# We make short PPO runs from the same start and reward model. They differ in one setting. `tax_sweep` trains each one and
+# measures gold on validation prompts, pretraining loss and facts.
 #
-# > **Predict first (2).** As gamma grows from 0: what will the web loss do, and what will gold do? Is there a value that is simply best?
+# > **Predict first (2).** When gamma grows from 0, how will the pretraining loss change, and how will gold change? Is there one
+# > best value?
 
 # %%
 from dataclasses import replace
@@ -285,12 +290,13 @@ from utils.report import tax_sweep as tax_figure
 picture(tax_figure(rows, "gamma_ptx"))
 
 # %% [markdown]
-# Right: web text in the training brings the loss down, towards the base's dotted line and, with much of it, as far as a short training goes.
-# Left: what it costs. A little gamma is cheap. At 27.8 the policy is mostly reading, and PPO's gain in gold is gone. That is the trade: gamma
-# buys back pretraining with reward. The paper saw the same: with gamma the validation reward falls, while the benchmarks recover (E.6, Fig. 33).
+# Right: with pretraining text in the training, the loss falls towards the dotted line of the base. Left: the cost in gold. At
+# 27.8, training is mostly on pretraining text, and PPO gains little gold. This is the trade-off: gamma reduces the pretraining
+# loss at the cost of reward. The paper saw the same: with gamma, the validation reward falls while the benchmarks recover (E.6,
+# Fig. 33).
 #
-# One run a point: small differences between neighbouring points may be luck. `python scripts/sweep.py --part tax` has repeated it with more values
-# of gamma and three seeds of PPO each; bars are 95 % intervals over the seeds:
+# Each point is one run, so small differences between neighbors may be chance. `python scripts/sweep.py --part tax` has repeated
+# it with more values of gamma and three seeds of PPO each; bars are 95 % intervals over the seeds:
 
 # %%
 from utils.core import ROOT, read_json
@@ -300,33 +306,34 @@ print("seeds", repeated["seeds"], "on", repeated["machine"])
 picture(tax_figure(repeated["rows"], "gamma_ptx"))
 
 # %% [markdown]
-# Now luck can be told from effect. The web loss falls with every step of gamma, and its intervals are narrow. Gold hardly moves up to gamma 1 (the
-# intervals overlap), where the loss is already below that of PPO's start; beyond it the price rises fast. That is why the profile has gamma 1.
+# Now we can separate chance from effect. The pretraining loss falls as gamma rises, with narrow intervals. Gold changes little
+# up to gamma 1 (the intervals overlap), where the loss is already below that of PPO's start. Beyond this, gold falls fast. This
+# is why the profile has gamma 1.
 #
-# > **Predict first (3).** There is a cheaper idea: no pretraining text, only a *larger beta*. The leash keeps the policy near its start, so it
-# > cannot forget. Does that pay the tax back?
+# > **Predict first (3).** There is a cheaper idea: no pretraining text, only a *larger beta*. The KL penalty keeps the policy
+# > near its start, so it cannot forget. Does this reduce the tax?
 
 # %%
 picture(tax_figure(rows, "beta"))
 
 # %% [markdown]
-# A large beta prevents what PPO would add to the tax, because it prevents what PPO would learn. And it has no way *below* the dashed line of its
-# start: the tax that SFT has left behind stays. A leash holds, it does not repair. In the paper even a beta of 2, a hundred times theirs, did not
-# remove the regressions and ruined the reward (E.6, Fig. 34).
+# A large beta prevents the tax that PPO would add, because it prevents PPO from learning. It cannot bring the loss *below* the
+# dashed line of PPO's start: the tax of the start remains. In the paper, even a beta of 2, a hundred times their value, did not
+# remove the regressions and greatly reduced the reward (E.6, Fig. 34).
 
 # %%
-columns = {"gold, temperature 1": "gold", "gold, greedy": "gold_greedy", "web loss": "pretraining_loss", "facts": "facts"}
+columns = {"gold, temperature 1": "gold", "gold, greedy": "gold_greedy", "pretraining loss": "pretraining_loss", "facts": "facts"}
 names = {"model": "", "gamma_ptx": "gamma ", "beta": "beta "}
 table(
     [{"run": f"{names[r['knob']]}{r['value']}"} | {c: r[k] for c, k in columns.items()} for r in rows], "All runs of the sweep"
 )
 
 # %% [markdown]
-# The same as a table, greedy and facts included. (The runs against beta have gamma 0.)
+# The same numbers as a table, with greedy gold and facts. (The runs with different beta have gamma 0.)
 #
 # ### The two runs side by side
 #
-# PPO and PPO-ptx of the sweep, round by round:
+# PPO and PPO-ptx of the sweep, per round:
 
 # %%
 from utils.core import read_jsonl
@@ -343,11 +350,13 @@ curves = {name: read_jsonl(path / "metrics.jsonl") for name, path in place.items
 picture(training_curves(curves, *labels, labels=labels, xlabel="round", title="PPO and PPO-ptx"))
 
 # %% [markdown]
-# Both learn to please the reward model. Compare the KL: web text works like a second leash, tied to another post, what pretraining taught.
+# Both increase the reward model's score. Compare the KL: the pretraining text also limits how far the policy moves, in the
+# direction of what pretraining taught.
 #
-# ### Too much of it
+# ### Gamma too large
 #
-# What does a policy say that was trained at 27.8? The same prompts to PPO-ptx as it should be, and to the run of the sweep.
+# How does a policy answer that was trained with gamma 27.8? We give the same prompts to the shipped PPO-ptx policy and to this
+# run of the sweep.
 
 # %%
 from utils.evaluation import judged
@@ -359,13 +368,13 @@ answers = {"ppo_ptx": judged(models["ppo_ptx"], shown, cfg, 1.0), "gamma 27.8": 
 table(compared(shown, answers), "The shipped PPO-ptx, and a run with the paper's gamma (gold points of 10)")
 
 # %% [markdown]
-# Nothing crashed, no curve is wild, and the model still answers. It has only lost what PPO gains, and whoever copied the number from
-# the paper would conclude that PPO does not work. Check the balance of the gradients first.
+# Nothing crashed, and the model still answers. But training was mostly on pretraining text, so little of PPO's gain is left. If
+# you copy the number from the paper, you could conclude that PPO does not work. Check the balance of the gradients first.
 #
 # ## The closing comparison
 #
-# Every model of the course on the same test prompts, whose users no training and no choice has seen. First gold, sampled and greedy, with one
-# standard error.
+# We compare all models of the course on the same test prompts. Their users were not part of any training or any choice. First
+# gold, sampled and greedy, with one standard error.
 
 # %%
 from utils.evaluation import overview
@@ -377,21 +386,22 @@ greedy = {name: judged(policy, test_prompts, cfg, 0.0) for name, policy in every
 table(overview(sampled), "At temperature 1")
 
 # %% [markdown]
-# Once more with the likeliest token at every step, so that nobody gains by being less random:
+# Again with the most likely token at every step, so that no model gains by being less random:
 
 # %%
 table(overview(greedy), "Greedy")
 
 # %% [markdown]
-# A standard error belongs to one number. To *compare* two models, take differences prompt by prompt: hard prompts are hard for both, and that
-# part cancels (exercise 3).
+# A standard error belongs to one number. To *compare* two models, take the difference for each prompt: hard prompts are hard
+# for both models, and this part cancels (exercise 3).
 #
 # ### Win rates
 #
-# The paper's headline numbers are win rates against SFT, as people judged them, with 95 % intervals. Ours are judged by simulated *held-out*
-# labelers, who made no training data and put truth and harmlessness first (B.2). A tie counts half.
+# The paper's main numbers are win rates against SFT, judged by people, with 95 % intervals. Ours are judged by simulated
+# *held-out* labelers. They produced no training data, and for them truth and harmlessness come first (B.2). A tie counts half.
 #
-# > **Predict first (4).** Which of these intervals will cross one half: base, prompted base, PPO's start, PPO, PPO-ptx, each against SFT?
+# > **Predict first (4).** Which of these intervals will contain one half: base, prompted base, PPO's start, PPO, PPO-ptx, each
+# > against SFT?
 
 # %%
 from utils.evaluation import labeler_win_rate
@@ -412,10 +422,9 @@ picture(
 )
 
 # %% [markdown]
-# A bar whose interval crosses the dashed line would say "cannot tell"; none does here. Base and prompted base lose to SFT, and so does PPO's
-# start, by least; the two PPO models win. Why not by more,
-# when gold differs so clearly? Labelers are noisy (they agree about three times in four), a noisy judge pulls every win rate towards one half, and
-# ties count half.
+# If an interval crosses the dashed line, we cannot say which model is better. Base and prompted base lose to SFT; the two PPO
+# models win. Why not by more, when gold differs so clearly? Labelers are noisy (they agree about three times in four), a noisy
+# judge moves every win rate towards one half, and ties count half.
 
 # %%
 from utils.evaluation import paired_difference
@@ -431,11 +440,11 @@ for a, b in pairs:
 table(rows, "Paired differences in gold points, with 95 % intervals")
 
 # %% [markdown]
-# Read it against zero. A difference whose interval contains zero is not a finding, in either direction.
+# Compare each difference with zero. If its interval contains zero, it is not a finding, in either direction.
 #
 # ### What InstructGPT found, and what we see
 #
-# Now row by row. On the left what the paper reports; on the right this lesson's figures, whatever they say.
+# The left column has what the paper reports, the right column has this lesson's numbers, whatever they show.
 
 # %%
 tables = {row["difference"]: row["temperature 1"] for row in rows}
@@ -447,18 +456,20 @@ findings = [
     ("PPO is preferred to SFT (4.1)", f"win rate {share['ppo']}"),
     ("PPO-ptx is preferred to SFT (4.1)", f"win rate {share['ppo_ptx']}"),
     ("PPO and PPO-ptx are about equal (4.1)", f"gold of PPO-ptx - PPO {tables['ppo_ptx - ppo']}"),
-    ("PPO loses on what pretraining taught (4.2)", f"web loss over the base {tax['ppo']}, its start {tax['init']}"),
-    ("PPO-ptx mitigates it (4.2)", f"web loss over the base {tax['ppo_ptx']}"),
+    ("PPO loses on what pretraining taught (4.2)", f"pretraining loss over the base {tax['ppo']}, its start {tax['init']}"),
+    ("PPO-ptx mitigates it (4.2)", f"pretraining loss over the base {tax['ppo_ptx']}"),
 ]
 table([{"InstructGPT": paper, "here": ours} for paper, ours in findings])
 
 # %% [markdown]
-# What this table cannot say: whether *people* would agree, whether it holds at another size, and whether another seed would show the same. The
-# first needs people. For the others the repository's README has five seeds, and `results/tiny/ladder.txt` three sizes.
+# This table cannot say whether *people* would agree, whether it is true at another size, and whether another seed would show
+# the same. The first needs people. For the others, the repository's README has five seeds, and `results/tiny/ladder.txt` has
+# three sizes.
 #
 # ## One more thing that goes wrong
 #
-# The loss on web text is a fair probe only if the text is *new*. PPO-ptx has read web text. Measure on what it read instead:
+# The pretraining loss is a fair test only if the text is *new*. PPO-ptx was trained on such text. Suppose we measure on the
+# text that it was trained on:
 
 # %%
 some = pretraining[: few or 400]
@@ -469,18 +480,18 @@ seen = {
 table([{"model": name} | row | {"difference": row["unseen"] - row["read in training"]} for name, row in seen.items()], digits=3)
 
 # %% [markdown]
-# Part of the difference is that the rows have another length; the base shows how much. Compare the *differences* between the models. Models that
-# small, with so much text, hardly learn pages by heart, so little is to be seen here. With a large model and a small replay set the left column
-# looks better and better while the right one does not, and only the right one is the tax.
+# Part of the difference comes from the other row length; the base shows how much. Compare the *differences* between the models.
+# Such small models, trained on so much text, hardly memorize pages, so we see little here. With a large model and a small set
+# of replayed text, the left column gets better and better while the right one does not. Only the right one is the tax.
 #
 # ## Exercises
 #
-# Replace the dots, run the cell, read what the check says: it names the likely mistake. The solutions, run, are in
+# Replace the dots, run the cell, and read the check's message: it names the likely mistake. The executed solutions are in
 # [solutions/05_ppo_ptx.ipynb](../solutions/05_ppo_ptx.ipynb).
 #
 # ### Exercise 1 (easy, 5 minutes): the objective
 #
-# The value of Eq. 2 from three means: the score, the KL of an answer, and the loss of a web token.
+# Compute the value of Eq. 2 from three means: the score, the KL of an answer, and the loss per token of pretraining text.
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.ppo_ptx import check_objective
@@ -504,7 +515,8 @@ print(check_objective(objective))
 #
 # ### Exercise 2 (easy, 5 minutes): multiple choice
 #
-# `choices` has one list for each ending: the log-probs of its tokens. Return the index of the ending that the model picks (App. D).
+# `choices` has one list per ending: the log-probs of its tokens. Return the index of the ending that the model chooses (App.
+# D).
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.ppo_ptx import check_picked
@@ -523,13 +535,13 @@ print(check_picked(picked))
 # def picked(choices):
 #     return max(range(len(choices)), key=lambda i: sum(choices[i]) / len(choices[i]))
 # ```
-# The mean, so that a long ending is not worse for being long.
+# We take the mean, so that a long ending has no disadvantage.
 # </details>
 #
-# ### Exercise 3 (middling, 10 minutes): paired differences
+# ### Exercise 3 (medium, 10 minutes): paired differences
 #
-# Gold points of two models on the same prompts. Return `[mean, standard error]` of a minus b. When it works, try it on
-# `sampled["ppo"].golds` and `sampled["sft"].golds`.
+# You get the gold points of two models on the same prompts. Return `[mean, standard error]` of a minus b. When it works, try it
+# on `sampled["ppo"].golds` and `sampled["sft"].golds`.
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.ppo_ptx import check_paired
@@ -551,12 +563,13 @@ print(check_paired(paired))
 #     variance = sum((x - mean) ** 2 for x in d) / (n - 1)
 #     return [mean, (variance / n) ** 0.5]
 # ```
-# Differences first, then mean and error. The mean would be the same without pairing; the error would be larger.
+# Compute the differences first, then their mean and standard error. Without pairing, the mean would be the same, but the
+# standard error would be larger.
 # </details>
 #
-# ### Exercise 4 (middling, 10 minutes): a win rate
+# ### Exercise 4 (medium, 10 minutes): a win rate
 #
-# The share of prompts on which a beats b. Differences of at most `tie` points are ties, which count half.
+# Return the share of prompts where a beats b. Differences of at most `tie` points are ties, which count half.
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.ppo_ptx import check_win_rate
@@ -576,14 +589,14 @@ print(check_win_rate(win_rate))
 #     won = [0.5 if abs(x - y) <= tie else float(x > y) for x, y in zip(a, b, strict=True)]
 #     return sum(won) / len(won)
 # ```
-# With ties as halves, a against b and b against a add up to 1.
+# Because ties count half, a against b and b against a add up to 1.
 # </details>
 #
 # ### Exercise 5 (hard, 15 minutes): another code base's gamma
 #
-# A code base *sums* the policy's loss over the tokens of an answer and adds `gamma` times the pretraining loss *summed* over the tokens of a web
-# row. Ours takes the *mean per token* of both. Which gamma must we set, so that the gradient of both together points in the same direction? An
-# answer has `answer_tokens`, a row `web_tokens`.
+# Another code base *sums* the policy's loss over the tokens of an answer and adds `gamma` times the pretraining loss *summed*
+# over the tokens of a row of web text. Ours takes the *mean per token* of both. Which gamma must we set, so that the sum of
+# both gradients has the same direction? An answer has `answer_tokens` tokens, a row has `web_tokens`.
 
 # %% tags=["exercise"]
 from utils.lessons.exercises.ppo_ptx import check_same_gamma
@@ -602,28 +615,31 @@ print(check_same_gamma(same_gamma))
 # def same_gamma(gamma, answer_tokens, web_tokens):
 #     return gamma * web_tokens / answer_tokens
 # ```
-# A sum is a mean times its number of tokens: answer_tokens times (mean of the answer + gamma web_tokens / answer_tokens times mean of the row).
-# The factor in front changes the length of the gradient only, which Adam divides out.
+# A sum is the mean times the number of tokens: answer_tokens times (mean of the answer + gamma web_tokens / answer_tokens times
+# mean of the row). The factor in front changes only the norm of the gradient, and Adam normalizes it.
 # </details>
 #
-# **And one without a check.** Change `ptx_rows_per_episode` in `short_ppo(cfg.ppo_ptx, rounds=20, ...)`: the paper found that fewer pretraining rows
-# make their loss rise and that more cost time (E.11). Write down first what the web loss and the seconds will do.
+# **One exercise without a check.** Change `ptx_rows_per_episode` in `short_ppo(cfg.ppo_ptx, rounds=20, ...)`: the paper found
+# that with fewer pretraining rows their loss rises, and that more rows cost time (E.11). First write down how the pretraining
+# loss and the seconds will change.
 
 # %% [markdown]
 # ## The four predictions
 #
 # <details><summary>1: the paper's gamma</summary>
-# It would read. The web part of the gradient drowns PPO's part, the web loss falls and little is learned from the reward.
+# It would learn mostly from the pretraining text. Its part of the gradient is much larger than PPO's part. The pretraining loss
+# falls, and little is learned from the reward.
 # </details>
 # <details><summary>2: gamma</summary>
-# The web loss falls with gamma, and beyond a small value gold falls with it. No value is best at both: it is a trade, and somebody has to choose.
+# The pretraining loss falls as gamma rises. Beyond a small value, gold falls too. No value is best for both: it is a trade-off,
+# and you have to choose.
 # </details>
 # <details><summary>3: beta</summary>
-# It prevents new tax by preventing learning, and pays nothing back of what the start already owes.
+# It prevents new tax by preventing learning. It does not reduce the tax of the start.
 # </details>
 # <details><summary>4: win rates</summary>
-# Base and prompted base lay below one half and both PPO models above. The start of PPO is another short SFT, so it is
-# the one to be near one half, and even its interval does not reach it.
+# Base and prompted base are below one half, and both PPO models are above. PPO's start is a short SFT itself, so it is closest
+# to one half.
 # </details>
 
 # %% [markdown]
@@ -631,23 +647,23 @@ print(check_same_gamma(same_gamma))
 #
 # | | InstructGPT | here | why |
 # |---|---|---|---|
-# | gamma | 27.8, on pretraining gradients | `cfg.ppo_ptx.gamma_ptx`, on the mean loss per web token | another code, another balance |
-# | pretraining rows an episode | 8 | `ptx_rows_per_episode`, less than one | our rows are longer than our answers; time |
-# | pretraining text | drawn from GPT-3's training set | drawn from our bases' made-up web | the same idea |
+# | gamma | 27.8, on pretraining gradients | `cfg.ppo_ptx.gamma_ptx`, on the mean loss per token of pretraining text | other code, other balance |
+# | pretraining rows per episode | 8 | `ptx_rows_per_episode`, less than one | our rows are longer than our answers; time |
+# | pretraining text | from GPT-3's training set | from our bases' made-up web text | the same idea |
 # | both gradients, one step | in the same buffers (C.4) | the same | |
-# | tax measured by | public tasks: SQuADv2, DROP, HellaSwag, translation (4.2) | unseen web text, facts as multiple choice | tiny models are at chance on public tasks |
-# | sweep of gamma, beta | 1.3B (E.6, E.7) | short runs: one seed in this lesson, three on file | minutes on a CPU |
+# | tax measured by | public tasks: SQuADv2, DROP, HellaSwag, translation (4.2) | unseen pretraining text, facts as multiple choice | tiny models are at chance on public tasks |
+# | sweep of gamma, beta | 1.3B (E.6, E.7) | short runs: one seed in this lesson, three in `results/` | minutes on a CPU |
 # | reference of the KL in the beta sweep | the pretrained GPT; the start is said to be similar (4.2) | PPO's start | one reference everywhere |
 # | comparison | people, win rate against 175B SFT | simulated held-out labelers, against our SFT | no people needed |
 # | which SFT is compared | chosen by reward score | the last epoch that is shipped | only three checkpoints are shipped |
 #
 # ## What is saved, and what comes next
 #
-# `runs/notebook_05/sweep` holds a policy and its `metrics.jsonl` for every run of the sweep, and `runs/notebook_05/tax_sweep.json` their figures
-# with settings, machine and versions.
+# `runs/notebook_05/sweep` has a policy and its `metrics.jsonl` for every run of the sweep. `runs/notebook_05/tax_sweep.json`
+# has their results with settings, machine and versions.
 #
-# This was the last stage. You have seen the whole of Figure 2 of the paper, and broken most of it. From here:
+# This was the last training stage. You have now seen all of Figure 2 of the paper. You can continue here:
 #
 # - The whole pipeline in one go is notebook [00](00_start_here.ipynb), or `python scripts/pipeline.py --profile tiny`.
-# - The same on GPT-2 and with data of your own: lesson [08](08_real_gpt2.ipynb), and the [README](../README.md).
+# - The same on GPT-2 and with your own data: lesson [08](08_real_gpt2.ipynb), and the [README](../README.md).
 # - In the code: [`utils/ppo/train.py`](../utils/ppo/train.py), [`utils/evaluation/`](../utils/evaluation/policies.py), and [paper to code](../docs/paper-map.md).
