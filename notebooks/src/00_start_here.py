@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 00 · Start here: InstructGPT from first prompt to last figure
+# # 00 · Start here: InstructGPT from the first prompt to the final evaluation
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/instruct-gpt2/instruct-gpt2/blob/main/notebooks/00_start_here.ipynb)
 #
