@@ -32,6 +32,7 @@ from utils.planning.operations import KNOWN
 from utils.sft.rows import Row
 from utils.sft.train import batch_loss, train_sft
 from utils.training import loop as training
+from utils.training.micro_batches import Share
 from utils.training.zero import check_deepspeed
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "accelerate"
@@ -196,8 +197,8 @@ def test_shares_of_an_uneven_batch_average_to_the_loss_of_one_process(world: int
     model = new_policy(20, n_embd=16, n_layer=1, n_head=2, n_positions=16, init_std=0.1, seed=3)
     draw = torch_generator(3, "rows")
     rows = [Row(torch.randint(3, 20, (length,), generator=draw).tolist(), 2) for length in (5, 9, 12)]
-    whole = batch_loss(model, [rows], 2, 0, 1)
-    shares = torch.stack([batch_loss(model, [rows], 2, rank, world) for rank in range(world)])
+    whole = batch_loss(model, [rows], 2)
+    shares = torch.stack([batch_loss(model, [rows], 2, Share(rank, world)) for rank in range(world)])
     assert torch.allclose(shares.mean(), whole, atol=1e-6)
     assert (shares == 0).sum() == max(0, world - len(rows))
 

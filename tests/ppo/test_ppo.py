@@ -28,16 +28,42 @@ from utils.data.encoding import encode_prompts
 from utils.losses import lm_loss
 from utils.models.loading import load_policy, load_reward, save_model
 from utils.models.tokenizers import load_tokenizer
-from utils.ppo import train as ppo
-from utils.sampling.rollout import Rollout, response_logprobs
+from utils.ppo import experience as rounds
+from utils.ppo import update as updates
+from utils.ppo.experience import (
+    Experience,
+    PPOModels,
+    _inputs,
+    collect_round,
+    experience_metrics,
+    load_ppo_models,
+    process_device,
+    reward_scores,
+    round_prompts,
+)
+from utils.ppo.metrics import METRICS
+from utils.ppo.train import _check_processes, train_ppo
+from utils.ppo.update import (
+    draw_ptx_rows,
+    minibatches,
+    policy_learning_rate,
+    policy_loss,
+    ptx_loss,
+    ptx_tokens,
+    update_policy,
+    update_round,
+    value_loss,
+)
+from utils.sampling.rollout import Rollout, response_logprobs, response_values
 from utils.training.loop import TrainingLoop, make_optimizer
+from utils.training.micro_batches import Share, micro_batches
 
 SEED = 5
 
 
 @pytest.fixture
-def actors(policy_dir: Path, reward_dir: Path) -> ppo.PPOModels:
-    return ppo.load_ppo_models(policy_dir, reward_dir)[0]
+def actors(policy_dir: Path, reward_dir: Path) -> PPOModels:
+    return load_ppo_models(policy_dir, reward_dir)[0]
 
 
 @pytest.fixture
@@ -51,12 +77,12 @@ def ptx_rows() -> Tensor:
     return torch.randint(3, 300, (12, 20), generator=torch.Generator().manual_seed(0))
 
 
-def collect(actors: ppo.PPOModels, prompts: list[list[int]], cfg: PPOConfig = CFG, n: int = 16) -> ppo.Experience:
+def collect(actors: PPOModels, prompts: list[list[int]], cfg: PPOConfig = CFG, n: int = 16) -> Experience:
     chosen = [prompts[i % len(prompts)] for i in range(n)]
-    return ppo.collect_round(actors, chosen, list(range(n)), cfg, DATA.max_response_tokens)
+    return collect_round(actors, chosen, list(range(n)), cfg, DATA.max_response_tokens)
 
 
-def make_loop(path: Path, actors: ppo.PPOModels, cfg: PPOConfig = CFG) -> TrainingLoop:
+def make_loop(path: Path, actors: PPOModels, cfg: PPOConfig = CFG) -> TrainingLoop:
     return TrainingLoop(
         path, label="ppo", total_steps=cfg.rounds, seed=SEED,
         models={"policy": actors.policy, "value": actors.value},
@@ -72,39 +98,39 @@ def weights_of(path: Path) -> dict[str, Tensor]:
 
 
 def run(path: Path, policy_dir: Path, reward_dir: Path, cfg: PPOConfig = CFG, **kwargs: object) -> list[dict]:
-    ppo.train_ppo(path, policy_dir, reward_dir, TEXTS, cfg, DATA, SEED, **kwargs)  # type: ignore[arg-type]
+    train_ppo(path, policy_dir, reward_dir, TEXTS, cfg, DATA, SEED, **kwargs)  # type: ignore[arg-type]
     return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
 
 # Numbers that must be right
 
 
-def test_ratio_is_one_at_the_first_step(actors: ppo.PPOModels, prompts: list[list[int]]) -> None:
+def test_ratio_is_one_at_the_first_step(actors: PPOModels, prompts: list[list[int]]) -> None:
     for temperature in (1.0, 0.8):
         cfg = replace(CFG, temperature=temperature)
         experience = collect(actors, prompts, cfg)
-        _, stats = ppo.policy_loss(actors.policy.train(), experience, cfg)
+        _, stats = policy_loss(actors.policy.train(), experience, cfg)
         assert stats["ratio"].item() == pytest.approx(1.0, abs=1e-5)
         assert stats["approx_kl"].item() < 1e-9
         assert stats["clip_fraction"].item() == 0.0
 
 
 def test_kl_is_zero_before_the_first_update_and_positive_after(
-    actors: ppo.PPOModels, prompts: list[list[int]], tmp_path: Path
+    actors: PPOModels, prompts: list[list[int]], tmp_path: Path
 ) -> None:
-    before = ppo.experience_metrics(collect(actors, prompts))
+    before = experience_metrics(collect(actors, prompts))
     assert abs(before["kl_k1"]) < 1e-4 and 0 <= before["kl_k3"] < 1e-6
     assert before["reward"] == pytest.approx(before["score"], abs=1e-5)
     loop = make_loop(tmp_path, actors)
     for round_ in range(1, 4):
-        ppo.update_round(loop, actors, {}, collect(actors, prompts), round_, CFG, SEED, None)
-    after = ppo.experience_metrics(collect(actors, prompts, n=64))
+        update_round(loop, actors, {}, collect(actors, prompts), round_, CFG, SEED, None)
+    after = experience_metrics(collect(actors, prompts, n=64))
     assert after["kl_k1"] > 0.01 and after["kl_k3"] > 0.01
     assert after["reward"] == pytest.approx(after["score"] - CFG.beta * after["kl_k1"], abs=1e-4)
 
 
-def test_the_reference_does_not_move_with_the_policy(actors: ppo.PPOModels, prompts: list[list[int]]) -> None:
-    inputs = ppo._inputs(collect(actors, prompts).rollout)
+def test_the_reference_does_not_move_with_the_policy(actors: PPOModels, prompts: list[list[int]]) -> None:
+    inputs = _inputs(collect(actors, prompts).rollout)
     with torch.no_grad():
         before = response_logprobs(actors.reference, *inputs)
         for p in actors.policy.parameters():
@@ -125,7 +151,7 @@ def test_dropout_is_off_in_every_rl_forward(
         config = json.loads((tmp_path / name / "config.json").read_text())
         config |= {"resid_pdrop": 0.5, "attn_pdrop": 0.5, "embd_pdrop": 0.5}
         (tmp_path / name / "config.json").write_text(json.dumps(config))
-    actors = ppo.load_ppo_models(tmp_path / "policy", tmp_path / "reward")[0]
+    actors = load_ppo_models(tmp_path / "policy", tmp_path / "reward")[0]
     for model in (actors.policy, actors.reference, actors.reward, actors.value):
         model.train()
         assert all(m.p == 0 for m in model.modules() if isinstance(m, torch.nn.Dropout))
@@ -133,17 +159,17 @@ def test_dropout_is_off_in_every_rl_forward(
     assert torch.equal(first.rollout.response_ids, second.rollout.response_ids)
     for name in ("scores", "ref_logprobs", "values"):
         assert torch.equal(getattr(first, name), getattr(second, name))
-    _, stats = ppo.policy_loss(actors.policy, first, CFG)
+    _, stats = policy_loss(actors.policy, first, CFG)
     assert stats["ratio"].item() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_the_reward_is_read_at_the_end_token_and_tells_ended_from_cut_off(actors: ppo.PPOModels) -> None:
+def test_the_reward_is_read_at_the_end_token_and_tells_ended_from_cut_off(actors: PPOModels) -> None:
     def one(response: list[int]) -> Tensor:
         ids, mask = torch.tensor([response]), torch.ones(1, len(response), dtype=torch.bool)
         prompt = torch.tensor([[10, 11, 12]])
         finished = torch.tensor([response[-1] in actors.stops])
         rollout = Rollout(prompt, torch.ones_like(prompt).bool(), ids, mask, torch.zeros(1, len(response)), finished)
-        return ppo.reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)[0]
+        return reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)[0]
 
     eos, bos = actors.eos_id, actors.stops[1]
     with torch.no_grad():
@@ -155,17 +181,17 @@ def test_the_reward_is_read_at_the_end_token_and_tells_ended_from_cut_off(actors
         assert len({actors.pad_id, eos, bos}) == 3
 
 
-def test_the_value_model_starts_as_the_reward_model(actors: ppo.PPOModels, prompts: list[list[int]]) -> None:
+def test_the_value_model_starts_as_the_reward_model(actors: PPOModels, prompts: list[list[int]]) -> None:
     """The value one token after the response, read by the reward model, is the response's score."""
     for a, b in zip(actors.value.parameters(), actors.reward.parameters(), strict=True):
         assert torch.equal(a, b) and a.requires_grad and not b.requires_grad
     cut = [row for row in range(16) if not collect(actors, prompts).rollout.finished[row]]
     experience = collect(actors, prompts)
-    inputs = list(ppo._inputs(experience.rollout))
+    inputs = list(_inputs(experience.rollout))
     inputs[2] = torch.cat([inputs[2], torch.full((16, 1), 9)], 1)
     inputs[3] = torch.cat([inputs[3], torch.ones(16, 1, dtype=torch.bool)], 1)
     with torch.no_grad():
-        values = ppo.response_values(actors.value, *inputs)
+        values = response_values(actors.value, *inputs)
     assert cut
     torch.testing.assert_close(values[cut, -1], experience.scores[cut], atol=1e-5, rtol=1e-5)
 
@@ -180,9 +206,7 @@ def test_gamma_ptx_zero_is_ppo(policy_dir: Path, reward_dir: Path, ptx_rows: Ten
     assert any(not torch.equal(a[name], c[name]) for name in a)
     assert "ptx_loss" not in plain[-1] and "ptx_loss" in mixed[-1]
     with torch.no_grad():
-        with_ptx, without = (
-            ppo.ptx_loss(load_policy(tmp_path / name / "model"), ptx_rows, 2).item() for name in ("ptx", "ppo")
-        )
+        with_ptx, without = (ptx_loss(load_policy(tmp_path / name / "model"), ptx_rows, 2).item() for name in ("ptx", "ppo"))
     assert with_ptx < without - 0.05
 
 
@@ -192,8 +216,8 @@ def gradients(model: torch.nn.Module) -> dict[str, Tensor]:
     return result
 
 
-def test_the_ptx_gradient_is_the_plain_language_model_gradient(actors: ppo.PPOModels, ptx_rows: Tensor) -> None:
-    ppo.ptx_loss(actors.policy, ptx_rows, actors.pad_id).backward()
+def test_the_ptx_gradient_is_the_plain_language_model_gradient(actors: PPOModels, ptx_rows: Tensor) -> None:
+    ptx_loss(actors.policy, ptx_rows, actors.pad_id).backward()
     got = gradients(actors.policy)
     logits = actors.policy(ptx_rows).logits
     torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ptx_rows[:, 1:].flatten()).backward()
@@ -203,20 +227,20 @@ def test_the_ptx_gradient_is_the_plain_language_model_gradient(actors: ppo.PPOMo
     mask = padded != actors.pad_id
     with torch.no_grad():
         expected = lm_loss(actors.policy(padded, attention_mask=mask.long()).logits, padded, mask)
-        got_padded = ppo.ptx_loss(actors.policy, padded, actors.pad_id)
+        got_padded = ptx_loss(actors.policy, padded, actors.pad_id)
         torch.testing.assert_close(got_padded, expected, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(got_padded, ppo.ptx_loss(actors.policy, ptx_rows, actors.pad_id))
+        torch.testing.assert_close(got_padded, ptx_loss(actors.policy, ptx_rows, actors.pad_id))
 
 
 def test_ppo_and_ptx_gradients_are_added_in_one_step(
-    actors: ppo.PPOModels, prompts: list[list[int]], ptx_rows: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    actors: PPOModels, prompts: list[list[int]], ptx_rows: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eq. 2: grad = PPO gradient + gamma_ptx * language-model gradient."""
     cfg = replace(CFG, gamma_ptx=2.5)
     experience = collect(actors, prompts)
-    ppo.policy_loss(actors.policy, experience, cfg)[0].backward()
+    policy_loss(actors.policy, experience, cfg)[0].backward()
     first = gradients(actors.policy)
-    ppo.ptx_loss(actors.policy, ptx_rows, actors.pad_id).backward()
+    ptx_loss(actors.policy, ptx_rows, actors.pad_id).backward()
     second = gradients(actors.policy)
     seen: dict[str, Tensor] = {}
     loop = make_loop(tmp_path, actors)
@@ -226,13 +250,13 @@ def test_ppo_and_ptx_gradients_are_added_in_one_step(
         return 0.0
 
     monkeypatch.setattr(loop, "optimizer_step", stop_here)
-    ppo.update_policy(loop, actors.policy, experience, ptx_rows, actors.pad_id, 1e-3, cfg)
+    update_policy(loop, actors.policy, experience, ptx_rows, actors.pad_id, 1e-3, cfg)
     for name in first:
         torch.testing.assert_close(seen[name], first[name] + 2.5 * second[name], atol=1e-5, rtol=1e-4, msg=name)
 
 
 def trl_policy_and_value_gradient(
-    actors: ppo.PPOModels, batch: ppo.Experience, cfg: PPOConfig
+    actors: PPOModels, batch: Experience, cfg: PPOConfig
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """One minibatch step as TRL 1.12's PPOTrainer publishes it, on left-padded rows by the models' own forward.
 
@@ -263,7 +287,7 @@ def trl_policy_and_value_gradient(
     return gradients(actors.policy), value_gradients
 
 
-def test_one_step_has_the_gradient_of_trls_published_formulas(actors: ppo.PPOModels, prompts: list[list[int]]) -> None:
+def test_one_step_has_the_gradient_of_trls_published_formulas(actors: PPOModels, prompts: list[list[int]]) -> None:
     cfg = replace(CFG, temperature=0.9)
     experience = collect(actors, prompts, cfg)
     with torch.no_grad():  # off the point where every ratio is 1 and nothing is clipped
@@ -271,12 +295,12 @@ def test_one_step_has_the_gradient_of_trls_published_formulas(actors: ppo.PPOMod
             for p in model.parameters():
                 p.add_(0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
     expected_policy, expected_value = trl_policy_and_value_gradient(actors, experience, cfg)
-    loss, stats = ppo.policy_loss(actors.policy, experience, cfg)
+    loss, stats = policy_loss(actors.policy, experience, cfg)
     assert stats["clip_fraction"] > 0.02
     loss.backward()
     for name, got in gradients(actors.policy).items():
         torch.testing.assert_close(got, expected_policy[name], atol=3e-5, rtol=1e-3, msg=name)
-    ppo.value_loss(actors.value, experience, cfg.value_clip).backward()
+    value_loss(actors.value, experience, cfg.value_clip).backward()
     for name, expected in expected_value.items():
         got = dict(actors.value.named_parameters())[name].grad
         torch.testing.assert_close(got, expected, atol=3e-5, rtol=1e-3, msg=name)
@@ -290,13 +314,13 @@ def test_the_saved_model_is_the_average_of_the_policys_weights(
 ) -> None:
     initial = {name: p.detach().clone() for name, p in load_policy(policy_dir).named_parameters()}
     history: list[dict[str, Tensor]] = []
-    update = ppo.ema_update
+    update = updates.ema_update
 
     def recording(average: dict[str, Tensor], weights: dict[str, Tensor], decay: float) -> None:
         history.append({name: w.detach().clone() for name, w in weights.items()})
         update(average, weights, decay)
 
-    monkeypatch.setattr(ppo, "ema_update", recording)
+    monkeypatch.setattr(updates, "ema_update", recording)
     run(tmp_path, policy_dir, reward_dir)
     n = len(history)
     assert n == (CFG.rounds - CFG.value_warmup_rounds) * 4
@@ -327,17 +351,17 @@ def test_decay_zero_saves_the_last_policy_and_evaluation_leaves_no_trace(
 
 
 def test_every_prompt_is_drawn_once_per_pass() -> None:
-    drawn = [index for round_ in range(6) for index in ppo.round_prompts(10, round_, 5, SEED)]
+    drawn = [index for round_ in range(6) for index in round_prompts(10, round_, 5, SEED)]
     for start in range(0, 30, 10):
         assert sorted(drawn[start : start + 10]) == list(range(10))
     assert drawn[:10] != drawn[10:20]
-    assert ppo.round_prompts(3, 0, 7, SEED) == (
-        ppo.round_prompts(3, 0, 3, SEED) + ppo.round_prompts(3, 1, 3, SEED) + ppo.round_prompts(3, 2, 3, SEED)[:1]
+    assert round_prompts(3, 0, 7, SEED) == (
+        round_prompts(3, 0, 3, SEED) + round_prompts(3, 1, 3, SEED) + round_prompts(3, 2, 3, SEED)[:1]
     )
 
 
 def test_minibatches_cover_every_episode_once_per_inner_epoch() -> None:
-    rows = list(ppo.minibatches(10, 4, 2, SEED, 0))
+    rows = list(minibatches(10, 4, 2, SEED, 0))
     assert [len(r) for r in rows] == [4, 4, 2] * 2
     for epoch in (rows[:3], rows[3:]):
         assert sorted(torch.cat(epoch).tolist()) == list(range(10))
@@ -346,20 +370,20 @@ def test_minibatches_cover_every_episode_once_per_inner_epoch() -> None:
 
 def test_the_policy_rate_warms_up_over_the_first_policy_rounds() -> None:
     cfg = PPOConfig(learning_rate=1.0, warmup_rounds=10, warmup_from=0.1, value_warmup_rounds=3)
-    assert [ppo.policy_learning_rate(r, cfg) for r in (3, 8, 13, 30)] == pytest.approx([0.1, 0.55, 1.0, 1.0])
+    assert [policy_learning_rate(r, cfg) for r in (3, 8, 13, 30)] == pytest.approx([0.1, 0.55, 1.0, 1.0])
 
 
-def test_value_only_rounds_leave_the_policy_alone(actors: ppo.PPOModels, prompts: list[list[int]], tmp_path: Path) -> None:
+def test_value_only_rounds_leave_the_policy_alone(actors: PPOModels, prompts: list[list[int]], tmp_path: Path) -> None:
     before = [p.detach().clone() for p in actors.policy.parameters()]
     value_before = [p.detach().clone() for p in actors.value.parameters()]
     experience = collect(actors, prompts)
     loop = make_loop(tmp_path, actors)
-    metrics = ppo.update_round(loop, actors, {}, experience, 0, replace(CFG, value_warmup_epochs=8), SEED, None)
+    metrics = update_round(loop, actors, {}, experience, 0, replace(CFG, value_warmup_epochs=8), SEED, None)
     assert all(torch.equal(a, b) for a, b in zip(before, actors.policy.parameters(), strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(value_before, actors.value.parameters(), strict=True))
     assert "policy_loss" not in metrics
     with torch.no_grad():
-        left = ppo.value_loss(actors.value, experience, math.inf).item()
+        left = value_loss(actors.value, experience, math.inf).item()
     assert left < 0.7 * 0.5 * ((experience.values - experience.returns) ** 2)[experience.rollout.response_mask].mean()
 
 
@@ -368,7 +392,7 @@ def test_the_glossary_explains_exactly_what_is_logged(
 ) -> None:
     records = run(tmp_path, policy_dir, reward_dir, replace(CFG, gamma_ptx=0.5), ptx_rows=ptx_rows, evaluate=lambda model: 1.0)
     assert [record["step"] for record in records] == list(range(CFG.rounds))
-    assert {key for record in records for key in record} == set(ppo.METRICS)
+    assert {key for record in records for key in record} == set(METRICS)
     assert all(math.isfinite(value) for record in records for value in record.values())
     assert all(record["first_ratio"] == pytest.approx(1.0, abs=1e-5) for record in records[1:])
 
@@ -382,7 +406,7 @@ def test_ppo_raises_the_reward_it_is_given(
         even = (rollout.response_ids % 2 == 0) & rollout.response_mask
         return even.sum(1) / rollout.response_mask.sum(1)
 
-    monkeypatch.setattr(ppo, "reward_scores", pays_for_even_tokens)
+    monkeypatch.setattr(rounds, "reward_scores", pays_for_even_tokens)
     cfg = replace(CFG, rounds=14, episodes_per_round=64, minibatch_size=16, learning_rate=4e-3, beta=0.0)
     records = run(tmp_path, policy_dir, reward_dir, cfg)
     assert records[-1]["score"] > records[0]["score"] + 0.2
@@ -409,12 +433,12 @@ class ThreadAccelerator:
         return both
 
 
-def test_processes_share_a_round_and_all_get_the_whole(actors: ppo.PPOModels, prompts: list[list[int]]) -> None:
+def test_processes_share_a_round_and_all_get_the_whole(actors: PPOModels, prompts: list[list[int]]) -> None:
     chosen, seeds = [prompts[i % 4] for i in range(8)], list(range(8))
-    whole = ppo.collect_round(actors, chosen, seeds, CFG, DATA.max_response_tokens)
+    whole = collect_round(actors, chosen, seeds, CFG, DATA.max_response_tokens)
 
-    def one_process(rank: int) -> ppo.Experience:
-        return ppo.collect_round(
+    def one_process(rank: int) -> Experience:
+        return collect_round(
             actors,
             chosen,
             seeds,
@@ -432,39 +456,41 @@ def test_processes_share_a_round_and_all_get_the_whole(actors: ppo.PPOModels, pr
 
 
 def test_episodes_must_divide_among_the_processes() -> None:
-    ppo._check_processes(4, CFG)
+    _check_processes(4, CFG)
     with pytest.raises(UserError, match="multiples of the number of processes 3"):
-        ppo._check_processes(3, CFG)
+        _check_processes(3, CFG)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
-@pytest.mark.parametrize("micro_batch", [0, 1, 2])
+@pytest.mark.parametrize("size", [0, 1, 2])
 def test_shares_of_pretraining_rows_average_to_the_mean_over_all(
-    actors: ppo.PPOModels, ptx_rows: Tensor, world: int, micro_batch: int
+    actors: PPOModels, ptx_rows: Tensor, world: int, size: int
 ) -> None:
     """3 rows of unequal length: with 2 processes one has more than the other, with 5 two have none."""
     rows = ptx_rows[:3].clone()
     rows[1, 4:] = actors.pad_id
-    shares = [list(ppo.ptx_parts(rows, actors.pad_id, rank, world, micro_batch)) for rank in range(world)]
-    assert len({len(parts) for parts in shares}) == 1, "every process must run as many passes"
+    counts = ptx_tokens(rows, actors.pad_id)
+    assert counts == [19, 3, 19]
     with torch.no_grad():
-        whole = float(ppo.ptx_loss(actors.policy, rows, actors.pad_id))
+        whole = float(ptx_loss(actors.policy, rows, actors.pad_id))
         losses = [
-            sum(weight * float(ppo.ptx_loss(actors.policy, part, actors.pad_id)) for part, weight in parts) for parts in shares
+            part.mean_weight * float(ptx_loss(actors.policy, rows[list(part.rows)], actors.pad_id))
+            for rank in range(world)
+            for part in micro_batches(counts, size, Share(rank, world))
         ]
     assert sum(losses) / world == pytest.approx(whole, abs=1e-5)
 
 
 def test_the_number_of_pretraining_rows_follows_the_episodes() -> None:
-    assert len(ppo.draw_ptx_rows(torch.zeros(5, 2), 4, CFG, torch.Generator())) == 1
-    assert len(ppo.draw_ptx_rows(torch.zeros(5, 2), 16, CFG, torch.Generator())) == 2
+    assert len(draw_ptx_rows(torch.zeros(5, 2), 4, CFG, torch.Generator())) == 1
+    assert len(draw_ptx_rows(torch.zeros(5, 2), 16, CFG, torch.Generator())) == 2
 
 
 def test_a_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert ppo.process_device("cuda") == torch.device("cuda", 1)
-    assert ppo.process_device("cuda:0") == torch.device("cuda", 0)
-    assert ppo.process_device("cpu") == torch.device("cpu")
+    assert process_device("cuda") == torch.device("cuda", 1)
+    assert process_device("cuda:0") == torch.device("cuda", 0)
+    assert process_device("cpu") == torch.device("cpu")
 
 
 # Resume and bad input
@@ -480,16 +506,15 @@ def test_resume_equals_the_uninterrupted_run_bit_for_bit(
 ) -> None:
     cfg = replace(CFG, gamma_ptx=0.5)
     whole = run(tmp_path / "whole", policy_dir, reward_dir, cfg, ptx_rows=ptx_rows, checkpoint_every=1)
-    collect_round = ppo.collect_round
-    rounds = iter(range(100))
+    numbers = iter(range(100))
 
-    def killed(*args: object, **kwargs: object) -> ppo.Experience:
-        if next(rounds) == kill_at:
+    def killed(*args: object, **kwargs: object) -> Experience:
+        if next(numbers) == kill_at:
             raise Killed
         return collect_round(*args, **kwargs)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(ppo, "collect_round", killed)
+        patch.setattr(rounds, "collect_round", killed)
         with pytest.raises(Killed):
             run(tmp_path / "killed", policy_dir, reward_dir, cfg, ptx_rows=ptx_rows, checkpoint_every=1)
     again = run(tmp_path / "killed", policy_dir, reward_dir, cfg, ptx_rows=ptx_rows, checkpoint_every=1)
@@ -501,8 +526,8 @@ def test_resume_equals_the_uninterrupted_run_bit_for_bit(
 
 KILLED_RUN = """
 import sys
-sys.path.insert(0, sys.argv[1])
-from tests.test_ppo import CFG, replace, run
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
+from tests.ppo.test_ppo import CFG, replace, run
 from pathlib import Path
 run(*map(Path, sys.argv[2:5]), replace(CFG, rounds=25), checkpoint_every=1)
 """
@@ -531,11 +556,11 @@ def test_kill_minus_nine_at_a_random_moment_and_resume(policy_dir: Path, reward_
 
 TWO_PROCESSES = """
 import sys
-sys.path.insert(0, sys.argv[1])
-from tests.test_ppo import CFG, TEXTS, DATA, SEED, replace, ppo, torch
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
+from tests.ppo.test_ppo import CFG, TEXTS, DATA, SEED, replace, train_ppo, torch
 rows = torch.randint(3, 300, (12, 20), generator=torch.Generator().manual_seed(0))
 cfg = replace(CFG, gamma_ptx=0.5, ptx_rows_per_episode=0.5)
-ppo.train_ppo(*sys.argv[2:5], TEXTS, cfg, DATA, SEED, rows)
+train_ppo(*sys.argv[2:5], TEXTS, cfg, DATA, SEED, rows)
 """
 
 
@@ -568,7 +593,7 @@ def test_two_processes_train_the_same_policy_as_one(
 def test_bad_settings_are_refused_with_the_remedy(policy_dir: Path, reward_dir: Path, ptx_rows: Tensor, tmp_path: Path) -> None:
     def fails(message: str, cfg: PPOConfig = CFG, prompts: list[str] = TEXTS, ptx: Tensor | None = None) -> None:
         with pytest.raises(UserError, match=message):
-            ppo.train_ppo(tmp_path, policy_dir, reward_dir, prompts, cfg, DATA, SEED, ptx)
+            train_ppo(tmp_path, policy_dir, reward_dir, prompts, cfg, DATA, SEED, ptx)
 
     fails("there are no training prompts", prompts=[])
     fails("rounds is 1 but the first 1 train only the value model", replace(CFG, rounds=1))
@@ -576,7 +601,7 @@ def test_bad_settings_are_refused_with_the_remedy(policy_dir: Path, reward_dir: 
     fails("ptx_length is 80 but the model's context is 64", replace(CFG, gamma_ptx=1.0), ptx=ptx_rows.repeat(1, 4))
     fails("prompt .* exceed the model's context of 64", prompts=["whale " * 60])
     with pytest.raises(UserError, match="is not a reward model"):
-        ppo.train_ppo(tmp_path, policy_dir, policy_dir, TEXTS, CFG, DATA, SEED)
+        train_ppo(tmp_path, policy_dir, policy_dir, TEXTS, CFG, DATA, SEED)
 
 
 def test_a_reward_that_is_no_number_stops_the_run_with_a_sentence(

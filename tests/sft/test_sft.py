@@ -23,9 +23,10 @@ from utils.losses import lm_loss
 from utils.models.dropout import set_residual_dropout
 from utils.models.loading import load_policy
 from utils.sft import train as sft
-from utils.sft.rows import Row, encode_demonstrations, epoch_batches, make_batch
+from utils.sft.rows import IGNORED, Row, encode_demonstrations, epoch_batches, evaluate_loss, make_batch
 from utils.sft.run import plan
 from utils.sft.train import batch_loss, batch_losses, select_checkpoint
+from utils.training.micro_batches import Share
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -54,26 +55,26 @@ def test_loss_is_on_completion_and_end_token_alone(
         for t in range(row.loss_from, len(row.ids)):
             total, count = total - float(logprobs[t - 1, row.ids[t]]), count + 1
     ids, mask, labels = make_batch(rows, tokenizer.pad_token_id)
-    ours = batch_loss(policy, [rows], tokenizer.pad_token_id, 0, 1)
+    ours = batch_loss(policy, [rows], tokenizer.pad_token_id)
     ours = ours.detach()
     assert float(ours) == pytest.approx(total / count, rel=1e-5)
     logits = policy(ids, attention_mask=mask.long()).logits.detach()
-    assert float(ours) == pytest.approx(float(lm_loss(logits, ids, labels != sft.IGNORED)), rel=1e-5)
+    assert float(ours) == pytest.approx(float(lm_loss(logits, ids, labels != IGNORED)), rel=1e-5)
 
 
 def test_pretraining_rows_weigh_by_their_tokens(policy: GPT2LMHeadModel, rows: list[Row]) -> None:
     extra = [Row(list(range(10, 50)), 1)]
-    a, b = (batch_loss(policy, [part], 2, 0, 1).detach() for part in (rows, extra))
+    a, b = (batch_loss(policy, [part], 2).detach() for part in (rows, extra))
     n, m = sum(len(r.ids) - r.loss_from for r in rows), 39
-    both = batch_loss(policy, [rows, extra], 2, 0, 1).detach()
+    both = batch_loss(policy, [rows, extra], 2).detach()
     assert float(both) == pytest.approx(float(a * n + b * m) / (n + m), rel=1e-5)
 
 
 def test_processes_average_to_the_loss_of_one(policy: GPT2LMHeadModel, rows: list[Row]) -> None:
     parts = [rows, [Row(list(range(10, 50)), 1)]]
-    whole = batch_loss(policy, parts, 2, 0, 1).detach()
+    whole = batch_loss(policy, parts, 2).detach()
     for world in (2, 4, 9):
-        losses = [batch_loss(policy, parts, 2, rank, world) for rank in range(world)]
+        losses = [batch_loss(policy, parts, 2, Share(rank, world)) for rank in range(world)]
         assert all(loss.requires_grad for loss in losses), "a process has nothing to run backward"
         assert float(sum(losses).detach()) / world == pytest.approx(float(whole), rel=1e-5)
 
@@ -131,7 +132,7 @@ def test_saved_checkpoint_is_the_model_that_was_measured(
     last = run(tmp_path, policy_dir, replace(CFG, dropout=0.2))[-1]
     assert json.loads((tmp_path / "epoch_03" / "config.json").read_text())["resid_pdrop"] == 0.0
     rows = encode_demonstrations(tokenizer, DEMOS[:3], DATA, 64).rows
-    again = sft.evaluate_loss(load_policy(tmp_path / "epoch_03"), rows, tokenizer.pad_token_id)
+    again = evaluate_loss(load_policy(tmp_path / "epoch_03"), rows, tokenizer.pad_token_id)
     assert again == pytest.approx(last["valid_loss"], rel=1e-6)
 
 
@@ -193,7 +194,7 @@ def test_trl_computes_the_same_loss_and_gradient(
     from utils.sft.trl import make_trainer
 
     ours, theirs = load_policy(policy_dir), load_policy(policy_dir)
-    loss = batch_loss(ours, [rows], tokenizer.pad_token_id, 0, 1)
+    loss = batch_loss(ours, [rows], tokenizer.pad_token_id)
     loss.backward()
     trainer = make_trainer(sft.SFTRun(tmp_path, theirs, tokenizer, rows, [], CFG, 1), str(tmp_path))
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(rows))])
@@ -255,8 +256,8 @@ def test_checkpoint_with_the_highest_reward_is_chosen_the_earlier_if_equal() -> 
 
 
 def test_evaluation_leaves_dropout_and_mode_alone(policy: GPT2LMHeadModel, rows: list[Row]) -> None:
-    expected = sft.evaluate_loss(policy, rows, 2)
+    expected = evaluate_loss(policy, rows, 2)
     set_residual_dropout(policy, 0.5)
     policy.train()
-    assert sft.evaluate_loss(policy, rows, 2) == pytest.approx(expected, rel=1e-6)
-    assert policy.training and math.isnan(sft.evaluate_loss(policy, [], 2))
+    assert evaluate_loss(policy, rows, 2) == pytest.approx(expected, rel=1e-6)
+    assert policy.training and math.isnan(evaluate_loss(policy, [], 2))

@@ -18,9 +18,11 @@ from utils.models.loading import checkpoint_gradients, load_policy, reward_from_
 from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.run import Run, Stage
 from utils.ppo import train as ppo
+from utils.reward import batches as reward_batches
 from utils.reward import train as reward
 from utils.sampling.rollout import Rollout, episode_uniforms, response_logprobs, response_values, sample
 from utils.sft import train as sft
+from utils.training.micro_batches import Share
 
 PARTS = ComputeConfig(micro_batch=3)
 KEPT = ComputeConfig(gradient_checkpointing=True)
@@ -68,24 +70,24 @@ def test_ppo_ptx_learns_the_same(small_base: Path, judge: Path, tmp_path: Path, 
 
 
 def test_parts_of_rankings_hold_no_more_rows_than_asked(small_base: Path) -> None:
-    groups = reward.encode_comparisons(load_tokenizer(small_base), comparisons(), DATA).groups
+    groups = reward_batches.encode_comparisons(load_tokenizer(small_base), comparisons(), DATA).groups
     for size in (1, 4, 9):
-        parts = list(reward.micro_batches(groups, size, groups))
+        parts = list(reward_batches.micro_batches(groups, size, groups))
         assert [group for part, _ in parts for group in part] == groups and sum(f for _, f in parts) == pytest.approx(1)
-        assert all(len(part) == 1 or reward.forward_rows(part) <= size for part, _ in parts)
-        shares = [reward.shard(groups, rank, 2) for rank in range(2)]
-        counts = {len(list(reward.micro_batches(share, size, groups, 2))) for share, _ in shares}
+        assert all(len(part) == 1 or reward_batches.forward_rows(part) <= size for part, _ in parts)
+        shares = [reward_batches.shard(groups, rank, 2) for rank in range(2)]
+        counts = {len(list(reward_batches.micro_batches(share, size, groups, 2))) for share, _ in shares}
         assert len(counts) == 1, "a process would wait for the other"
-    assert list(reward.micro_batches(groups, 0, groups)) == [(groups, 1.0)]
+    assert list(reward_batches.micro_batches(groups, 0, groups)) == [(groups, 1.0)]
 
 
 def test_processes_run_as_many_parts_that_average_to_the_loss(small_base: Path) -> None:
     tokenizer, model = load_tokenizer(small_base), load_policy(small_base)
     parts = [sft.encode_demonstrations(tokenizer, DEMOS, DATA, 64).rows, [sft.Row(list(range(10, 50)), 1)]]
-    whole = float(sft.batch_loss(model, parts, 2, 0, 1).detach())
+    whole = float(sft.batch_loss(model, parts, 2).detach())
     for world in (1, 2, 4, 9):
         for size in (1, 2, 4):
-            found = [list(sft.batch_losses(model, parts, 2, rank, world, micro_batch=size)) for rank in range(world)]
+            found = [list(sft.batch_losses(model, parts, 2, Share(rank, world), micro_batch=size)) for rank in range(world)]
             assert len({len(losses) for losses in found}) == 1
             total = sum(float(loss.detach()) for losses in found for loss in losses)
             assert total / world == pytest.approx(whole, rel=1e-5)

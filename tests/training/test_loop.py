@@ -27,7 +27,7 @@ STEPS = 20
 
 
 @pytest.fixture(scope="module")
-def unsharded(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], str]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], str]:
     """Final tensors and metrics of the run that nobody stopped."""
     folder = tmp_path_factory.mktemp("whole")
     return run(folder), (folder / training.METRICS).read_text()

@@ -27,6 +27,7 @@ from utils.sampling.rollout import (
     sequence_logprobs,
 )
 from utils.training.loop import TrainingLoop
+from utils.training.micro_batches import MicroBatch, micro_batches
 
 # Updating
 
@@ -50,58 +51,35 @@ def ptx_loss(policy: PreTrainedModel, rows: Tensor, pad_id: int) -> Tensor:
     return -masked_mean(sequence_logprobs(policy, rows, mask, mask)[:, 1:], mask[:, 1:])
 
 
-def ptx_tokens(rows: Tensor, pad_id: int) -> int:
-    """Tokens of pretraining rows (N, T) that `ptx_loss` is a mean over."""
-    return int((rows != pad_id)[:, 1:].sum())
-
-
-def micro_batches(batch: Experience, size: int) -> Iterator[tuple[Experience, float]]:
-    """Parts of at most `size` episodes (0: all) and what each one's mean per token counts for in that of all."""
-    tokens = _n_tokens(batch)
-    for rows in torch.arange(len(batch.rollout), device=batch.scores.device).split(size or len(batch.rollout)):
-        part = batch[rows]
-        yield part, _n_tokens(part) / tokens
-
-
 def draw_ptx_rows(ptx_rows: Tensor, episodes: int, cfg: PPOConfig, generator: torch.Generator) -> Tensor:
     """`ptx_rows_per_episode` rows for each of `episodes`, at least one, drawn with replacement from (N, T)."""
     count = max(1, round(cfg.ptx_rows_per_episode * episodes))
     return ptx_rows[torch.randint(len(ptx_rows), (count,), generator=generator)]
 
 
-def ptx_parts(rows: Tensor, pad_id: int, rank: int, world: int, micro_batch: int = 0) -> Iterator[tuple[Tensor, float]]:
-    """Parts of at most `micro_batch` rows (0: all) of a process's share of the pretraining rows (N, T) of a minibatch,
-    and what the mean loss per token of each counts for, so that over processes they average to the mean over all rows.
-
-    Every process has as many parts; one that runs out of rows runs along with weight 0.
-    """
-    tokens = ptx_tokens(rows, pad_id)
-    share = rows[rank::world]
-    most = math.ceil(len(rows) / world)
-    for start in range(0, most, micro_batch or most):
-        part = share[start : start + (micro_batch or most)]
-        yield (part, world * ptx_tokens(part, pad_id) / tokens) if len(part) else (rows[:1], 0.0)
+def ptx_tokens(rows: Tensor, pad_id: int) -> list[int]:
+    """Tokens of each pretraining row (N, T) that `ptx_loss` is a mean over: all but the first and the padding."""
+    return (rows != pad_id)[:, 1:].sum(1).tolist()
 
 
 def update_policy(
     loop: TrainingLoop, policy: PreTrainedModel, batch: Experience, ptx: Tensor | None, pad_id: int, lr: float,
-    cfg: PPOConfig, share: float = 1.0, micro_batch: int = 0,
+    cfg: PPOConfig, micro_batch: int = 0,
 ) -> dict[str, float]:  # fmt: skip
     """One policy step: PPO gradient, then the pretraining gradient into the same buffers, then the optimizer.
 
-    `batch`: this process's share of the minibatch, and `share` what a masked mean over it counts for; 1 with one process.
-    `ptx`: the pretraining rows of all processes. `micro_batch`: most rows in one pass, 0 for all.
+    `batch` and `ptx`: episodes and pretraining rows of the minibatch, the same in all processes. `micro_batch`: most rows
+    in one pass, 0 for all.
     """
     metrics: defaultdict[str, float] = defaultdict(float)
-    for part, weight in micro_batches(batch, micro_batch):
-        loss, stats = policy_loss(policy, part, cfg)
+    for part in micro_batches(response_tokens(batch), micro_batch, loop.share):
+        loss, stats = policy_loss(policy, batch[as_index(part, batch.scores)], cfg)
         for name, value in stats.items():
-            metrics[name] += share * weight * float(value)
-        metrics["policy_loss"] += loop.backward("policy", share * weight * loss)
+            metrics[name] += part.mean_weight * float(value)
+        metrics["policy_loss"] += loop.backward("policy", part.mean_weight * loss)
     if ptx is not None:
-        rank, world = loop.accelerator.process_index, loop.accelerator.num_processes
-        for rows, weight in ptx_parts(ptx, pad_id, rank, world, micro_batch):
-            loss = weight * ptx_loss(policy, rows, pad_id)
+        for part in micro_batches(ptx_tokens(ptx, pad_id), micro_batch, loop.share):
+            loss = part.mean_weight * ptx_loss(policy, ptx[as_index(part, ptx)], pad_id)
             loop.backward("policy", cfg.gamma_ptx * loss)
             metrics["ptx_loss"] += float(loss.detach())
     metrics["policy_grad_norm"] = loop.optimizer_step("policy", lr=lr, max_grad_norm=cfg.max_grad_norm)
@@ -109,12 +87,13 @@ def update_policy(
 
 
 def update_value(
-    loop: TrainingLoop, value: PreTrainedModel, batch: Experience, clip: float, cfg: PPOConfig, share: float = 1.0,
-    micro_batch: int = 0,
-) -> dict[str, float]:  # fmt: skip
-    """One value step; `share` and `micro_batch` as in `update_policy`."""
-    parts = micro_batches(batch, micro_batch)
-    loss = math.fsum(loop.backward("value", share * weight * value_loss(value, part, clip)) for part, weight in parts)
+    loop: TrainingLoop, value: PreTrainedModel, batch: Experience, clip: float, cfg: PPOConfig, micro_batch: int = 0
+) -> dict[str, float]:
+    """One value step; `batch` and `micro_batch` as in `update_policy`."""
+    loss = math.fsum(
+        loop.backward("value", part.mean_weight * value_loss(value, batch[as_index(part, batch.scores)], clip))
+        for part in micro_batches(response_tokens(batch), micro_batch, loop.share)
+    )
     norm = loop.optimizer_step("value", lr=cfg.value_learning_rate, max_grad_norm=cfg.max_grad_norm)
     return {"value_loss": loss, "value_grad_norm": norm}
 
@@ -153,30 +132,34 @@ def update_round(
     value_only = round_ < cfg.value_warmup_rounds
     epochs = cfg.value_warmup_epochs if value_only else cfg.inner_epochs
     lr = 0.0 if value_only else policy_learning_rate(round_, cfg)
-    rank, world = loop.accelerator.process_index, loop.accelerator.num_processes
     device = experience.scores.device
     weights = dict(actors.policy.named_parameters())
     steps: list[dict[str, float]] = []
     order = minibatches(len(experience.rollout), cfg.minibatch_size, epochs, seed, round_)
     for number, rows in enumerate(order):
-        batch = experience[rows[rank::world].to(device)]
-        share = world * _n_tokens(batch) / _n_tokens(experience[rows.to(device)]) if world > 1 else 1.0
+        batch = experience[rows.to(device)]
         metrics: dict[str, float] = {}
         if not value_only:
             ptx = None
             if cfg.gamma_ptx > 0 and ptx_rows is not None:
                 generator = torch_generator(seed, "ppo", "ptx", round_, number)
                 ptx = draw_ptx_rows(ptx_rows, len(rows), cfg, generator).to(device)
-            metrics |= update_policy(loop, actors.policy, batch, ptx, actors.pad_id, lr, cfg, share, micro_batch)
+            metrics |= update_policy(loop, actors.policy, batch, ptx, actors.pad_id, lr, cfg, micro_batch)
             ema_update(ema, weights, cfg.ema_decay)
         clip = math.inf if value_only else cfg.value_clip
-        metrics |= update_value(loop, actors.value, batch, clip, cfg, share, micro_batch)
+        metrics |= update_value(loop, actors.value, batch, clip, cfg, micro_batch)
         steps.append(metrics)
     return _summary(steps, lr, cfg, loop.accelerator)
 
 
-def _n_tokens(experience: Experience) -> int:
-    return int(experience.rollout.response_mask.sum())
+def response_tokens(experience: Experience) -> list[int]:
+    """Tokens of each response, which the losses of policy and value are means over."""
+    return experience.rollout.response_mask.sum(1).tolist()
+
+
+def as_index(part: MicroBatch, like: Tensor) -> Tensor:
+    """Rows of a micro-batch as an index (B,) on the device of `like`."""
+    return torch.tensor(part.rows, device=like.device)
 
 
 def _summary(steps: Sequence[dict[str, float]], lr: float, cfg: PPOConfig, accelerator: Accelerator) -> dict[str, float]:

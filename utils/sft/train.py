@@ -14,7 +14,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,13 +30,11 @@ from utils.models.dropout import Rows, by_row, set_residual_dropout
 from utils.models.loading import checkpoint_gradients, context_length, load_policy
 from utils.models.lora import add_adapters
 from utils.models.tokenizers import load_tokenizer
-from utils.training.loop import TrainingLoop, stage_optimizer
-from utils.training.sharding import is_sharded
-
-if TYPE_CHECKING:
-    pass
 from utils.sft.rows import Row, encode_demonstrations, epoch_batches, make_batch, token_loss
 from utils.sft.run import Schedule, SFTRun, plan, remove_checkpoints
+from utils.training.loop import TrainingLoop, stage_optimizer
+from utils.training.micro_batches import ONE_PROCESS, Share, micro_batches
+from utils.training.sharding import is_sharded
 
 
 def select_checkpoint(scores: Mapping[str, float]) -> str:
@@ -129,43 +127,50 @@ class Batches:
         return parts
 
 
+class SeededDropout(NamedTuple):
+    """A model's dropout by row, and the seed of each row of each part of a batch."""
+
+    rows: Rows
+    seeds: Sequence[Sequence[int]]
+
+
 def batch_loss(
     model: Any,
     parts: Sequence[Sequence[Row]],
     pad_id: int,
-    rank: int,
-    world: int,
-    rows: Rows | None = None,
-    seeds: Sequence[Sequence[int]] = (),
+    share: Share = ONE_PROCESS,
+    dropout: SeededDropout | None = None,
 ) -> Tensor:
-    """Loss of a batch on process `rank` of `world`: with one process the mean over all loss tokens of all parts.
+    """Loss of a batch (scalar) on one process: with one process the mean over all loss tokens of all parts.
 
-    With several, each takes every `world`-th row, and the losses average to that same mean, because each divides its
-    sum by the tokens of the whole batch. All parts have at least one row. rows: the model's dropout, if it has any;
-    seeds: of each row of each part.
+    With several, each takes its share of the rows, and their losses average to that same mean (`micro_batches`).
+    All parts have at least one row.
     """
-    return next(batch_losses(model, parts, pad_id, rank, world, rows, seeds))
+    return next(batch_losses(model, parts, pad_id, share, dropout))
 
 
 def batch_losses(
-    model: Any, parts: Sequence[Sequence[Row]], pad_id: int, rank: int, world: int, rows: Rows | None = None,
-    seeds: Sequence[Sequence[int]] = (), micro_batch: int = 0,
-) -> Iterator[Tensor]:  # fmt: skip
+    model: Any,
+    parts: Sequence[Sequence[Row]],
+    pad_id: int,
+    share: Share = ONE_PROCESS,
+    dropout: SeededDropout | None = None,
+    micro_batch: int = 0,
+) -> Iterator[Tensor]:
     """Losses that add up to `batch_loss`, each over at most `micro_batch` rows of one part; 0: one loss over all.
 
-    Each is computed when it is asked for, so that only one at a time takes memory. Every process has as many.
+    Each is computed when it is asked for, so that only one at a time takes memory.
     """
     device = next(model.parameters()).device
-    tokens = sum(len(row.ids) - row.loss_from for part in parts for row in part)
+    counts = [[len(row.ids) - row.loss_from for row in part] for part in parts]
+    tokens = sum(map(sum, counts))
     losses = []
-    for part, streams in zip(parts, seeds or [()] * len(parts), strict=True):
-        size = micro_batch or len(part)
-        for start in range(0, -(-len(part) // world), size):
-            own, weight = slice(rank + start * world, (start + size) * world, world), world / tokens
-            if own.start >= len(part):  # no row for this process: run along with weight 0, so that none waits for it
-                own, weight = slice(1), 0.0
-            ids, mask, labels = (x.to(device) for x in make_batch(part[own], pad_id))
-            losses.append(weight * token_loss(model, ids, mask, labels, rows, streams[own]).total)
+    for number, part in enumerate(parts):
+        for rows, _, weight in micro_batches(counts[number], micro_batch, share, tokens):
+            ids, mask, labels = (x.to(device) for x in make_batch([part[row] for row in rows], pad_id))  # (B, T)
+            seeds = [dropout.seeds[number][row] for row in rows] if dropout else ()
+            loss = token_loss(model, ids, mask, labels, dropout.rows if dropout else None, seeds)
+            losses.append(weight * loss.total)
             if micro_batch:
                 yield losses.pop()
     if losses:
@@ -190,7 +195,6 @@ def train_own(run: SFTRun, fingerprint: str) -> None:
     if loop.start == 0 and loop.accelerator.is_main_process:
         remove_checkpoints(run.out_dir)
     batches, model = Batches(run, schedule), loop.models["policy"]
-    rank, world = loop.accelerator.process_index, loop.accelerator.num_processes
     set_residual_dropout(run.model, cfg.dropout)
     rows = by_row(run.model) if cfg.dropout > 0 else None
     # One backward pass for each forward: checkpointed blocks run again with the dropout of the rows that were read last,
@@ -201,7 +205,8 @@ def train_own(run: SFTRun, fingerprint: str) -> None:
     for step in loop:
         parts = batches(step)
         seeds = [[stream_seed(run.seed, run.label, "dropout", step, i, j) for j in range(len(p))] for i, p in enumerate(parts)]
-        losses = batch_losses(model, parts, pad_id, rank, world, rows, seeds, size)
+        dropout = SeededDropout(rows, seeds) if rows else None
+        losses = batch_losses(model, parts, pad_id, loop.share, dropout, size)
         loss = math.fsum(loop.backward("policy", loss) for loss in losses)
         rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
         norm = loop.optimizer_step("policy", lr=rate, max_grad_norm=cfg.max_grad_norm)

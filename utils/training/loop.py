@@ -40,6 +40,7 @@ from utils.core.io import (
 from utils.core.runtime import pass_dtype, progress, stream_seed
 from utils.models.loading import key_biases, save_model
 from utils.training import sharding
+from utils.training.micro_batches import Share
 from utils.training.zero import Zero
 
 if TYPE_CHECKING:
@@ -181,6 +182,11 @@ class TrainingLoop:
         if self._sharded:
             sharding.shard(model, optimizer)
         return self.accelerator.prepare_optimizer(optimizer)
+
+    @property
+    def share(self) -> Share:
+        """This process's share of every batch."""
+        return Share(self.accelerator.process_index, self.accelerator.num_processes)
 
     # --- the steps ---------------------------------------------------------------------------------------------
 
