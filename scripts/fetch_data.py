@@ -15,7 +15,7 @@ from utils.core.io import read_text
 from utils.core.runtime import ROOT
 from utils.data.hub import PREFIX, parse_source
 from utils.data.hub.convert import convert, counts, overview
-from utils.data.prompts import format_table
+from utils.data.prompt_tables import format_table
 
 
 def run(arguments: Sequence[str]) -> None:

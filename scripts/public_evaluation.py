@@ -21,7 +21,7 @@ from utils.core.cli import main
 from utils.core.errors import UserError
 from utils.core.io import write_json
 from utils.core.runtime import choose_device, locate, machine, versions
-from utils.data.prompts import format_table
+from utils.data.prompt_tables import format_table
 from utils.evaluation.public import evaluate_policies, load_public
 from utils.pipeline.run import open_run
 from utils.publish.chat import named_folders, run_folders

@@ -15,9 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.core.errors import UserError
-from utils.data.formats import Record, assign_splits, load_comparisons, load_demonstrations, load_prompts, load_texts
-from utils.data.prompts import check_leaks, normalise
+from utils.data.chat import to_messages
+from utils.data.formats import load_comparisons, load_demonstrations, load_prompts, load_texts
+from utils.data.left_out import LeftOut
+from utils.data.matching import normalise
+from utils.data.records import Record
 from utils.data.schemas import Comparison
+from utils.data.splits import assign_splits, check_leaks
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 HH = SHARED / "hh-rlhf" / "harmless-base-test.jsonl.gz"
@@ -122,9 +126,11 @@ def test_forms_of_a_demonstration(write, row: dict[str, Any]) -> None:
 
 
 def test_pretraining_text(write) -> None:
-    path = write({"text": " One. "}, {"document": "Two."}, {"text": ""})
-    assert load_texts(path, 2) == ["One.", "Two."]
-    assert sentence(load_texts, path) == 'mine.jsonl, row 3, field "text": the text is empty: write one or delete the row.'
+    path = write({"text": " One. "}, {"text": ""}, {"document": "Two."}, {"text": None})
+    assert load_texts(path, 2) == load_texts(path) == ["One.", "Two."] and load_texts(path, 1) == ["One."]
+    assert (
+        sentence(load_texts, write({"text": ""})) == "mine.jsonl: none of its 1 documents can be used (1: the text is empty)."
+    )
     assert sentence(load_texts, write({"txet": "a"})).startswith("mine.jsonl, row 1: no field text or document (did you")
 
 
@@ -147,21 +153,15 @@ def test_columns_give_other_names(write) -> None:
             load_prompts,
             {"promt": "Hi"},
             "no field prompt, question, query, instruction or messages (did you mean promt?); the row has promt: "
-            'rename a column, or pass columns={"prompt": "its name"}.',
+            'rename the column that holds it to "prompt".',
         ),
-        (load_prompts, {"prompt": 3}, 'field "prompt": expected text or a list of messages, found int.'),
+        (load_prompts, {"prompt": 3}, 'field "prompt": expected text or a list of messages, found the number 3.'),
         (
             load_demonstrations,
             {"prompt": "a", "completon": "b"},
             "no field completion, response, output, answer or messages (did you mean completon?); the row has prompt, "
-            'completon: rename a column, or pass columns={"completion": "its name"}.',
+            'completon: rename the column that holds it to "completion".',
         ),
-        (
-            load_demonstrations,
-            {"prompt": "a", "response": " "},
-            'field "response": the text is empty: write one or delete the row.',
-        ),
-        (load_demonstrations, {"prompt": "", "completion": "b"}, "the prompt is empty: write one or delete the row."),
         (
             load_demonstrations,
             {"messages": [user("a")]},
@@ -286,17 +286,14 @@ def test_answers_that_begin_alike_belong_to_the_answer(write) -> None:
             'field "completions": found 1: a ranking needs at least 2 completions.',
         ),
         (
-            {"prompt": "p", "completions": ["a", " "], "ranks": [1, 2]},
-            'field "completions": the text is empty: write one or delete the row.',
-        ),
-        (
             {"prompt": "p", "completions": "a", "ranks": [1]},
             'field "completions": expected a list, found the text "a".',
         ),
         (
             {"prompt": "p", "completions": ["a", "b"], "rank": [1, 2]},
-            "no field ranks or best (did you mean rank?); the row has prompt, completions, rank: rename a column, or "
-            'pass columns={"ranks": "its name"}.',
+            "no field ranks or best (did you mean rank?); the row has prompt, completions, rank: add a column "
+            '"ranks" with a whole number for each completion, 1 for the best (scores, of which the highest is the best, '
+            "are not ranks).",
         ),
         (
             {"prompt": "p", "completions": ["a", "b"], "best": 2},
@@ -312,26 +309,17 @@ def test_answers_that_begin_alike_belong_to_the_answer(write) -> None:
         ),
         (
             {"completions": ["a", "b"], "ranks": [1, 2]},
-            "no field prompt, question, query, instruction or messages; the row has completions, ranks: rename a "
-            'column, or pass columns={"prompt": "its name"}.',
-        ),
-        ({"prompt": " ", "chosen": "a", "rejected": "b"}, "the prompt is empty: write one or delete the row."),
-        (
-            {"prompt": "p", "chosen": "a", "rejected": ""},
-            'field "rejected": the text is empty: write one or delete the row.',
+            "no field prompt, question, query, instruction or messages; the row has completions, ranks: rename the "
+            'column that holds it to "prompt".',
         ),
         (
             {"prompt": "p", "chosen": "a"},
-            'no field rejected; the row has prompt, chosen: rename a column, or pass columns={"rejected": "its name"}.',
-        ),
-        (
-            {"prompt": "p", "chosen": "a", "rejected": None},
-            "the field rejected is null: give it a value, or leave the row out.",
+            'no field rejected; the row has prompt, chosen: rename the column that holds it to "rejected".',
         ),
         (
             {"prompt": "p", "completion": "a"},
             "no field chosen, completions, responses, outputs or answers (did you mean completion?); the row has "
-            'prompt, completion: rename a column, or pass columns={"chosen": "its name"}.',
+            'prompt, completion: rename the column that holds it to "chosen".',
         ),
         (
             {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: x\n\nAssistant: b"},
@@ -362,18 +350,163 @@ def test_rows_without_information_are_left_out_and_counted(write, caplog: pytest
     with caplog.at_level(logging.WARNING):
         assert len(load_comparisons(path)) == 1
     assert [message.replace(f"{path.parent}/", "") for message in caplog.messages] == [
-        "mine.jsonl: left out 3 of 5 rows whose completions are all tied or equal, so they say nothing about what is "
-        "better (first: row 2).",
-        "mine.jsonl: left out 1 of 5 rows with an empty answer on one side of the transcripts (first: row 5).",
+        "3 rankings left out: their completions are all tied or equal, so they show no preference (first: mine.jsonl, row 2).",
+        "1 ranking left out: an answer is empty (first: mine.jsonl, row 5).",
     ]
 
 
 def test_all_rows_tied(write) -> None:
     row = {"prompt": "p", "completions": ["a", "b"], "ranks": [1, 1]}
     assert sentence(load_comparisons, write(row, row)) == (
-        "mine.jsonl: no row says which completion is better, as in all 2 rows the completions are tied, equal or "
-        "empty: rank at least one completion above another."
+        "mine.jsonl: none of its 2 rankings can be used (2: their completions are all tied or equal, so they show no "
+        "preference)."
     )
+
+
+# ---------------------------------------------------------------- empty texts, all at once
+
+
+@pytest.mark.parametrize(
+    ("loader", "good", "bad", "reason"),
+    [
+        (load_demonstrations, {"prompt": "p", "response": "r"}, {"prompt": "p", "response": " "}, "an answer is empty"),
+        (load_demonstrations, {"prompt": "p", "response": "r"}, {"prompt": "p", "response": None}, "an answer is empty"),
+        (load_demonstrations, {"prompt": "p", "response": "r"}, {"prompt": "\r\n", "response": "r"}, "the prompt is empty"),
+        (load_demonstrations, {"prompt": "p", "response": "r"}, {"prompt": None, "response": "r"}, "the prompt is empty"),
+        (load_demonstrations, {"instruction": "p", "output": "r"}, {"instruction": "", "output": "r"}, "the prompt is empty"),
+        (load_comparisons, {"prompt": "p", "chosen": "a", "rejected": "b"}, {"prompt": "p", "chosen": "a", "rejected": ""},
+         "an answer is empty"),
+        (load_comparisons, {"prompt": "p", "chosen": "a", "rejected": "b"}, {"prompt": "p", "chosen": None, "rejected": "b"},
+         "an answer is empty"),
+        (load_comparisons, {"prompt": "p", "chosen": "a", "rejected": "b"}, {"prompt": " ", "chosen": "a", "rejected": "b"},
+         "the prompt is empty"),
+        (load_comparisons, {"prompt": "p", "completions": ["a", "b"], "best": 0},
+         {"prompt": "p", "completions": ["a", " "], "best": 0}, "an answer is empty"),
+        (load_comparisons, {"prompt": "p", "completions": ["a", "b"], "best": 0},
+         {"prompt": "p", "completions": ["a", None], "best": 0}, "an answer is empty"),
+    ],
+)  # fmt: skip
+def test_empty_texts_are_left_out_all_at_once(write, loader: Any, good: dict, bad: dict, reason: str) -> None:
+    found: list[LeftOut] = []
+    path = write(good, bad, good, bad, bad)
+    assert len(loader(path, left_out=found)) == 2
+    what = "demonstrations" if loader is load_demonstrations else "rankings"
+    assert found == [LeftOut(what, 3, reason, first=f"{path}, row 2")]
+    assert sentence(loader, write(bad, bad)) == f"mine.jsonl: none of its 2 {what} can be used (2: {reason})."
+
+
+def test_malformed_rows_are_named_all_at_once(write) -> None:
+    good, bad = {"prompt": "p", "completion": "r"}, {"prompt": [user("p"), assistant("q")], "completion": "r"}
+    assert sentence(load_demonstrations, write(good, *[bad] * 12, good)) == (
+        'mine.jsonl, row 2, field "prompt": the prompt must end with a message of the user (12 of 14 rows cannot be read; the '
+        "others are the rows 3, 4, 5, 6, 7, 8, 9, 10, ...)."
+    )
+
+
+@pytest.mark.parametrize("loader", [load_prompts, load_demonstrations, load_comparisons, load_texts])
+def test_no_sentence_advises_what_no_command_takes(write, loader: Any) -> None:
+    for row in ({"x": "a"}, {"prompt": "p", "completions": ["a", "b"], "scores": [3, 1]}, {"scores": [1], "response_a": "a"}):
+        if loader is not load_prompts or "prompt" not in row:
+            text = sentence(loader, write(row))
+            assert text.startswith("mine.jsonl, row 1: ") and "columns=" not in text and "did you mean scores" not in text
+
+
+# ---------------------------------------------------------------- nothing is lost in silence
+
+TURNS = "\n\nHuman: Who?\n\nAssistant: Me."
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"question": "Where?", "context": "A kitchen."}, "Where?\n\nA kitchen."),
+        ({"prompt": "Shorten:", "input": "A kitchen."}, "Shorten:\n\nA kitchen."),
+        ({"prompt": "Shorten: A  kitchen.", "input": "A kitchen."}, "Shorten: A  kitchen."),
+        ({"question": "Where?", "context": ["A kitchen.", "A hall."]}, "Where?\n\nA kitchen.\n\nA hall."),
+        ({"instruction": "Shorten:", "input": "", "context": "A kitchen."}, "Shorten:\n\nA kitchen."),
+        ({"instruction": "Add", "input": "1", "context": "2"}, "Add\n\n1\n\n2"),
+        ({"prompt": "Add", "input": 7}, "Add\n\n7"),
+        ({"prompt": "", "question": "Where?"}, "Where?"),
+        ({"system": "Be kind.", "instruction": "Say hello.", "input": "x"}, "Be kind.\n\nSay hello.\n\nx"),
+        ({"system_prompt": "Be kind.", "prompt": "Hi"}, "Be kind.\n\nHi"),
+        ({"system": "Be kind.", "messages": [user("Hi"), assistant("Yo")]}, "Be kind.\n\nHi"),
+        ({"system": "Be kind.", "prompt": [{"role": "system", "content": "Be kind."}, user("Hi")]}, "Be kind.\n\nHi"),
+        ({"system": "Be kind.", "prompt": f"{TURNS}\n\nHuman: And?\n\nAssistant:"},
+         f"Be kind.{TURNS}\n\nHuman: And?\n\nAssistant:"),
+        ({"prompt": "And?", "history": [["Who?", "Me."]]}, f"{TURNS}\n\nHuman: And?\n\nAssistant:"),
+        ({"instruction": "And?", "history": '[["Who?", "Me."]]'}, f"{TURNS}\n\nHuman: And?\n\nAssistant:"),
+        ({"instruction": "And?", "history": [user("Who?"), assistant("Me.")]}, f"{TURNS}\n\nHuman: And?\n\nAssistant:"),
+        ({"instruction": "And?", "history": []}, "And?"),
+        ({"system": "S.", "prompt": "And?", "history": [["Who?", "Me."]]}, f"S.{TURNS}\n\nHuman: And?\n\nAssistant:"),
+        ({"prompt": "Who?", "messages": [user("Who?"), assistant("Me."), user("And?"), assistant("No.")]},
+         f"{TURNS}\n\nHuman: And?\n\nAssistant:"),
+        ({"prompt": f"{TURNS}\r\n\r\nHuman: And?\r\n\r\nAssistant:\r\n"}, f"{TURNS}\n\nHuman: And?\n\nAssistant:"),
+        ({"prompt": [user("a\r\nb")]}, "a\nb"),
+        ({"system": "S.", "chosen": f"{TURNS} a", "rejected": f"{TURNS} b"}, "S.\n\nHuman: Who?\n\nAssistant:"),
+        ({"system": "S.", "chosen": [user("p"), assistant("a")], "rejected": [user("p"), assistant("b")]}, "S.\n\np"),
+    ],
+)  # fmt: skip
+def test_every_part_of_a_prompt_is_used(write, row: dict[str, Any], prompt: str) -> None:
+    found: list[LeftOut] = []
+    assert load_prompts(write(row), left_out=found)[0].prompt == prompt
+    assert found == []
+
+
+def test_line_breaks_of_windows_lose_no_turn(write) -> None:
+    chosen, rejected = (f"{TRANSCRIPT} {answer}".replace("\n", "\r\n") for answer in ("good\nones", "bad"))
+    (row,) = load_comparisons(write({"chosen": chosen, "rejected": rejected}))
+    assert (row.prompt, row.completions) == (TRANSCRIPT, ("good\nones", "bad"))
+    assert [m["role"] for m in to_messages(row.prompt)] == ["user", "assistant", "user"]
+    (demonstration,) = load_demonstrations(write({"prompt": TRANSCRIPT.replace("\n", "\r\n"), "completion": "a\r\nb"}))
+    assert (demonstration.prompt, demonstration.completion) == (TRANSCRIPT, "a\nb")
+
+
+@pytest.mark.parametrize("history", [[["a"]], ["a"], "a", [[1, 2, 3]], [{"role": "tool", "content": "x"}]])
+def test_a_history_of_another_form_is_refused_by_name(write, history: Any) -> None:
+    assert sentence(load_prompts, write({"prompt": "p", "history": history})).startswith('mine.jsonl, row 1, field "history": ')
+
+
+def test_a_history_before_a_transcript_is_refused(write) -> None:
+    row = {"prompt": TRANSCRIPT, "history": [["a", "b"]]}
+    assert "the prompt is a transcript already" in sentence(load_prompts, write(row))
+
+
+@pytest.mark.parametrize(
+    ("loader", "row", "expected"),
+    [
+        (load_prompts, {"prompt": "P", "instruction": "I"}, ['1 text of the column "instruction"']),
+        (load_prompts, {"prompt": "P", "question": "Q"}, ['1 text of the column "question"']),
+        (load_prompts, {"prompt": "P", "context": {"a": 1}}, ['1 text of the column "context"']),
+        (load_prompts, {"prompt": "P", "url": "u", "topic": "t", "nothing": "", "none": None},
+         ["2 columns left out: nothing reads url, topic (first: mine.jsonl, row 1)."]),
+        (load_prompts, {"prompt": "P", "completion": "c", "chosen": "a", "ranks": [1]}, []),
+        (load_demonstrations, {"prompt": "P", "response": "r", "answer": "a"}, ['1 text of the column "answer"']),
+        (load_demonstrations, {"prompt": "P", "response": "r", "answer": "r"}, []),
+        (load_demonstrations, {"prompt": "P", "response": "r", "chosen": "a"}, ["1 column left out: nothing reads chosen"]),
+        (load_demonstrations, {"prompt": "P", "messages": [user("Q"), assistant("r")]}, ['1 text of the column "messages"']),
+        (load_comparisons, {"prompt": "p", "chosen": "a", "rejected": "b", "answer": "c", "score_chosen": 3},
+         ["2 columns left out: nothing reads score_chosen, answer"]),
+        (load_comparisons, {"id": 1, "prompt": "p", "chosen": "a", "rejected": "b", "split": "train", "labeler": "l"}, []),
+        (load_comparisons, {"prompt": "p", "chosen": [user("p"), assistant("a")], "rejected": [user("p"), assistant("b")]}, []),
+        (load_texts, {"text": "t", "title": "x"}, ["1 column left out: nothing reads title"]),
+        (load_prompts, {"prompt": "a \ud83d b"}, ["1 rows' unreadable characters left out: they are half of a surrogate"]),
+    ],
+)  # fmt: skip
+def test_columns_that_are_not_used_are_said(write, loader: Any, row: dict[str, Any], expected: list[str]) -> None:
+    found: list[LeftOut] = []
+    path = write(row)
+    assert len(loader(path, left_out=found)) == 1
+    lines = [entry.line().replace(f"{path.parent}/", "") for entry in found]
+    assert len(lines) == len(expected) and all(line.startswith(start) for line, start in zip(lines, expected, strict=True)), (
+        lines
+    )
+
+
+def test_a_prompt_with_another_blank_keeps_its_id(write) -> None:
+    rows = load_comparisons(
+        write(*({"id": "a", "prompt": f"p{blank}", "chosen": "x", "rejected": "y"} for blank in ("", " ", "\n")))
+    )
+    assert [row.prompt_id for row in rows] == ["a"] * 3
 
 
 # ---------------------------------------------------------------- other kinds of files
@@ -462,7 +595,7 @@ def test_no_user_and_no_prompt_is_ever_in_two_splits(pairs: list[tuple[str, str]
 def test_real_preferences_of_hh_rlhf(caplog: pytest.LogCaptureFixture) -> None:
     comparisons = load_comparisons(HH)
     assert len(comparisons) == 2308  # 2,312 pairs, 4 of them with an empty answer
-    assert "left out 4 of 2312 rows with an empty answer" in caplog.text
+    assert "4 rankings left out: an answer is empty (first: " in caplog.text
     assert all(c.prompt.endswith("\n\nAssistant:") and c.prompt.startswith("\n\nHuman:") for c in comparisons)
     assert all(len(c.completions) == 2 and all(c.completions) and c.ranks == (1, 2) for c in comparisons)
     assert not any("\n\nHuman:" in text for c in comparisons for text in c.completions)
@@ -481,5 +614,7 @@ def test_real_prompts_of_self_instruct() -> None:
     assert prompts[0].prompt_id == "user_oriented_task_0" and "\n\nIf you have any questions" in prompts[0].prompt
     demonstrations = load_demonstrations(SELF_INSTRUCT / "predictions" / "text-davinci-003.jsonl")
     assert len(demonstrations) == 252 and demonstrations[0].completion.startswith("Have questions about my rate?")
-    empty = SELF_INSTRUCT / "predictions" / "davinci-t0-ft.jsonl"
-    assert 'row 6, field "response": the text is empty' in sentence(load_demonstrations, empty)
+    found: list[LeftOut] = []
+    path = SELF_INSTRUCT / "predictions" / "davinci-t0-ft.jsonl"
+    assert len(load_demonstrations(path, left_out=found)) == 252 - 48
+    assert found[0] == LeftOut("demonstrations", 48, "an answer is empty", first=f"{path}, row 6")

@@ -31,7 +31,7 @@ from utils.data.hub import adapters, fetch
 from utils.data.hub.convert import convert
 from utils.data.hub.evaluations import EVALUATIONS
 from utils.data.hub.load import assign_splits, check_source
-from utils.data.prompts import prompt_key
+from utils.data.matching import prompt_key
 from utils.data.schemas import SPLITS, Comparison, Demonstration, Prompt
 from utils.pipeline.data_stages import check_files
 

@@ -12,29 +12,21 @@ from hypothesis import strategies as st
 from utils.config import DataConfig
 from utils.core.errors import UserError
 from utils.data.language import foreign_language
+from utils.data.matching import normalise
 from utils.data.pii import find_pii, luhn, mask_pii
-from utils.data.prompts import (
-    REASONS,
+from utils.data.prompt_tables import (
     TABLE_1,
-    cap_per_user,
-    check_leaks,
-    check_user_splits,
-    clean_prompts,
     cleaning_table,
-    count_words,
-    deduplicate,
-    drop_pii,
-    drop_too_long,
     format_table,
     length_table,
-    normalise,
     prompts_per_user_table,
     shorten,
     source_table,
-    split_by_user,
     use_case_table,
 )
+from utils.data.prompts import REASONS, cap_per_user, clean_prompts, count_words, deduplicate, drop_pii, drop_too_long
 from utils.data.schemas import USE_CASES, Demonstration, Prompt
+from utils.data.splits import check_leaks, check_user_splits, split_by_user
 from utils.worlds.tiny import World, make_prompts
 
 CONFIG = DataConfig(cap_per_user=3, dedup_prefix_chars=12, max_prompt_tokens=30)

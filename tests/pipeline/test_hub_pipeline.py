@@ -13,7 +13,7 @@ from utils.config import load_config
 from utils.core.cli import main
 from utils.core.io import read_json, read_jsonl
 from utils.data import hub
-from utils.data.prompts import prompt_key
+from utils.data.matching import prompt_key
 from utils.pipeline.command import pipeline_command
 
 LENGTHS = ["--set", "data.max_prompt_tokens=80", "--set", "data.max_response_tokens=12", "--set", "ppo_ptx.ptx_length=24"]

@@ -17,7 +17,7 @@ from utils.config import load_config, save_config, shortened
 from utils.core.cli import main
 from utils.core.errors import UserError
 from utils.core.io import digest_path, read_json, read_jsonl, read_rows, write_json
-from utils.data.prompts import prompt_key
+from utils.data.matching import prompt_key
 from utils.data.schemas import Comparison, Prompt
 from utils.experiments.reference import LORA_FIGURES, compare_lora, over_kl, overoptimise, tax_sweep
 from utils.models.loading import load_policy, load_reward

@@ -12,7 +12,8 @@ import pytest
 
 from utils.config import DataConfig
 from utils.core.errors import UserError
-from utils.data.prompts import TABLE_1, CleaningResult, Dropped, clean_prompts, count_words
+from utils.data.prompt_tables import TABLE_1
+from utils.data.prompts import CleaningResult, Dropped, clean_prompts, count_words
 from utils.data.schemas import SOURCES, USE_CASES, Prompt
 from utils.worlds.tiny import World, answer, make_prompts, partition, score
 from utils.worlds.tiny.answers import MOOD_WORDS, slipped, statements

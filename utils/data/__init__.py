@@ -23,19 +23,17 @@ from utils.data.encoding import (
 )
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts, load_texts
 from utils.data.hub.registry import TRAINING_KINDS
-from utils.data.prompts import (
-    check_leaks,
-    clean_prompts,
+from utils.data.prompt_tables import (
     cleaning_table,
     format_table,
     length_table,
     prompts_per_user_table,
     source_table,
-    split_by_user,
-    token_length,
     use_case_table,
 )
+from utils.data.prompts import clean_prompts, token_length
 from utils.data.schemas import SPLITS, Comparison, Demonstration, Prompt
+from utils.data.splits import check_leaks, split_by_user
 
 __all__ = [
     "Comparison",

@@ -15,18 +15,10 @@ from utils.core.io import read_rows, stored, write_json, write_rows
 from utils.core.runtime import choose_device, python_rng, stream_seed
 from utils.data import hub
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts, load_texts
-from utils.data.prompts import (
-    check_leaks,
-    clean_prompts,
-    cleaning_table,
-    length_table,
-    prompts_per_user_table,
-    source_table,
-    split_by_user,
-    token_length,
-    use_case_table,
-)
+from utils.data.prompt_tables import cleaning_table, length_table, prompts_per_user_table, source_table, use_case_table
+from utils.data.prompts import clean_prompts, token_length
 from utils.data.schemas import SPLITS, Comparison, Demonstration, Prompt
+from utils.data.splits import check_leaks, split_by_user
 from utils.labeling import (
     FINAL_EVALUATION,
     TRAINING,

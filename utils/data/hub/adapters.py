@@ -10,9 +10,10 @@ from functools import cache
 from typing import Any
 
 from utils.core.errors import UserError
-from utils.data.formats import Record, completion_of, pair_of, prompt_of, use_case_of
 from utils.data.hub.examples import Adapter, Drops, Example, Row, Rows, usable_ranking
 from utils.data.hub.oasst import oasst
+from utils.data.records import Record
+from utils.data.rows import completion_of, pair_of, prompt_of, use_case_of
 
 GPT2 = "openai-community/gpt2"
 GPT2_TOKENS = 50_257

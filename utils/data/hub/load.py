@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.core.errors import UserError
 from utils.core.runtime import stream_seed
-from utils.data.formats import SPLIT_FRACTIONS, id_of_prompt
 from utils.data.hub.adapters import ADAPTERS
 from utils.data.hub.examples import Drops, Example, Row
 from utils.data.hub.fetch import Files, find_files, stream_rows
 from utils.data.hub.registry import Source, parse_source
-from utils.data.prompts import clean_prompts, prompt_key, split_of_key
+from utils.data.matching import prompt_key
+from utils.data.prompts import clean_prompts
+from utils.data.rows import id_of_prompt
 from utils.data.schemas import SPLITS, Comparison, Demonstration, Prompt
+from utils.data.splits import SPLIT_FRACTIONS, split_of_key
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

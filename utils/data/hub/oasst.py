@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from utils.data.formats import Messages, Record, render_prompt
+from utils.data.conversations import Messages, render_prompt
 from utils.data.hub.examples import Drops, Example, Row, Rows, usable_ranking
+from utils.data.records import Record
 
 LANGUAGE = "en"
 _SPEAKERS = {"prompter": "Human", "assistant": "Assistant"}
