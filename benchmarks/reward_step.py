@@ -29,7 +29,8 @@ from transformers import GPT2Config, GPT2ForSequenceClassification
 from utils.core.runtime import machine, torch_generator, versions
 from utils.models.loading import fuse_gelu
 from utils.reward.batches import Group
-from utils.reward.scoring import Scorer, kwise_step, plain_scores, score_groups
+from utils.reward.scoring import Scorer, plain_scores, score_groups
+from utils.reward.train import kwise_step
 from utils.training.loop import make_optimizer
 
 PAD, EOS, FIRST_WORD, VOCAB = 0, 1, 3, 4096

@@ -627,16 +627,14 @@ with quiet():
 
 # %%
 from utils.labeling import comparison_parts
-from utils.models import load_reward
-from utils.reward import pair_accuracy, score_comparisons
+from utils.reward import RewardModel, pair_accuracy
 from utils.worlds.tiny import GOLD_TIE
 
 golds = [[gold(s) for s in row] for row in comparison_parts(comparisons, prompts)]
 
 
 def tested(name):
-    model, tokenizer = load_reward(folders[name] / "model"), load_tokenizer(folders[name] / "model")
-    scores = score_comparisons(model, tokenizer, comparisons, config.data)
+    scores = RewardModel.load(folders[name] / "model", config.data).score_comparisons(comparisons)
     own = [[-float(rank) for rank in row.ranks] for row in relabel(comparisons, prompts, groups[name], seed)]
     return pair_accuracy(scores, golds, GOLD_TIE), pair_accuracy(scores, own, 0.5)
 

@@ -184,7 +184,7 @@ from dataclasses import replace
 from utils.core import read_jsonl
 from utils.lessons import quiet
 from utils.models import context_length, count_parameters, load_tokenizer, reward_from_policy
-from utils.reward import encode_comparisons, fit
+from utils.reward import RewardModel, encode_comparisons, fit
 from utils.sft import checkpoint_dir, kept_epochs
 
 start_dir = checkpoint_dir(lesson.path("sft"), min(kept_epochs(cfg.sft)))  # the SFT model after its first epoch
@@ -198,9 +198,9 @@ fitted, held_out = (
 
 def learn(name, **settings):
     """Train on the few rankings; the records of the training, with the held-out loss several times a pass."""
-    model, how = reward_from_policy(start_dir, seed=cfg.seed), replace(cfg.reward, **settings)
+    model, how = RewardModel(reward_from_policy(start_dir, seed=cfg.seed), tokenizer, cfg.data), replace(cfg.reward, **settings)
     with quiet():
-        fit(folder / name, model, fitted, how, cfg.seed, tokenizer.pad_token_id, name, held_out).finish()
+        fit(folder / name, model, fitted, how, cfg.seed, name, held_out).finish()
     return read_jsonl(folder / name / "metrics.jsonl")
 
 
@@ -232,7 +232,6 @@ picture(train_and_valid(curves, **look, title="The same rankings, two ways"))
 # Now we train on more rankings, as in the paper. Before training, the model knows nothing:
 
 # %%
-from utils.models import load_reward
 from utils.pipeline.training_stages import judge_reward
 
 AGAINST = {
@@ -245,7 +244,7 @@ AGAINST = {
 
 def verdict(model):
     """Rows for a table: share of pairs of unseen prompts that the model orders right, by several judges."""
-    found = judge_reward(lesson, model, tokenizer)
+    found = judge_reward(lesson, model)
     return found, [
         {"judge": AGAINST[k], "pairs ordered right": found[k]["accuracy"], "± s.e.": found[k]["accuracy_se"]} for k in AGAINST
     ]
@@ -270,7 +269,7 @@ def train(name, rows, epochs=cfg.reward.epochs):
     """Train a reward model on rankings and shift it; the model."""
     with quiet():
         train_reward(folder / name, start_dir, rows, replace(cfg.reward, epochs=epochs), cfg.data, cfg.seed, demonstrations)
-    return load_reward(folder / name / "model")
+    return RewardModel.load(folder / name / "model", cfg.data)
 
 
 mine = train("mine", rankings)
@@ -288,9 +287,9 @@ table(lines, "After training on a part of the rankings")
 # trained on all rankings:
 
 # %%
-shipped_model = load_reward(lesson.path("reward") / "model")
+shipped_model = RewardModel.load(lesson.path("reward") / "model", cfg.data)
 judged_shipped, lines = verdict(shipped_model)
-table(lines, f"The shipped reward model, {count_parameters(shipped_model):,} parameters")
+table(lines, f"The shipped reward model, {count_parameters(shipped_model.model):,} parameters")
 
 # %% [markdown]
 # From here on we use this model as the judge, unless we say otherwise.
@@ -302,17 +301,16 @@ table(lines, f"The shipped reward model, {count_parameters(shipped_model):,} par
 
 # %%
 from utils.evaluation import Policy, judged
-from utils.pipeline.training_stages import rewards_of
 from utils.report import histogram
-from utils.reward import score_demonstrations
 
 prompts = load_set(lesson, "test")[: few or 200]
 sft, base = Policy("sft", lesson.path("sft_select") / "model"), Policy("base", cfg.model)
 answers = {policy.name: judged(policy, prompts, cfg, 1.0) for policy in (base, sft)}
 
 # %%
-spread = {name: rewards_of(lesson, prompts, found.responses) for name, found in answers.items()}
-spread["demonstrations"] = score_demonstrations(shipped_model, tokenizer, demonstrations, cfg.data)
+asked_texts = [p.prompt for p in prompts]
+spread = {name: shipped_model.score_responses(asked_texts, found.responses) for name, found in answers.items()}
+spread["demonstrations"] = shipped_model.score_demonstrations(demonstrations)
 picture(histogram(spread, "reward", title="What zero means"))
 
 # %% [markdown]
@@ -398,12 +396,11 @@ answer = text_box("I am sorry about your ring. I hope it gets better.", "answer"
 # %%
 from utils.lessons import token_texts, token_view
 from utils.report import TokenRow
-from utils.reward import rewards_along
 
 
 def strip(text):
     """The tokens of an answer with the reward after each."""
-    ids, along = rewards_along(shipped_model, tokenizer, prompt, text, cfg.data)
+    ids, along = shipped_model.score_along(prompt, text)
     return TokenRow(f"reward {along[-1]:.2f}", token_texts(tokenizer, ids), along)
 
 
@@ -425,18 +422,11 @@ token_view(
 
 # %%
 from utils.evaluation import appending
-from utils.pipeline.training_stages import score_responses
 
 PHRASES = ["Can I help with more?", "I hope it gets better.", "A whale is a fish.", "A whale is a mammal.", "and felt happy."]
 
-
-def reward_function(model):
-    """(prompts, answers) -> the model's rewards, in the form that the evaluations ask for."""
-    return lambda prompts, answers: score_responses(model, tokenizer, prompts, answers, cfg.data)
-
-
 # %%
-found = appending(answers["sft"], prompts, PHRASES, reward_function(shipped_model))
+found = appending(answers["sft"], prompts, PHRASES, shipped_model.score_responses)
 table(sorted(found, key=lambda row: -row["reward"]), "Added to every answer: mean change in reward and in gold points")
 
 # %% [markdown]
@@ -450,7 +440,7 @@ table(sorted(found, key=lambda row: -row["reward"]), "Added to every answer: mea
 # learned? `part_weights` fits the reward with the part scores, within each prompt.
 
 # %%
-from utils.reward import part_weights, score_comparisons
+from utils.reward import part_weights
 from utils.worlds.tiny import GOLD_WEIGHTS, PARTS
 
 parts = load_parts(lesson, "test")
@@ -458,7 +448,7 @@ parts = load_parts(lesson, "test")
 
 def weights(model):
     """Per part: share of the total weight, and half of its 95 % interval."""
-    found = part_weights(score_comparisons(model, tokenizer, test, cfg.data), parts)
+    found = part_weights(model.score_comparisons(test), parts)
     total = sum(abs(weight) for weight, _ in found)
     return [(weight / total, 1.96 * se / total) for weight, se in found]
 
@@ -497,7 +487,7 @@ off_topic = [[name in OFF for name in row.policies] for row in test]
 
 
 def looks_at_prompt(model):
-    return pair_accuracy(score_comparisons(model, tokenizer, test, cfg.data), golds, GOLD_TIE, off_topic)
+    return pair_accuracy(model.score_comparisons(test), golds, GOLD_TIE, off_topic)
 
 
 trained = {"with off-topic answers": mine, "without": without}
@@ -525,7 +515,7 @@ from utils.report import best_of_n as best_of_n_picture
 sizes, asked = [1, 2, 4, 8] if fast() else [1, 2, 4, 8, 16, 32, 64], load_set(lesson, "valid")[: few or 60]
 start_policy = Policy("init", checkpoint_dir(lesson.path("init"), cfg.init.epochs))
 judges = {"shipped": shipped_model, "trained on few": weak}
-searched = {n: best_of_n(start_policy, asked, sizes, cfg, reward_function(model)) for n, model in judges.items()}
+searched = {n: best_of_n(start_policy, asked, sizes, cfg, model.score_responses) for n, model in judges.items()}
 picture(best_of_n_picture(searched))
 
 # %% [markdown]
@@ -546,14 +536,14 @@ def pick(model, wanted, n=8):
     """For each prompt, of n answers the one with the highest reward, judged by gold."""
     repeated = [replace(p, prompt_id=f"{p.prompt_id}/{i}") for p in wanted for i in range(n)]
     drawn = judged(start_policy, repeated, cfg, 1.0)
-    rewards = torch.tensor(reward_function(model)(repeated, drawn.responses)).view(-1, n)
+    rewards = torch.tensor(model.score_responses([p.prompt for p in repeated], drawn.responses)).view(-1, n)
     best = [i * n + int(k) for i, k in enumerate(rewards.argmax(1))]
     return replace(drawn, responses=[drawn.responses[i] for i in best], parts=[drawn.parts[i] for i in best])
 
 
 # %%
 use_cases = list({p.use_case: p for p in reversed(asked)}.values())
-untrained = reward_from_policy(start_dir, seed=cfg.seed)
+untrained = RewardModel(reward_from_policy(start_dir, seed=cfg.seed), tokenizer, cfg.data)
 picks = {"untrained judge": pick(untrained, use_cases), "trained judge": pick(shipped_model, use_cases)}
 table(compared(use_cases, picks), "Best of eight, before and after (gold points of 10)")
 
@@ -574,11 +564,11 @@ from utils.reward import kwise_step
 if find_spec("trl"):
     from utils.reward.trl import trl_pair_loss
 
-    theirs = float(trl_pair_loss(shipped_model, tokenizer, fitted[:4]).detach())
-    ours = float(kwise_step(shipped_model, as_pairs(fitted[:4]), tokenizer.pad_token_id, torch.device("cpu")).loss.detach())
+    theirs = float(trl_pair_loss(shipped_model.model, tokenizer, fitted[:4]).detach())
+    ours = float(kwise_step(shipped_model.model, as_pairs(fitted[:4]), tokenizer.pad_token_id, torch.device("cpu")).loss.detach())
     print(f"TRL {theirs:.5f}, ours {ours:.5f}")
 else:
-    print("TRL is not installed here; tests/reward/test_reward.py compares the two.")
+    print("TRL is not installed here; tests/reward/test_reward_train.py compares the two.")
 
 # %% [markdown]
 # They agree. TRL has no training on a whole ranking as one batch element, which this lesson explained.

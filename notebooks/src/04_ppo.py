@@ -631,7 +631,7 @@ token_view(strips, "paid at the token (a score of 1)")
 
 # %%
 from utils.data import reward_input
-from utils.sampling import reward_at_end
+from utils.reward import reward_at_end
 
 whole = [i for i in range(len(answers)) if answers.finished[i] and seen[i].sum() > 1]
 with torch.no_grad():

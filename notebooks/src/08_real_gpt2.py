@@ -374,7 +374,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from utils.data import encode_completion, encode_prompt
 from utils.models import load_reward, quiet_transformers
-from utils.sampling import reward_at_end
+from utils.reward import reward_at_end
 
 # %%
 words = AutoTokenizer.from_pretrained(given)

@@ -205,8 +205,10 @@ def test_held_out_web_fits_the_context(base: Path) -> None:
 def test_best_of_n_takes_the_sample_that_the_reward_model_likes(base: Path) -> None:
     prompts = PROMPTS[:6]
 
-    def gold_of(asked: Sequence[Prompt], responses: Sequence[Response]) -> list[float]:
-        return [gold(score(p.meta, r.text, r.finished)) for p, r in zip(asked, responses, strict=True)]
+    metas = {p.prompt: p.meta for p in prompts}
+
+    def gold_of(asked: Sequence[str], responses: Sequence[Response]) -> list[float]:
+        return [gold(score(metas[text], r.text, r.finished)) for text, r in zip(asked, responses, strict=True)]
 
     policy = Policy("base", base)
     good = best_of_n(policy, prompts, (1, 2, 4), CONFIG, gold_of)

@@ -34,7 +34,8 @@ from utils.pipeline.base import prepared
 from utils.pipeline.command import pipeline_command
 from utils.ppo.update import ptx_loss
 from utils.pretraining.replay import replay_rows
-from utils.sampling.rollout import episode_uniforms, response_logprobs, response_values, reward_at_end, sample
+from utils.reward.scoring import reward_at_end
+from utils.sampling.rollout import episode_uniforms, response_logprobs, response_values, sample
 
 DATA = DataConfig(max_response_tokens=12)
 PROMPTS = ["Name a bird.", "What is the capital of France, and what is the capital of Spain?", "Why?", "Say it again."]

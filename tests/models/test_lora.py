@@ -13,6 +13,7 @@ from settings import DATA, DEMOS, PPO, PPO_DATA, SFT, TEXTS, comparisons
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
+from utils import reward
 from utils.config import ComputeConfig, Config, RewardConfig, load_config
 from utils.core import processes
 from utils.core.errors import UserError
@@ -28,7 +29,6 @@ from utils.planning import memory
 from utils.planning.memory import GIB
 from utils.planning.operations import KNOWN, shape_of_model
 from utils.ppo import train as ppo
-from utils.reward import train as reward
 from utils.sampling.rollout import Rollout, episode_uniforms, response_logprobs, response_values, sample, selected_logits
 from utils.sft import train as sft
 from utils.training.loop import TrainingLoop, make_optimizer, trained_parameters

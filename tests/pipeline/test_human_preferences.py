@@ -14,9 +14,8 @@ import pytest
 from utils.config import DataConfig, RewardConfig
 from utils.core.runtime import ROOT
 from utils.data.formats import load_comparisons
-from utils.models.loading import load_reward
-from utils.models.tokenizers import load_tokenizer
 from utils.reward.evaluation import evaluate_reward
+from utils.reward.scoring import RewardModel
 from utils.reward.train import train_reward
 
 PAIRS = ROOT.parent / "shared" / "data" / "hh-rlhf" / "harmless-base-test.jsonl.gz"
@@ -33,8 +32,7 @@ def test_a_reward_model_trains_on_human_pairs_and_is_evaluated_on_unseen_prompts
     assert not {row.prompt for row in train} & {row.prompt for row in unseen}
     data = DataConfig(max_prompt_tokens=64, max_response_tokens=64)
     train_reward(tmp_path, BASE, train, replace(RewardConfig(), epochs=1), data, seed=1, demonstrations=[])
-    model, tokenizer = load_reward(tmp_path / "model"), load_tokenizer(tmp_path / "model")
-    found, _ = evaluate_reward(model, tokenizer, unseen, data)
+    found, _ = evaluate_reward(RewardModel.load(tmp_path / "model", data), unseen)
     assert found["pairs"] == len(unseen) == found["counts"]["comparisons"]
     assert 0.2 < found["accuracy"] < 0.9 and math.isfinite(found["loss"])
     assert found["counts"]["prompts_cut"] > 0  # the long dialogues lose their beginning, and that is reported

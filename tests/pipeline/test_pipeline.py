@@ -20,13 +20,14 @@ from utils.core.io import digest_path, read_json, read_jsonl, read_rows, write_j
 from utils.data.matching import prompt_key
 from utils.data.schemas import Comparison, Prompt
 from utils.experiments.reference import LORA_FIGURES, compare_lora, over_kl, overoptimise, tax_sweep
-from utils.models.loading import load_policy, load_reward
+from utils.models.loading import load_policy
 from utils.models.tokenizers import BOS, EOS, PAD, load_tokenizer
 from utils.pipeline import STAGES, check_inputs
 from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import SETS, assign_prompts
 from utils.pipeline.run import Run
 from utils.reward.evaluation import evaluate_reward
+from utils.reward.scoring import RewardModel
 
 NAMES = [stage.name for stage in STAGES]
 
@@ -137,7 +138,7 @@ def test_held_out_labelers_judge_what_they_ranked_themselves(finished: Path) -> 
     path = finished / "reward" / "model"
     rows = read_rows(finished / "comparisons" / "test_heldout.jsonl", Comparison)
     config = load_config(finished / "reward" / "config.yaml")
-    apart, _ = evaluate_reward(load_reward(path), load_tokenizer(path), rows, config.data)
+    apart, _ = evaluate_reward(RewardModel.load(path, config.data), rows)
     told = read_json(finished / "reward" / "evaluation.json")
     assert told["heldout_labelers"] == pytest.approx({name: apart[name] for name in ("accuracy", "accuracy_se", "pairs")})
     assert told["labels"]["pairs"] != apart["pairs"] or told["labels"]["accuracy"] != apart["accuracy"]

@@ -18,13 +18,12 @@ from utils.core.cli import main
 from utils.core.errors import UserError
 from utils.core.runtime import ROOT
 from utils.data.encoding import encode_text
-from utils.data.schemas import Prompt
 from utils.lessons.shipped_run import shipped
 from utils.models.loading import load_reward, save_model
 from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.run import Run
-from utils.pipeline.training_stages import score_responses
 from utils.publish.chat import Answer, Speaker, open_chat
+from utils.reward.scoring import RewardModel
 from utils.sampling import rollout
 from utils.sampling.sampler import UNDECODED, Sampler
 
@@ -49,8 +48,7 @@ def test_each_piped_line_is_answered_as_the_run_asks_with_its_reward(
     assert main(chat.run, [POLICY, "--reward-model", REWARD, "--seed", "5"]) == 0
     data = shipped().config.data
     responses = Sampler.load(POLICY, data)(ASKED, seed=5, names=["chat/0", "chat/1"])
-    prompts = [Prompt("p", text) for text in ASKED]
-    rewards = score_responses(load_reward(REWARD), load_tokenizer(REWARD), prompts, responses, data)
+    rewards = RewardModel.load(REWARD, data).score_responses(ASKED, responses)
     assert all(r.finished for r in responses)
     said = [f"{r.text}   [reward {x:.2f}]" for r, x in zip(responses, rewards, strict=True)]
     assert capsys.readouterr().out.splitlines() == said

@@ -27,7 +27,8 @@ from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.run import Run, settings_of
 from utils.publish import model_cards
 from utils.publish.model_cards import data_lines, export, figures, given_licence, is_simulated, model_dir, push
-from utils.sampling.rollout import response_logprobs, reward_at_end
+from utils.reward.scoring import reward_at_end
+from utils.sampling.rollout import response_logprobs
 from utils.sampling.sampler import Sampler
 
 PROMPTS = ("Name three birds.", "What is a bat?", "Where does the whale live, and what does it eat?")

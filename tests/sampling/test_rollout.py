@@ -6,14 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedModel
+from transformers import GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from utils.core.errors import UserError
 from utils.data.encoding import pad_left, pad_right
 from utils.losses import lm_loss, masked_mean
 from utils.models import gpt2
 from utils.sampling import rollout
-from utils.sampling.rollout import Rollout, episode_uniforms, response_logprobs, response_values, reward_at_end, sample
+from utils.sampling.rollout import Rollout, episode_uniforms, response_logprobs, response_values, sample
 
 PROMPTS = [[10, 11, 12], [20], [30, 31, 32, 33, 34, 35, 36], [40, 41, 42, 43], [50, 51]]
 PAD, STOPS = 2, (1, 0)
@@ -157,46 +157,6 @@ def test_values_are_read_where_the_token_is_chosen(reward_model: PreTrainedModel
             hidden = reward_model.transformer(torch.tensor([prompt + response])).last_hidden_state[0]
             expected = reward_model.score(hidden).squeeze(-1)[len(prompt) - 1 : -1] - 0.25
             torch.testing.assert_close(got[row, : len(response)], expected, atol=2e-5, rtol=1e-5)
-
-
-def test_reward_is_read_at_the_end_token_and_tells_ended_from_cut_off(reward_model: PreTrainedModel) -> None:
-    eos = 1
-    sequences = [[10, 11, 60, 61, eos], [10, 11, 60, 61], [20, 70, eos], [30, 31, 32, 33, 34, 35, 80, eos]]
-    with torch.no_grad():
-        got = reward_at_end(reward_model, sequences)
-        for row, sequence in enumerate(sequences):
-            hidden = reward_model.transformer(torch.tensor([sequence])).last_hidden_state[0, -1]
-            torch.testing.assert_close(got[row], reward_model.score(hidden)[0] - 0.25, atol=2e-5, rtol=1e-5)
-        # Hugging Face's own head reads the last token that is not padding: the same end token.
-        ids, mask = pad_right(sequences, PAD)
-        assert reward_model.config.pad_token_id == PAD
-        theirs = reward_model(ids, attention_mask=mask.long()).logits.squeeze(-1) - 0.25
-    torch.testing.assert_close(got, theirs, atol=2e-5, rtol=1e-5)
-    assert (got[0] - got[1]).abs() > 0.01
-
-
-def test_score_in_several_batches_keeps_the_order(reward_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    sequences = [[5 + i] * (1 + (7 * i) % 11) for i in range(20)]
-    with torch.no_grad():
-        one = reward_at_end(reward_model, sequences)
-        monkeypatch.setattr(rollout, "SCORE_TOKENS", 24)
-        several = reward_at_end(reward_model, sequences)
-        monkeypatch.setattr(gpt2, "supported", lambda model: False)
-        general = reward_at_end(reward_model, sequences)
-    torch.testing.assert_close(one, several, atol=2e-5, rtol=1e-5)
-    torch.testing.assert_close(one, general, atol=2e-5, rtol=1e-5)
-
-
-def test_score_works_for_another_architecture() -> None:
-    config = llama().config
-    config.num_labels = 1
-    torch.manual_seed(1)
-    model = LlamaForSequenceClassification(config).eval()
-    sequences = [[10, 11, 12, 1], [20, 1]]
-    with torch.no_grad():
-        for row, value in enumerate(reward_at_end(model, sequences)):
-            theirs = model(torch.tensor([sequences[row]])).logits[0, 0]
-            torch.testing.assert_close(value, theirs, atol=2e-5, rtol=1e-5)
 
 
 def test_gradients_equal_those_of_the_plain_forward(policy: GPT2LMHeadModel) -> None:

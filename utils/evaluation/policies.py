@@ -30,7 +30,7 @@ from utils.worlds.tiny.tables import fill
 CHOICES = 4
 ROW_LENGTH = 128
 KL_ROWS = 256
-RewardsOf = Callable[[list[Prompt], list[Response]], list[float]]
+RewardsOf = Callable[[Sequence[str], Sequence[Response]], list[float]]  # texts of prompts, responses
 
 
 def temperatures(cfg: Config) -> dict[str, float]:
@@ -120,12 +120,13 @@ def appending(found: Judged, prompts: Sequence[Prompt], phrases: Sequence[str], 
 
     Rows {name: the phrase, reward, gold, gold_se}: mean changes, in reward and in points.
     """
-    rewards = rewards_of(list(prompts), found.responses)
+    texts = [p.prompt for p in prompts]
+    rewards = rewards_of(texts, found.responses)
     rows: list[dict[str, Any]] = []
     for phrase in phrases:
         longer = [Response(f"{r.text} {phrase}".strip(), r.finished) for r in found.responses]
         points = [gold(score(p.meta, r.text, r.finished)) for p, r in zip(prompts, longer, strict=True)]
-        change, moved = paired_difference(points, found.golds), paired_difference(rewards_of(list(prompts), longer), rewards)
+        change, moved = paired_difference(points, found.golds), paired_difference(rewards_of(texts, longer), rewards)
         rows.append({"name": phrase, "reward": moved.mean, "gold": change.mean, "gold_se": change.se})
     return rows
 
@@ -244,9 +245,10 @@ def best_of_n(
     most = max(ns)
     repeated = [p for p in prompts for _ in range(most)]
     names = [f"best_of/{p.prompt_id}/{i}" for p in prompts for i in range(most)]
-    responses = load_sampler(policy, cfg)([p.prompt for p in repeated], seed=cfg.seed, names=names)
+    texts = [p.prompt for p in repeated]
+    responses = load_sampler(policy, cfg)(texts, seed=cfg.seed, names=names)
     shape = (len(prompts), most)
-    rewards = torch.tensor(rewards_of(repeated, responses)).view(shape)
+    rewards = torch.tensor(rewards_of(texts, responses)).view(shape)
     points = [gold(score(p.meta, r.text, r.finished)) for p, r in zip(repeated, responses, strict=True)]
     golds = torch.tensor(points).view(shape)
     rows = []

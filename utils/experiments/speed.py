@@ -43,7 +43,7 @@ from utils.planning.operations import (
     stage_work,
 )
 from utils.reward.batches import Group
-from utils.reward.scoring import kwise_step
+from utils.reward.train import kwise_step
 from utils.sampling.rollout import response_logprobs, sample
 from utils.sft.rows import token_loss
 from utils.training.loop import make_optimizer

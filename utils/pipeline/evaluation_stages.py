@@ -29,7 +29,7 @@ from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import init_dir, load_calibrated, load_set
 from utils.pipeline.run import Run
-from utils.pipeline.training_stages import rewards_of
+from utils.pipeline.training_stages import load_judge
 from utils.report.page import terminal_table, write_report
 from utils.sampling.sampler import Response
 
@@ -82,7 +82,7 @@ def evaluate_stage(run: Run, folder: Path) -> None:
         keys |= _kl(run, policy, prompts, pair["sampled"].responses) | alignment_tax(policy, cfg)
     keys |= _comparisons(run, prompts, answers)
     valid = load_set(run, "valid")[: cfg.evaluation.best_of_prompts]
-    curve = best_of_n(found["init"], valid, cfg.evaluation.best_of, cfg, lambda p, r: rewards_of(run, p, r))
+    curve = best_of_n(found["init"], valid, cfg.evaluation.best_of, cfg, load_judge(run).score_responses)
     if processes.is_main():
         write_jsonl(folder / "samples.jsonl", sample_rows(prompts, answers, temperatures(cfg)))
         write_json(folder / "best_of_n.json", curve)
@@ -129,10 +129,10 @@ def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> N
     keys: dict[str, float] = {}
     rows = []
     temperature = run.config.evaluation.temperature
-    found = policies(run, folder)
+    found, judge = policies(run, folder), load_judge(run)
     for policy in progress(found, total=len(found), label="evaluate"):
         responses = respond(policy, prompts, run.config, temperature)
-        rewards = rewards_of(run, prompts, responses)
+        rewards = judge.score_responses([p.prompt for p in prompts], responses)
         mean = mean_se(rewards)
         keys |= {f"reward.{policy.name}.mean": mean.mean, f"reward.{policy.name}.se": mean.se}
         keys[f"finished.{policy.name}"] = mean_se([float(r.finished) for r in responses]).mean

@@ -8,19 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from utils.config import DataConfig, PPOConfig
+from utils.config import PPOConfig
 from utils.core import processes
 from utils.core.io import read_json, read_jsonl, read_rows, stored, write_json
 from utils.core.runtime import choose_device, progress
-from utils.data.encoding import encode_completions, encode_prompts
 from utils.data.prompts import token_length
 from utils.data.schemas import Comparison, Prompt
 from utils.evaluation.statistics import mean_se
-from utils.models.loading import load_reward
 from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.base import base_dir, compute_of, prepared
 from utils.pipeline.data_stages import init_dir, load_demonstration_set, load_set, pretraining_texts
@@ -31,9 +28,8 @@ from utils.pretraining.replay import replay_rows
 from utils.reward.cross_validation import cross_validate
 from utils.reward.evaluation import evaluate_reward
 from utils.reward.metrics import Accuracy, pair_accuracy, rank_values
-from utils.reward.scoring import score_demonstrations
+from utils.reward.scoring import RewardModel
 from utils.reward.train import train_reward
-from utils.sampling.rollout import reward_at_end
 from utils.sampling.sampler import Response, Sampler
 from utils.sft.run import checkpoint_dir, kept_epochs, plan
 from utils.sft.train import select_checkpoint, train_sft
@@ -103,13 +99,12 @@ def reward_stage(run: Run, folder: Path) -> None:
         folder, start, comparisons, cfg.reward, cfg.data, cfg.seed, demonstrations, device=cfg.device,
         compute=compute,
     )  # fmt: skip
-    model, tokenizer = load_reward(folder / "model", choose_device(cfg.device)), load_tokenizer(folder / "model")
-    result = judge_reward(run, model, tokenizer)
+    judge = RewardModel.load(folder / "model", cfg.data, device=choose_device(cfg.device))
+    result = judge_reward(run, judge)
     bins = result["labels"].pop("calibration")
     calibration = {"bins": bins, "error": result["labels"]["calibration_error"]}
     for name, split in (("demo_mean", "train"), ("demo_mean_valid", "valid")):
-        rows = load_demonstration_set(run, split)
-        result[name] = _mean(score_demonstrations(model, tokenizer, rows, cfg.data))
+        result[name] = _mean(judge.score_demonstrations(load_demonstration_set(run, split)))
     if cfg.reward.cv_groups > 1 and len({c.labeler_id for c in comparisons}) >= cfg.reward.cv_groups:
         result["cross_validation"] = cross_validate(
             folder / "cross_validation", start, comparisons, cfg.reward, cfg.data, cfg.seed, device=cfg.device,
@@ -120,11 +115,11 @@ def reward_stage(run: Run, folder: Path) -> None:
         write_json(folder / "evaluation.json", result)
 
 
-def judge_reward(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+def judge_reward(run: Run, judge: RewardModel) -> dict[str, Any]:
     """A reward model on the run's test prompts: keys labels (`evaluate_reward`) and, where the labelers are simulated,
     heldout_labelers, gold, gold_sft (pairs of SFT samples alone), each with accuracy, accuracy_se, pairs."""
     comparisons = load_comparison_set(run, "test")
-    labels, scores = evaluate_reward(model, tokenizer, comparisons, run.config.data)
+    labels, scores = evaluate_reward(judge, comparisons)
     if not stored(run.path("comparisons") / "test_heldout.jsonl").exists():
         return {"labels": labels}
     others = rank_values([c.ranks for c in load_comparison_set(run, "test_heldout")])  # of the same outputs
@@ -193,10 +188,10 @@ def score_checkpoints(run: Run, paths: Sequence[Path], prompts: list[Prompt]) ->
     Rows {checkpoint, reward, reward_se} with gold, gold_se where the prompts have a rubric. All checkpoints meet the
     same random numbers.
     """
-    rows = []
+    rows, judge = [], load_judge(run)
     for path in progress(paths, total=len(paths), label="sft_select"):
         responses = sample_prompts(load_sampler(run, path), prompts, run.config.seed, "select", 1.0)
-        reward = mean_se(rewards_of(run, prompts, responses))
+        reward = mean_se(judge.score_responses([p.prompt for p in prompts], responses))
         row: dict[str, Any] = {"checkpoint": path.name, "reward": reward.mean, "reward_se": reward.se}
         if prompts[0].meta:
             points = mean_se(golds_of(prompts, responses))
@@ -217,26 +212,9 @@ def sample_prompts(sampler: Sampler, prompts: list[Prompt], seed: int, name: str
     return sampler([p.prompt for p in prompts], seed=seed, names=names, temperature=temperature)
 
 
-def rewards_of(run: Run, prompts: list[Prompt], responses: list[Response]) -> list[float]:
-    """Score of each response by the run's reward model."""
-    path = run.path("reward") / "model"
-    model = load_reward(path, choose_device(run.config.device))
-    return score_responses(model, load_tokenizer(path), prompts, responses, run.config.data)
-
-
-def score_responses(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Prompt],
-    responses: Sequence[Response],
-    data: DataConfig,
-) -> list[float]:
-    """Score of each response by a reward model. Several processes share the responses."""
-    questions = encode_prompts(tokenizer, [p.prompt for p in prompts], data)
-    answers = encode_completions(tokenizer, [r.text for r in responses], [r.finished for r in responses], data)
-    sequences = [question + answer for question, answer in zip(questions, answers, strict=True)]
-    with torch.no_grad():
-        return processes.map_ranks(sequences, lambda part: reward_at_end(model, part).tolist())
+def load_judge(run: Run) -> RewardModel:
+    """The run's reward model on its device."""
+    return RewardModel.load(run.path("reward") / "model", run.config.data, device=choose_device(run.config.device))
 
 
 def golds_of(prompts: list[Prompt], responses: list[Response]) -> list[float]:

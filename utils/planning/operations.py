@@ -23,6 +23,7 @@ from utils.config import Config, PPOConfig, SFTConfig, load_config
 from utils.core.errors import UserError
 from utils.core.runtime import locate
 from utils.models.directories import model_directory, quiet_transformers
+from utils.reward.scoring import SCORE_TOKENS
 from utils.sft.run import plan as split_batch
 
 PF_DAY = 1e15 * 86_400  # operations of one petaflop/s-day
@@ -32,7 +33,6 @@ TRAINING = ("train", "ranked")
 SELECTION_PROMPTS = 400
 POLICIES = 6  # that are evaluated
 KL_ROWS = 256
-SCORE_TOKENS = 8192
 
 
 # --- models --------------------------------------------------------------------------------------------------------

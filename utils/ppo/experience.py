@@ -27,12 +27,12 @@ from utils.losses import (
 from utils.models.loading import load_policy, load_reward
 from utils.models.lora import adapted_copy
 from utils.models.tokenizers import check_same_vocabulary, load_tokenizer
+from utils.reward.scoring import reward_at_end
 from utils.sampling.rollout import (
     Rollout,
     episode_uniforms,
     response_logprobs,
     response_values,
-    reward_at_end,
     sample,
 )
 from utils.training.sharding import unsharded

@@ -12,23 +12,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from utils.config import Config, DataConfig, load_config
 from utils.core.errors import UserError
 from utils.core.io import PathLike
 from utils.core.runtime import choose_device, locate
 from utils.data.encoding import encode_prompt
-from utils.data.schemas import Prompt
 from utils.models.directories import model_directory
-from utils.models.loading import context_length, load_reward
-from utils.models.tokenizers import load_tokenizer
+from utils.models.loading import context_length
 from utils.pipeline.base import base_dir
 from utils.pipeline.run import Run, settings_of
-from utils.pipeline.training_stages import score_responses
 from utils.publish.model_cards import REWARD, has_model, model_dir
 from utils.report.figures import policy_label
-from utils.sampling.sampler import Response, Sampler
+from utils.reward.scoring import RewardModel
+from utils.sampling.sampler import Sampler
 
 TRAINED = ("sft", "ppo", "ppo_ptx")  # what is shown of a run beside its base
 Turn = tuple[str, str]
@@ -60,18 +58,6 @@ class Answer:
         return ", ".join(notes + ([f"cut off at {self.cut_at} tokens"] if self.cut_at else []))
 
 
-@dataclass(frozen=True)
-class Judge:
-    """A reward model with its tokenizer."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-
-    def reward(self, prompt: str, response: Response, data: DataConfig) -> float:
-        """The score of one answer."""
-        return score_responses(self.model, self.tokenizer, [Prompt("chat", prompt)], [response], data)[0]
-
-
 @dataclass
 class Speaker:
     """One policy and, if the chat keeps turns, its conversation so far."""
@@ -98,7 +84,7 @@ class Chat:
     policies. keep_turns: the conversation so far goes along as a transcript ("Human: ... Assistant: ...")."""
 
     speakers: list[Speaker]
-    judge: Judge | None = None
+    judge: RewardModel | None = None
     seed: int = 1
     keep_turns: bool = False
     asked: int = 0
@@ -128,16 +114,16 @@ class Chat:
         prompt = speaker.prompt(message) if self.keep_turns else message
         sampler, data = speaker.sampler, speaker.sampler.data
         _check_length("model", sampler.model, sampler.encode(prompt), data)
-        if self.judge is not None:
-            ids = encode_prompt(self.judge.tokenizer, prompt, data)
-            _check_length("reward model", self.judge.model, ids, data)
+        judge = replace(self.judge, data=data) if self.judge is not None else None
+        if judge is not None:
+            _check_length("reward model", judge.model, encode_prompt(judge.tokenizer, prompt, data), data)
         response = sampler.stream(
             prompt, lambda text: on_text(speaker.name, text) if on_text else None,
             seed=self.seed, name=stream, temperature=temperature,
         )  # fmt: skip
         if self.keep_turns:
             speaker.turns.append((message, response.text))
-        reward = self.judge.reward(prompt, response, data) if self.judge is not None else None
+        reward = judge.score_responses([prompt], [response])[0] if judge is not None else None
         return Answer(speaker.name, response.text, reward, None if response.finished else data.max_response_tokens)
 
 
@@ -179,7 +165,7 @@ def open_chat(
     judge = None
     if reward_model is not None:
         place = model_directory(locate(reward_model))
-        judge = Judge(load_reward(place, choose_device(settings[0].device)), load_tokenizer(place))
+        judge = RewardModel.load(place, settings[0].data, device=choose_device(settings[0].device))
     return Chat(speakers, judge, seed, keep_turns)
 
 

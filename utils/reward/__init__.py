@@ -1,6 +1,6 @@
 """The reward model on K-wise rankings (sec. 3.5, C.2, Eq. 1): batches, scores, training, accuracy, cross-validation.
 
-`train_reward` runs the stage.
+`train_reward` runs the stage, `RewardModel` scores with what it made.
 """
 
 from __future__ import annotations
@@ -9,20 +9,13 @@ from utils.reward.batches import Group, as_pairs, encode_comparisons, forward_ro
 from utils.reward.cross_validation import cross_validate
 from utils.reward.evaluation import evaluate_reward
 from utils.reward.metrics import Accuracy, pair_accuracy, part_weights, rank_values
-from utils.reward.scoring import (
-    Scorer,
-    kwise_step,
-    plain_scores,
-    rewards_along,
-    score_comparisons,
-    score_demonstrations,
-    score_groups,
-)
-from utils.reward.train import fit, train_reward
+from utils.reward.scoring import RewardModel, Scorer, plain_scores, reward_at_end, score_groups
+from utils.reward.train import fit, kwise_step, train_reward
 
 __all__ = [
     "Accuracy",
     "Group",
+    "RewardModel",
     "Scorer",
     "as_pairs",
     "cross_validate",
@@ -36,9 +29,7 @@ __all__ = [
     "part_weights",
     "plain_scores",
     "rank_values",
-    "rewards_along",
-    "score_comparisons",
-    "score_demonstrations",
+    "reward_at_end",
     "score_groups",
     "train_reward",
 ]

@@ -178,6 +178,17 @@ def micro_batches(
         yield (part, len(part) / len(share)) if part else (share[:1], 0.0)
 
 
+def size_batches(sizes: Sequence[int], limit: int) -> list[list[int]]:
+    """Indices by rising size in batches whose padded size (largest times number) stays within `limit` if it can."""
+    batches: list[list[int]] = []
+    for i in sorted(range(len(sizes)), key=lambda i: sizes[i]):
+        if batches and sizes[i] * (len(batches[-1]) + 1) <= limit:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
 def n_pairs(groups: Sequence[Group]) -> int:
     """Pairs of completions that are not tied."""
     return sum(a != b for group in groups for a, b in itertools.combinations(group.ranks, 2))

@@ -6,7 +6,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from utils.config import ComputeConfig, DataConfig, RewardConfig
 from utils.core import processes
@@ -14,14 +14,10 @@ from utils.core.errors import UserError
 from utils.core.io import digest, digest_path, read_json, write_json
 from utils.core.runtime import choose_device, stream_seed
 from utils.data.schemas import Comparison
-from utils.models.loading import context_length, reward_from_policy
+from utils.models.loading import reward_from_policy
 from utils.models.tokenizers import load_tokenizer
 from utils.reward.metrics import clustered_mean, pair_accuracy, rank_values
-
-if TYPE_CHECKING:
-    pass
-from utils.reward.batches import encode_comparisons
-from utils.reward.scoring import score_comparisons
+from utils.reward.scoring import RewardModel
 from utils.reward.train import fit
 
 
@@ -121,14 +117,11 @@ def _run_fold(
     known = processes.on_main(lambda: read_json(done) if done.exists() else {})
     if known.get("key") == key:
         return known
-    tokenizer = load_tokenizer(init_dir)
-    model = reward_from_policy(init_dir, choose_device(device), seed)
-    encoded = encode_comparisons(tokenizer, fold.train, data_cfg, context_length(model))
-    loop = fit(out_dir, model, encoded.groups, cfg, seed, tokenizer.pad_token_id, f"{key} {out_dir.name}", compute=compute)
+    judge = RewardModel(reward_from_policy(init_dir, choose_device(device), seed), load_tokenizer(init_dir), data_cfg)
+    loop = fit(out_dir, judge, judge.encode(fold.train).groups, cfg, seed, f"{key} {out_dir.name}", compute=compute)
     result: dict[str, Any] = {"key": key, "train_rows": len(fold.train)}
     for name, part in (("inside", fold.inside), ("outside", fold.outside)):
-        scores = score_comparisons(model, tokenizer, part, data_cfg)
-        accuracy = pair_accuracy(scores, rank_values([c.ranks for c in part]))
+        accuracy = pair_accuracy(judge.score_comparisons(part), rank_values([c.ranks for c in part]))
         result |= {name: accuracy.mean, f"{name}_se": accuracy.se, f"{name}_pairs": accuracy.pairs}
     if processes.is_main():
         write_json(done, result)

@@ -4,36 +4,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from utils.config import DataConfig
 from utils.data.schemas import Comparison
 from utils.losses import kwise_loss
-from utils.models.loading import context_length
 from utils.reward.metrics import Accuracy, calibration, calibration_error, pair_accuracy, rank_values
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from utils.reward.batches import encode_comparisons
-from utils.reward.scoring import _score_encoded
+from utils.reward.scoring import RewardModel
 
 
-def evaluate_reward(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    comparisons: Sequence[Comparison],
-    data_cfg: DataConfig,
-) -> tuple[dict[str, Any], list[list[float]]]:
+def evaluate_reward(judge: RewardModel, comparisons: Sequence[Comparison]) -> tuple[dict[str, Any], list[list[float]]]:
     """Accuracy on the labelers' own pairs, loss, calibration, accuracy of each labeler's pairs; and the scores they are
-    of, as `score_comparisons` gives them.
+    of, as `RewardModel.score_comparisons` gives them.
 
     Keys: accuracy, accuracy_se (clustered by prompt), pairs, prompts, loss (Eq. 1, mean over prompts), calibration
     (bins), calibration_error, labelers {id: Accuracy}, counts (what was cut).
     """
-    encoded = encode_comparisons(tokenizer, comparisons, data_cfg, context_length(model))
-    scores = _score_encoded(model, encoded.groups, tokenizer.pad_token_id)
+    encoded = judge.encode(comparisons)
+    scores = judge.score_groups(encoded.groups)
     ranks = [comparison.ranks for comparison in comparisons]
     accuracy = pair_accuracy(scores, rank_values(ranks))
     table = calibration(scores, rank_values(ranks))

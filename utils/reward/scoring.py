@@ -1,159 +1,169 @@
-"""TODO"""
+"""Scores of a reward model (sec. 3.5): one number for an answer, read at its last token.
+
+`RewardModel` scores ids, responses, rankings and demonstrations without gradients. The functions below it are what it is
+made of: `reward_at_end` for sequences of ids, `score_groups` for rankings, in which all completions of a prompt share it
+(training uses it with gradients).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.config import DataConfig
 from utils.core import processes
 from utils.core.runtime import autocast
 from utils.data.encoding import encode_completion, encode_completions, encode_prompt, encode_prompts, pad_right
 from utils.data.schemas import Comparison, Demonstration
-from utils.losses import kwise_accuracy, kwise_loss
-from utils.models.loading import context_length
+from utils.models.loading import context_length, load_reward
 from utils.models.prompt_sharing import can_share, pack, shared_prompt_scores
-from utils.sampling.rollout import eval_mode, reward_at_end
+from utils.models.tokenizers import load_tokenizer
+from utils.reward.batches import Encoded, Group, encode_comparisons, make_targets, prompt_limit, size_batches
+from utils.sampling.rollout import eval_mode, selected_scores
+from utils.sampling.sampler import Response
 from utils.training.sharding import unsharded
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from utils.reward.batches import Group, Targets, encode_comparisons, make_targets, prompt_limit
+SCORE_TOKENS = 8192  # padded tokens in one forward pass
 
-SCORE_TOKENS = 8192
+Scorer = Callable[[nn.Module, Sequence[Group], int, torch.device], Tensor]  # called as score_groups
+
+
+@dataclass(frozen=True)
+class RewardModel:
+    """A reward model ready to score, the twin of `utils.sampling.sampler.Sampler`.
+
+    A reward is the scalar head at the last token of prompt and answer, minus `config.reward_shift` (sec. 3.5, C.2). For a
+    finished answer the last token is the end token, for one that was cut off its last word, so the two differ. A prompt
+    longer than `prompt_limit` loses its beginning. The model scores in eval mode and without gradients, and afterwards is
+    in the mode it was in. Several processes share the rows, so all of them must call a method; each gets all rewards.
+
+    batch_tokens: padded tokens in one forward pass.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    data: DataConfig
+    batch_tokens: int = SCORE_TOKENS
+
+    @classmethod
+    def load(cls, path: Path | str, data: DataConfig, *, device: torch.device | str = "cpu") -> RewardModel:
+        """The reward model of a model directory. Raises UserError as `load_reward` and `load_tokenizer` do."""
+        return cls(load_reward(path, device), load_tokenizer(path), data)
+
+    def encode(self, comparisons: Sequence[Comparison]) -> Encoded:
+        """Ids of rankings as this model reads them, and counts of what was cut (`encode_comparisons`)."""
+        return encode_comparisons(self.tokenizer, comparisons, self.data, context_length(self.model))
+
+    def score_ids(self, sequences: Sequence[Sequence[int]]) -> list[float]:
+        """Reward of each sequence of ids: a prompt and its answer, as they are, without a limit."""
+        with torch.no_grad(), unsharded(self.model), eval_mode(self.model):
+            return processes.map_ranks(sequences, lambda part: reward_at_end(self.model, part, self.batch_tokens).tolist())
+
+    def score_responses(self, prompts: Sequence[str], responses: Sequence[Response]) -> list[float]:
+        """Reward of each response, one a prompt."""
+        texts, finished = [r.text for r in responses], [r.finished for r in responses]
+        return self._score_texts(prompts, texts, finished)
+
+    def score_demonstrations(self, demonstrations: Sequence[Demonstration]) -> list[float]:
+        """Reward of each demonstration, which always ends with the end token."""
+        prompts, texts = [row.prompt for row in demonstrations], [row.completion for row in demonstrations]
+        return self._score_texts(prompts, texts, [True] * len(texts))
+
+    def score_comparisons(self, comparisons: Sequence[Comparison]) -> list[list[float]]:
+        """Rewards of all completions: K numbers for each ranking, in order."""
+        return self.score_groups(self.encode(comparisons).groups)
+
+    def score_groups(self, groups: Sequence[Group]) -> list[list[float]]:
+        """`score_comparisons` of encoded rankings."""
+        with torch.no_grad(), unsharded(self.model), eval_mode(self.model):
+            return processes.map_ranks(groups, self._score_part)
+
+    def score_along(self, prompt: str, completion: str) -> tuple[list[int], list[float]]:
+        """Ids of a finished completion and the reward at each of them.
+
+        Only the last number is a reward as it was trained. Those before are what the model says of the answer so far, as
+        if it had been cut off there.
+        """
+        start = encode_prompt(self.tokenizer, prompt, self.data)[-self._limit() :]
+        ids = encode_completion(self.tokenizer, completion, True, self.data)
+        return ids, self.score_ids([start + ids[: i + 1] for i in range(len(ids))])
+
+    def set_shift(self, demonstrations: Sequence[Demonstration]) -> float:
+        """Set `config.reward_shift` so that demonstrations average 0 (C.2); Eq. 1 does not depend on it. Returns it.
+
+        Without demonstrations it is 0.
+        """
+        self.model.config.reward_shift = 0.0
+        rewards = self.score_demonstrations(demonstrations)
+        self.model.config.reward_shift = sum(rewards) / len(rewards) if rewards else 0.0
+        return self.model.config.reward_shift
+
+    def _limit(self) -> int:
+        """Most tokens of a prompt that this model reads."""
+        return prompt_limit(self.data, context_length(self.model))
+
+    def _score_texts(self, prompts: Sequence[str], texts: Sequence[str], finished: Sequence[bool]) -> list[float]:
+        """Reward of each text as an answer to its prompt."""
+        limit = self._limit()
+        questions = encode_prompts(self.tokenizer, prompts, self.data)
+        answers = encode_completions(self.tokenizer, texts, finished, self.data)
+        return self.score_ids([ids[-limit:] + answer for ids, answer in zip(questions, answers, strict=True)])
+
+    def _score_part(self, groups: Sequence[Group]) -> list[list[float]]:
+        """Rewards of this process's share of encoded rankings."""
+        device, pad_id = next(self.model.parameters()).device, self.tokenizer.pad_token_id
+        # Padded tokens of a ranking: its U distinct answers, each with the prompt.
+        sizes = [len(g.responses) * (len(g.prompt) + max(map(len, g.responses))) for g in groups]
+        result: list[list[float]] = [[] for _ in groups]
+        for rows in size_batches(sizes, self.batch_tokens):
+            part = [groups[i] for i in rows]
+            scores = score_groups(self.model, part, pad_id, device) - self.model.config.reward_shift  # (U,) of all of them
+            which = make_targets(part).which.to(device)  # (N, K) places in the scores
+            for i, row in zip(rows, scores[which].tolist(), strict=True):
+                result[i] = row[: len(groups[i].which)]
+        return result
+
+
+def reward_at_end(model: PreTrainedModel, sequences: Sequence[Sequence[int]], batch_tokens: int = SCORE_TOKENS) -> Tensor:
+    """(B,) reward of each sequence of token ids: the scalar head at its last token, minus the shift.
+
+    For a finished response the last token is the end token (docs/architecture.md), for one that was cut off its last word.
+    Sequences of similar length share a forward pass of at most `batch_tokens` padded tokens. Gradients flow if enabled.
+    """
+    device = next(model.parameters()).device
+    batches = size_batches([len(sequence) for sequence in sequences], batch_tokens)
+    parts = [torch.zeros(0, device=device)]
+    for rows in batches:
+        ids, mask = (x.to(device) for x in pad_right([sequences[row] for row in rows], 0))  # (B, T)
+        last = mask.long().cumsum(1) == mask.sum(1, keepdim=True)  # (B, T), also True in the padding
+        parts.append(selected_scores(model, ids, mask, last & mask))  # (B,)
+    # Back from the order of the batches to that of the sequences.
+    order = torch.tensor([row for rows in batches for row in rows], dtype=torch.long)
+    return torch.cat(parts)[order.argsort().to(device)]
 
 
 def plain_scores(model: nn.Module, groups: Sequence[Group], pad_id: int, device: torch.device) -> Tensor:
     """Rewards (U,) as in `score_groups`, by the model's own forward over each prompt + response."""
     ids, mask = pad_right([[*group.prompt, *response] for group in groups for response in group.responses], pad_id)
-    mask = mask.long().to(device)
+    mask = mask.long().to(device)  # (U, T)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     with autocast(device):
         output = model(input_ids=ids.to(device), attention_mask=mask, position_ids=positions, use_cache=False)
-    return output.logits.squeeze(-1).float()
+    return output.logits.squeeze(-1).float()  # (U, 1) -> (U,)
 
 
 def score_groups(model: nn.Module, groups: Sequence[Group], pad_id: int, device: torch.device) -> Tensor:
-    """Rewards (U,) of all distinct responses of the groups, at their last token, without the shift."""
+    """Rewards (U,) of all distinct responses of the groups, at their last token, without the shift.
+
+    GPT-2 reads each prompt once for all its responses (`utils.models.prompt_sharing`), other models once for each.
+    """
     if not can_share(model):
         return plain_scores(model, groups, pad_id, device)
     packed = pack([group.prompt for group in groups], [group.responses for group in groups], device)
     with autocast(device):
         return shared_prompt_scores(model, packed).float()
-
-
-Scorer = Callable[[nn.Module, Sequence[Group], int, torch.device], Tensor]
-
-
-class Step(NamedTuple):
-    """Loss (Eq. 1, mean over prompts), share of pairs ordered right, and completion scores (N, K)."""
-
-    loss: Tensor
-    accuracy: Tensor
-    scores: Tensor
-
-
-def kwise_step(
-    model: nn.Module, groups: Sequence[Group], pad_id: int, device: torch.device, scorer: Scorer = score_groups
-) -> Step:
-    """Forward of one batch: each distinct response once, every pair of a prompt in the loss, ties dropped."""
-    targets = Targets(*(tensor.to(device) for tensor in make_targets(groups)))
-    scores = scorer(model, groups, pad_id, device)[targets.which]
-    accuracy = kwise_accuracy(scores.detach(), targets.ranks, targets.mask)
-    return Step(kwise_loss(scores, targets.ranks, targets.mask), accuracy, scores)
-
-
-@torch.no_grad()
-def score_comparisons(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    comparisons: Sequence[Comparison],
-    data_cfg: DataConfig,
-) -> list[list[float]]:
-    """Reward of every completion, minus the shift: K numbers a comparison, in order. Several processes share the rows."""
-    groups = encode_comparisons(tokenizer, comparisons, data_cfg, context_length(model)).groups
-    return _score_encoded(model, groups, tokenizer.pad_token_id)
-
-
-def _score_encoded(model: PreTrainedModel, groups: Sequence[Group], pad_id: int) -> list[list[float]]:
-    """Shifted rewards of encoded comparisons, shared by the processes."""
-    with unsharded(model):
-        return processes.map_ranks(groups, lambda part: _score_part(model, part, pad_id))
-
-
-def _score_part(model: PreTrainedModel, groups: Sequence[Group], pad_id: int) -> list[list[float]]:
-    """Shifted rewards in batches of similar size of at most about SCORE_TOKENS tokens."""
-    device = next(model.parameters()).device
-    sizes = [len(g.responses) * (len(g.prompt) + max(map(len, g.responses))) for g in groups]
-    result: list[list[float]] = [[] for _ in groups]
-    with eval_mode(model):
-        for rows in size_batches(sizes, SCORE_TOKENS):
-            part = [groups[i] for i in rows]
-            scores = score_groups(model, part, pad_id, device).float() - model.config.reward_shift
-            which = make_targets(part).which.to(device)
-            for i, row in zip(rows, scores[which].tolist(), strict=True):
-                result[i] = row[: len(groups[i].which)]
-    return result
-
-
-def size_batches(sizes: Sequence[int], limit: int) -> list[list[int]]:
-    """Indices by rising size in batches whose padded size (largest times number) stays within `limit` if it can."""
-    batches: list[list[int]] = []
-    for i in sorted(range(len(sizes)), key=lambda i: sizes[i]):
-        if batches and sizes[i] * (len(batches[-1]) + 1) <= limit:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
-    return batches
-
-
-@torch.no_grad()
-def score_demonstrations(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    demonstrations: Sequence[Demonstration],
-    data_cfg: DataConfig,
-) -> list[float]:
-    """Reward of each demonstration, minus the shift. Several processes share the rows."""
-    if not demonstrations:
-        return []
-    limit = prompt_limit(data_cfg, context_length(model))
-    prompts = encode_prompts(tokenizer, [row.prompt for row in demonstrations], data_cfg)
-    completions = encode_completions(
-        tokenizer, [row.completion for row in demonstrations], [True] * len(demonstrations), data_cfg
-    )
-    sequences = [prompt[-limit:] + completion for prompt, completion in zip(prompts, completions, strict=True)]
-    with unsharded(model), eval_mode(model):
-        return processes.map_ranks(sequences, lambda part: reward_at_end(model, part).tolist())
-
-
-@torch.no_grad()
-def rewards_along(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, completion: str, data_cfg: DataConfig
-) -> tuple[list[int], list[float]]:
-    """Ids of an ended completion and what the reward model says at each of them, minus the shift.
-
-    Only the last number is a reward as it was trained. Those before are what the model says of the answer so far, as
-    if it had been cut off there.
-    """
-    start = encode_prompt(tokenizer, prompt, data_cfg)[-prompt_limit(data_cfg, context_length(model)) :]
-    ids = encode_completion(tokenizer, completion, True, data_cfg)
-    with eval_mode(model):
-        rewards = reward_at_end(model, [start + ids[: i + 1] for i in range(len(ids))])
-    return ids, rewards.tolist()
-
-
-def set_reward_shift(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    demonstrations: Sequence[Demonstration],
-    data_cfg: DataConfig,
-) -> float:
-    """Set `config.reward_shift` so that demonstrations average 0 (C.2); Eq. 1 does not see a shift. Returns it."""
-    model.config.reward_shift = 0.0
-    rewards = score_demonstrations(model, tokenizer, demonstrations, data_cfg)
-    model.config.reward_shift = sum(rewards) / len(rewards) if rewards else 0.0
-    return model.config.reward_shift

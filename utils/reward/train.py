@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 
 from utils.config import ComputeConfig, DataConfig, RewardConfig
 from utils.core import processes
@@ -19,18 +20,33 @@ from utils.core.errors import UserError
 from utils.core.io import digest, digest_path, write_json
 from utils.core.runtime import choose_device, torch_generator
 from utils.data.schemas import Comparison, Demonstration
-from utils.losses import learning_rate
-from utils.models.loading import checkpoint_gradients, context_length, reward_from_policy
+from utils.losses import kwise_accuracy, kwise_loss, learning_rate
+from utils.models.loading import checkpoint_gradients, reward_from_policy
 from utils.models.lora import add_adapters
 from utils.models.tokenizers import load_tokenizer
+from utils.reward.batches import Group, Targets, batch_elements, make_targets, micro_batches, n_pairs, shard
+from utils.reward.evaluation import ranking_loss
 from utils.reward.metrics import pair_accuracy, rank_values
+from utils.reward.scoring import RewardModel, Scorer, score_groups
 from utils.training.loop import TrainingLoop, save_trained, stage_optimizer
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-from utils.reward.batches import Group, batch_elements, encode_comparisons, micro_batches, n_pairs, shard
-from utils.reward.evaluation import ranking_loss
-from utils.reward.scoring import _score_encoded, kwise_step, set_reward_shift
+
+class Step(NamedTuple):
+    """Loss (Eq. 1, mean over prompts), share of pairs ordered right, and completion scores (N, K)."""
+
+    loss: Tensor
+    accuracy: Tensor
+    scores: Tensor
+
+
+def kwise_step(
+    model: nn.Module, groups: Sequence[Group], pad_id: int, device: torch.device, scorer: Scorer = score_groups
+) -> Step:
+    """Forward of one batch: each distinct response once, every pair of a prompt in the loss, ties dropped."""
+    targets = Targets(*(tensor.to(device) for tensor in make_targets(groups)))
+    scores = scorer(model, groups, pad_id, device)[targets.which]  # (U,) -> (N, K)
+    accuracy = kwise_accuracy(scores.detach(), targets.ranks, targets.mask)
+    return Step(kwise_loss(scores, targets.ranks, targets.mask), accuracy, scores)
 
 
 def train_reward(
@@ -50,31 +66,30 @@ def train_reward(
     The shift makes the mean reward of `demonstrations` (those of training prompts) 0; without any it stays 0. A
     killed run goes on where it was. Raises UserError if no comparison has a pair that is not tied.
     """
-    tokenizer = load_tokenizer(init_dir)
-    model = reward_from_policy(init_dir, choose_device(device), seed)
-    encoded = encode_comparisons(tokenizer, comparisons, data_cfg, context_length(model))
+    judge = RewardModel(reward_from_policy(init_dir, choose_device(device), seed), load_tokenizer(init_dir), data_cfg)
+    encoded = judge.encode(comparisons)
     if processes.is_main():
         write_json(Path(out_dir) / "data.json", encoded.counts)
     fingerprint = digest([digest_path(init_dir), cfg, data_cfg, encoded.groups, *compute.lora])
-    loop = fit(out_dir, model, encoded.groups, cfg, seed, tokenizer.pad_token_id, fingerprint, compute=compute)
-    set_reward_shift(model, tokenizer, demonstrations, data_cfg)
-    save_trained(model, tokenizer, Path(out_dir) / "model")
+    loop = fit(out_dir, judge, encoded.groups, cfg, seed, fingerprint, compute=compute)
+    judge.set_shift(demonstrations)
+    save_trained(judge.model, judge.tokenizer, Path(out_dir) / "model")
     loop.finish()
 
 
 def fit(
     out_dir: Path | str,
-    model: PreTrainedModel,
+    judge: RewardModel,
     groups: Sequence[Group],
     cfg: RewardConfig,
     seed: int,
-    pad_id: int,
     fingerprint: str,
     valid: Sequence[Group] = (),
     valid_per_epoch: int = 4,
     compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
 ) -> TrainingLoop:
-    """Train `model` in place: AdamW, cosine to `final_lr_fraction` without warmup, `prompts_per_step` prompts a step.
+    """Train the model of `judge` in place: AdamW, cosine to `final_lr_fraction` without warmup, `prompts_per_step` prompts
+    in each step.
 
     valid: rankings whose loss and accuracy are logged about `valid_per_epoch` times an epoch, with the passes over the
     training data done until then. Returns the loop, to be finished when the model is saved.
@@ -87,6 +102,7 @@ def fit(
             f"None of the comparisons in {Path(out_dir).name} has two completions of different rank: rankings that tie "
             "everything teach nothing, so give others."
         )
+    model, pad_id = judge.model, judge.tokenizer.pad_token_id
     per_epoch = -(-len(elements) // per_step)
     total = cfg.epochs * per_epoch
     add_adapters(model, compute, seed, "reward")
@@ -119,16 +135,15 @@ def fit(
         rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
         norm = loop.optimizer_step("reward", lr=rate, max_grad_norm=cfg.max_grad_norm)
         now = valid and ((index + 1) % every == 0 or index + 1 == per_epoch)
-        held_out = {"passes": (step + 1) / per_epoch, **_held_out(model, valid, pad_id)} if now else {}
+        held_out = {"passes": (step + 1) / per_epoch, **_held_out(judge, valid)} if now else {}
         right, pairs = loop.accelerator.reduce(counted, reduction="sum").tolist()
         loop.log(step, loss=loss, accuracy=right / pairs, lr=rate, grad_norm=norm, **held_out)
     model.eval()
     return loop
 
 
-def _held_out(model: PreTrainedModel, groups: Sequence[Group], pad_id: int) -> dict[str, float]:
+def _held_out(judge: RewardModel, groups: Sequence[Group]) -> dict[str, float]:
     """valid_loss (Eq. 1, mean over prompts) and valid_accuracy of encoded rankings."""
-    with torch.no_grad():
-        scores = _score_encoded(model, groups, pad_id)
+    scores = judge.score_groups(groups)
     ranks = [group.ranks for group in groups]
     return {"valid_loss": ranking_loss(scores, ranks), "valid_accuracy": pair_accuracy(scores, rank_values(ranks)).mean}

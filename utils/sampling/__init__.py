@@ -12,7 +12,6 @@ from utils.sampling.rollout import (
     join,
     response_logprobs,
     response_values,
-    reward_at_end,
     sample,
     sample_tokens,
     selected_logits,
@@ -33,7 +32,6 @@ __all__ = [
     "response_logprobs",
     "response_values",
     "sample",
-    "reward_at_end",
     "selected_logits",
     "sequence_logprobs",
 ]

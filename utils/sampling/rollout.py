@@ -18,14 +18,13 @@ from transformers import DynamicCache, GPT2LMHeadModel, GPT2Model, PreTrainedMod
 
 from utils.core.errors import UserError
 from utils.core.runtime import autocast, is_autocast
-from utils.data.encoding import pad_left, pad_right
+from utils.data.encoding import pad_left
 from utils.losses import token_logprobs
 from utils.models import gpt2
 from utils.models.loading import context_length
 
 OnTokens = Callable[[Tensor, Tensor], None]  # called as on_tokens(rows (A,), tokens (A,)) at each step of sampling
 COMPACT_BELOW = 0.75  # go on with the unfinished rows alone once they are at most this share of the batch
-SCORE_TOKENS = 8192  # padded tokens in one forward pass of `score`
 
 
 @dataclass(frozen=True)
@@ -380,31 +379,3 @@ def response_values(
     """(B, R) value of the state in which each response token was chosen (read one token earlier), 0 in the padding."""
     values, _ = _at_responses(selected_scores, model, (prompt_ids, prompt_mask, response_ids, response_mask))
     return _spread(values, response_mask)
-
-
-def reward_at_end(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> Tensor:
-    """(B,) reward of each sequence of token ids: the scalar head at its last token, minus the reward shift.
-
-    For an ended response the last token is the end token (architecture.md), for a cut-off one the last word, so the two
-    are told apart. Sequences of similar length share a forward pass. Gradients flow if enabled.
-    """
-    device = next(model.parameters()).device
-    order = sorted(range(len(sequences)), key=lambda row: len(sequences[row]))
-    parts = []
-    for rows in _length_batches(sequences, order):
-        ids, mask = (x.to(device) for x in pad_right([sequences[row] for row in rows], 0))
-        last = mask.long().cumsum(1) == mask.sum(1, keepdim=True)
-        parts.append(selected_scores(model, ids, mask, last & mask))
-    position = torch.empty(len(order), dtype=torch.long)
-    position[torch.tensor(order, dtype=torch.long)] = torch.arange(len(order))
-    return torch.cat(parts)[position.to(device)]
-
-
-def _length_batches(sequences: Sequence[Sequence[int]], order: Sequence[int]) -> list[list[int]]:
-    """Rows of `order` (by rising length) in batches of at most SCORE_TOKENS padded tokens."""
-    batches: list[list[int]] = [[]]
-    for row in order:
-        if batches[-1] and (len(batches[-1]) + 1) * len(sequences[row]) > SCORE_TOKENS:
-            batches.append([])
-        batches[-1].append(row)
-    return batches

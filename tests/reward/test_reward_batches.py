@@ -1,0 +1,78 @@
+"""Rankings as ids and batches: pairs, distinct responses, limits, shares of processes, left-out policies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from reward_cases import CFG, DEVICE, PAD
+from settings import DATA, comparisons
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from utils.core.errors import UserError
+from utils.data.schemas import Comparison
+from utils.reward.batches import Group, as_pairs, batch_elements, encode_comparisons, forward_rows, leave_out, shard
+from utils.reward.train import kwise_step
+
+
+def strict_groups(*ks: int) -> list[Group]:
+    """Rankings without ties of K completions each."""
+    return [Group([3], [[4 + i, 1] for i in range(k)], list(range(k)), list(range(1, k + 1))) for k in ks]
+
+
+def test_rankings_of_4_5_6_are_15_rows_and_their_pairs_62() -> None:
+    groups = strict_groups(4, 5, 6)
+    assert (forward_rows(groups), len(as_pairs(groups)), forward_rows(as_pairs(groups))) == (15, 31, 62)
+
+
+def test_pairs_take_as_many_steps_as_rankings() -> None:
+    groups = strict_groups(4, 5, 6, 5)
+    assert batch_elements(groups, CFG) == (groups, 2)
+    pairs, per_step = batch_elements(groups, replace(CFG, element="pair"))
+    assert (len(pairs), per_step) == (41, 20)
+    assert batch_elements([Group([3], [[4], [5]], [0, 1], [1, 1])], replace(CFG, element="pair")) == ([], 2)
+
+
+def test_processes_average_to_the_loss_of_one(reward_model: PreTrainedModel, groups: list[Group]) -> None:
+    batch = groups[:5]
+    whole = float(kwise_step(reward_model, batch, PAD, DEVICE).loss.detach())
+    for world in (2, 3, 7):
+        shares = [shard(batch, rank, world) for rank in range(world)]
+        parts = [float(kwise_step(reward_model, share, PAD, DEVICE).loss.detach()) * w for share, w in shares]
+        assert sum(parts) / world == pytest.approx(whole, rel=1e-5)
+
+
+def test_long_prompts_lose_their_beginning_and_are_counted(tokenizer: PreTrainedTokenizerBase) -> None:
+    row = Comparison("p", "Old words here. " * 20 + "Name the sea.", ("Paris. " * 30, ""), (1, 2))
+    encoded = encode_comparisons(tokenizer, [row], replace(DATA, max_response_tokens=12), context=32)
+    (group,) = encoded.groups
+    assert encoded.counts == {"comparisons": 1, "prompts_cut": 1, "answers_cut": 1, "all_tied": 0}
+    assert len(group.prompt) == 20 and tokenizer.decode(group.prompt).endswith("Name the sea.\n")
+    assert len(group.responses[0]) == 12 and tokenizer.eos_token_id not in group.responses[0]
+    assert group.responses[1] == [tokenizer.eos_token_id]
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        (Comparison("a", "x", ("b", "c"), (1,)), r"comparison 1 \(prompt a\) has 2 completions but 1 ranks"),
+        (Comparison("a", "x", ("b", "c"), (1, 2), (True,)), "2 completions but 1 in finished"),
+        (Comparison("a", "x", ("b",), (1,)), "has 1 completions: at least two"),
+    ],
+)
+def test_mismatched_rows_get_one_sentence(tokenizer: PreTrainedTokenizerBase, row: Comparison, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        encode_comparisons(tokenizer, [row], DATA)
+
+
+def test_no_room_for_a_prompt(tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(UserError, match="data.max_response_tokens 30 leaves no room"):
+        encode_comparisons(tokenizer, comparisons(), DATA, context=30)
+
+
+def test_leaving_out_policies_keeps_the_others_in_step() -> None:
+    row = Comparison("p", "Hi.", ("a", "b", "c"), (2, 1, 3), (True, False, True), ("sft", "other", "base"), (5, 6, 1))
+    (left,) = leave_out([row], ["other"])
+    assert (left.completions, left.ranks, left.finished) == (("a", "c"), (2, 3), (True, True))
+    assert (left.policies, left.ratings, left.flags) == (("sft", "base"), (5, 1), ())
+    assert leave_out([row], ["other", "base"]) == [] and leave_out([row], []) == [row]
