@@ -15,7 +15,7 @@ from utils.core.io import read_text
 from utils.core.runtime import ROOT
 from utils.data.hub import PREFIX, parse_source
 from utils.data.hub.convert import convert, counts, overview
-from utils.data.prompt_tables import format_table
+from utils.report import Table, print_table
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -27,7 +27,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--profile", default="gpt2", help="whose cleaning of prompts is used (default: %(default)s)")
     args = parser.parse_args(arguments)
     if args.source is None:
-        print(format_table(overview()))
+        print_table(Table.of(overview(), digits=1))
         return
     source = parse_source(f"{PREFIX}{args.source.removeprefix(PREFIX)}")
     if args.card:
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> None:
         return
     out = Path(args.out or f"runs/hub/{source.dataset.name}")
     records = convert(source.text, out, load_config(args.profile).data, args.rows)
-    print(format_table(counts(records)))
+    print_table(Table.of(counts(records), digits=1))
     print(f"Written to {out}: give a file of it with --{records[0]['kind']} and its like; source.json says where it is from.")
 
 

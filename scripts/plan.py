@@ -31,6 +31,7 @@ from utils.pipeline.run import open_run
 from utils.planning import memory
 from utils.planning import operations as planner
 from utils.planning.operations import GPUS, PF_DAY, UTILISATION, Data, Shape, Work
+from utils.report import Table, print_table
 from utils.report import figures as plotting
 
 
@@ -87,7 +88,8 @@ def show_plan(args: argparse.Namespace) -> None:
         print(json.dumps(record, indent=1))
         return
     print_plan(record)
-    print(f"\nMemory of one device with prompts and answers at their limits:\n{memory.table(found)}")
+    print("\nMemory of one device with prompts and answers at their limits:")
+    print_table(Table.of(memory.rows(found)))
     most = max(found, key=lambda need: need.total)
     if args.gpu and most.total > room(args):
         helps = all(need.total <= room(args) for need in memory_needs(memory.adapted(config), policy, reward, args))
@@ -176,17 +178,11 @@ def print_plan(record: dict[str, Any]) -> None:
         "total", f"{sum(record['flops'].values()):.2e}", f"{sum(record['pf_days'].values()):.2e}",
         *(f"{sum(h.values()):.2g}" for h in hours.values()), *([f"{sum(here.values()):.1f}"] if here else []),
     ]  # fmt: skip
-    print_table([head, *rows, total])
+    print_table(Table(head, [*rows, total]))
     for line in record["assumptions"]:
         print(f"- {line}")
     if here:
         print(f"- seconds here: what the models take ({record['machine']}); not the work on data, which small models wait for")
-
-
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]))
 
 
 # --- the paper -----------------------------------------------------------------------------------------------------
@@ -198,13 +194,13 @@ def show_paper(as_json: bool) -> None:
         print(json.dumps(record, indent=1))
         return
     names = {"sft": "SFT 175B", "ppo_ptx": "PPO-ptx 175B", "pretraining": "GPT-3 pretraining"}
-    rows = [["petaflop/s-days", "computed", "paper", "ratio"]]
+    rows = []
     for key, name in names.items():
         mine, paper = record[f"{key}_175b_pf_days"], record[f"paper_{key}_175b_pf_days"]
         rows.append([name, f"{mine:,.2f}", f"{paper:,.1f}", f"{mine / paper:.2f}"])
-    print_table(rows)
+    print_table(Table(("petaflop/s-days", "computed", "paper", "ratio"), rows))
     print("\nPPO-ptx by part:")
-    print_table([["", "PF-days"], *([part, f"{value:.2f}"] for part, value in record["ppo_ptx_parts_pf_days"].items())])
+    print_table(Table(("", "PF-days"), [(part, f"{value:.2f}") for part, value in record["ppo_ptx_parts_pf_days"].items()]))
     print("\nAssumptions:")
     for line in record["assumptions"]:
         print(f"- {line}")
@@ -213,7 +209,7 @@ def show_paper(as_json: bool) -> None:
         [a["assumption"], f"{a['sft_175b_pf_days']:.2f}", f"{a['ppo_ptx_175b_pf_days']:.1f}"]
         for a in record["other_assumptions"]
     ]
-    print_table([["", "SFT", "PPO-ptx"], *others])
+    print_table(Table(("", "SFT", "PPO-ptx"), others))
 
 
 # --- against runs --------------------------------------------------------------------------------------------------
@@ -223,13 +219,12 @@ def check(folders: Sequence[Path], results: Path) -> None:
     """Compare every run, print a table, write measured.json."""
     records = [compare(open_run(folder)) for folder in folders]
     for folder, record in zip(folders, records, strict=True):
-        rows = [["stage", "measured s", "predicted s", "ratio"]]
-        for row in (*record["stages"], record["total"]):
-            rows.append(
-                [row["stage"], f"{row['measured_seconds']:.1f}", f"{row['predicted_seconds']:.1f}", f"{row['ratio']:.2f}"]
-            )
+        rows = [
+            (row["stage"], f"{row['measured_seconds']:.1f}", f"{row['predicted_seconds']:.1f}", f"{row['ratio']:.2f}")
+            for row in (*record["stages"], record["total"])
+        ]
         print(f"{folder}: {record['model']}, {record['parameters']:,} parameters, {record['machine']}")
-        print_table(rows)
+        print_table(Table(("stage", "measured s", "predicted s", "ratio"), rows))
         print(f"calibrated on the stage {record['calibrated_on']}: pace {record['pace']:.2f} of the probe")
     write_json(results / "measured.json", {"runs": records})
     print(f"{results / 'measured.json'}: written")

@@ -21,10 +21,10 @@ from utils.core.cli import main
 from utils.core.errors import UserError
 from utils.core.io import write_json
 from utils.core.runtime import choose_device, locate, machine, versions
-from utils.data.prompt_tables import format_table
 from utils.evaluation.public import evaluate_policies, load_public
 from utils.pipeline.run import open_run
 from utils.publish.chat import named_folders, run_folders
+from utils.report import Table, print_table
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> None:
         }
         for row in rows
     ]  # fmt: skip
-    print(format_table(shown))
+    print_table(Table.of(shown))
     print(f"Means with 95 % intervals over items; {out / 'results.json'}")
 
 

@@ -19,6 +19,7 @@ from utils.core.runtime import python_rng
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts, load_texts
 from utils.experiments import docs
 from utils.pipeline import STAGES
+from utils.report.tables import Table
 from utils.worlds.tiny import World
 from utils.worlds.tiny.tasks import USE_CASES, draw_task
 
@@ -157,7 +158,7 @@ def test_a_block_is_replaced_and_a_missing_one_is_said() -> None:
 
 
 def test_tables_keep_their_cells_together() -> None:
-    assert docs.table(("a", "b"), [("1 | 2", "x\ny")]).splitlines()[-1] == "| 1 \\| 2 | x<br>y |"
+    assert Table(("a", "b"), [("1 | 2", "x\ny")]).markdown().splitlines()[-1] == "| 1 \\| 2 | x<br>y |"
 
 
 def test_the_world_asks_in_the_shares_of_table_1() -> None:

@@ -411,7 +411,7 @@ labelers = load_calibrated(lesson, "heldout")
 won = {}
 for name in ("base", "prompted", "init", "ppo", "ppo_ptx"):
     found = labeler_win_rate(name, "sft", sampled[name], sampled["sft"], test_prompts, labelers, cfg)
-    won[name] = {key.rsplit(".", 1)[1]: value for key, value in found.items()}
+    (won[name],) = found.winrate.values()
 
 # %%
 ends = [[row[key] for row in won.values()] for key in ("mean", "low", "high")]

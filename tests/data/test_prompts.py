@@ -17,7 +17,6 @@ from utils.data.pii import find_pii, luhn, mask_pii
 from utils.data.prompt_tables import (
     TABLE_1,
     cleaning_table,
-    format_table,
     length_table,
     prompts_per_user_table,
     shorten,
@@ -387,12 +386,6 @@ def test_user_and_source_tables() -> None:
         {"split": "train", "source": "customer", "RM": 3, "PPO": 2},
         {"split": "valid", "source": "labeler_plain", "RM": 1, "PPO": 0},
     ]
-
-
-def test_format_table_aligns() -> None:
-    table = format_table([{"name": "ab", "n": 1, "x": 1.25}, {"name": "c", "n": 200}])
-    assert table.split("\n") == ["name    n    x", "----  ---  ---", "ab      1  1.2", "c     200"]
-    assert format_table([]) == "(no rows)"
 
 
 def test_shorten_masks_before_it_cuts() -> None:

@@ -82,7 +82,7 @@ def cut_off(prompts: Sequence[Prompt]) -> Judged:
 
 def test_gold_summary_counts_each_temperature_apart() -> None:
     good, bad = written(PROMPTS, nice=1.0), cut_off(PROMPTS)
-    keys = gold_summary("x", good, bad)
+    keys = gold_summary("x", good, bad).flat()
     assert keys["gold.x.mean"] == pytest.approx(sum(good.golds) / len(PROMPTS)) and keys["gold.x.mean"] > 9
     assert keys["gold.x.greedy_mean"] == pytest.approx(sum(bad.golds) / len(PROMPTS)) and keys["gold.x.greedy_mean"] < 5
     spread = torch.tensor(bad.golds).std() / len(PROMPTS) ** 0.5
@@ -94,24 +94,24 @@ def test_gold_summary_counts_each_temperature_apart() -> None:
 
 def test_compare_is_paired_and_counts_ties() -> None:
     good, bad = written(PROMPTS, nice=1.0), cut_off(PROMPTS)
-    keys = compare("a", "b", good, bad)
+    keys = compare("a", "b", good, bad).flat()
     mean = sum(x - y for x, y in zip(good.golds, bad.golds, strict=True)) / len(PROMPTS)
     assert keys["gold_gain.a_vs_b.mean"] == pytest.approx(mean)
     assert keys["gold_wins.a_vs_b"] == 1 and keys["gold_ties.a_vs_b"] == 0
-    assert compare("b", "a", bad, good)["gold_wins.b_vs_a"] == 0
-    same = compare("a", "a", good, good, "_greedy")
+    assert compare("b", "a", bad, good).flat()["gold_wins.b_vs_a"] == 0
+    same = compare("a", "a", good, good, is_greedy=True).flat()
     assert same["gold_gain.a_vs_a_greedy.mean"] == 0 and same["gold_ties.a_vs_a_greedy"] == 1
 
 
 def test_win_rate_of_held_out_labelers() -> None:
     labelers = make_heldout(LabelerConfig(), 1)
     good, bad = written(PROMPTS, nice=1.0), cut_off(PROMPTS)
-    keys = labeler_win_rate("a", "b", good, bad, PROMPTS, labelers, CONFIG)
+    keys = labeler_win_rate("a", "b", good, bad, PROMPTS, labelers, CONFIG).flat()
     assert keys["winrate.a_vs_b.mean"] > 0.8 and keys["winrate.a_vs_b.n"] == len(PROMPTS)
     assert keys["winrate.a_vs_b.low"] < keys["winrate.a_vs_b.mean"] <= keys["winrate.a_vs_b.high"] <= 1
-    back = labeler_win_rate("b", "a", bad, good, PROMPTS, labelers, CONFIG)
+    back = labeler_win_rate("b", "a", bad, good, PROMPTS, labelers, CONFIG).flat()
     assert back["winrate.b_vs_a.mean"] == pytest.approx(1 - keys["winrate.a_vs_b.mean"])
-    assert labeler_win_rate("a", "a", good, good, PROMPTS, labelers, CONFIG)["winrate.a_vs_a.mean"] == 0.5
+    assert labeler_win_rate("a", "a", good, good, PROMPTS, labelers, CONFIG).flat()["winrate.a_vs_a.mean"] == 0.5
 
 
 def test_misconception_shares() -> None:
@@ -119,12 +119,12 @@ def test_misconception_shares() -> None:
     asked = [Prompt(f.entity, "?", meta={"task": "qa", "entity": f.entity, "attribute": f.attribute}) for f in facts]
     said = [f"{facts[0].truth}.", f"{facts[1].popular}.", IDK, "Hello."]
     answers = Judged([Response(text, True) for text in said], [score(p.meta, t) for p, t in zip(asked, said, strict=True)])
-    keys = misconception_shares("x", asked, answers, answers)
+    keys = misconception_shares("x", asked, answers, answers).flat()
     assert {k: keys[f"truth.x.{k}"] for k in ("true", "misconception", "idk", "other")} == dict.fromkeys(
         ("true", "misconception", "idk", "other"), 0.25
     )
     assert keys["truth.x.n"] == 4 and keys["truth.x.true_greedy"] == 0.25
-    none = misconception_shares("x", PROMPTS[:0], cut_off([]), cut_off([]))
+    none = misconception_shares("x", PROMPTS[:0], cut_off([]), cut_off([])).flat()
     assert math.isnan(none["truth.x.true"]) and none["truth.x.n"] == 0
 
 
@@ -189,7 +189,7 @@ def test_a_popular_wrong_answer_is_always_among_the_choices(base: Path) -> None:
 
 
 def test_tax_of_a_random_model_is_that_of_guessing(base: Path) -> None:
-    keys = alignment_tax(Policy("x", base), CONFIG)
+    keys = alignment_tax(Policy("x", base), CONFIG).flat()
     vocabulary = len(load_tokenizer(base))
     assert keys["pretraining_loss.x"] == pytest.approx(math.log(vocabulary), rel=0.1)
     assert 0.1 < keys["facts.x"] < 0.45

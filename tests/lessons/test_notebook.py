@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import escape
 from transformers import PreTrainedTokenizerBase
 
 from utils.config import load_config
@@ -38,7 +39,6 @@ from utils.lessons.notebook import (
 from utils.lessons.shipped_run import shipped
 from utils.publish.chat import Answer, Chat, open_chat
 from utils.report.figures import TokenRow, pipeline_map
-from utils.report.page import esc
 from utils.sampling.sampler import Response
 from utils.worlds.tiny import Scores
 
@@ -202,7 +202,7 @@ def test_chat_box_without_widgets_is_a_table_of_answers(monkeypatch: pytest.Monk
     answers = list(open_chat(shipped()).ask("Name <b>three</b> birds.", 0))
     assert re.findall("<th [^>]*>(.*?)</th>", data["text/html"]) == ["prompt", "base", "SFT", "PPO", "PPO-ptx"]
     cells = re.findall("<td [^>]*>(.*?)</td>", data["text/html"], re.S)
-    assert cells == ["Name &lt;b&gt;three&lt;/b&gt; birds.", *(esc(f"{a.text}\nreward {a.reward:.2f}") for a in answers)]
+    assert cells == ["Name &lt;b&gt;three&lt;/b&gt; birds.", *(escape(f"{a.text}\nreward {a.reward:.2f}") for a in answers)]
 
 
 def test_chat_box_answers_when_its_button_is_clicked(shown: list[Any]) -> None:
@@ -221,7 +221,7 @@ def test_chat_box_answers_when_its_button_is_clicked(shown: list[Any]) -> None:
     assert "What is a &lt;bat&gt;?" in newest[0] and "Name three birds." in oldest[0] and problem.value == ""
     for found, answers in ((newest, second), (oldest, first)):
         assert [re.sub("<.*?>", "", text) for text in found[1:5]] == ["base", "SFT", "PPO", "PPO-ptx"]
-        assert [re.sub("<.*?>", "", text) for text in found[5:]] == [esc(a.text + a.note()) for a in answers]
+        assert [re.sub("<.*?>", "", text) for text in found[5:]] == [escape(a.text + a.note()) for a in answers]
     assert not send.disabled
 
 
@@ -271,7 +271,7 @@ def test_chat_box_says_what_cannot_be_answered(shown: list[Any]) -> None:
     assert problem.value.startswith("The prompt is empty") and conversation.children == () and not send.disabled
     box.children[0].value = "What is a bat? " * 60
     send.click()
-    assert problem.value == "" and "exceed the model&#x27;s context of 128" in texts(conversation)[-1]
+    assert problem.value == "" and "exceed the model&#39;s context of 128" in texts(conversation)[-1]
 
 
 def test_token_texts_are_what_the_tokens_say(tokenizer: PreTrainedTokenizerBase) -> None:

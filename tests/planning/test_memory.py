@@ -111,7 +111,7 @@ def test_what_cannot_fit_is_refused_with_what_to_change(model: str, free: int, c
 
 def test_table_and_what_is_free() -> None:
     found, line = memory.plan(load_config("gpt2", {"device": "cpu", "model": "gpt2"}), free=100 * GIB)
-    text = memory.table(found).splitlines()
-    assert [row.split()[0] for row in text] == ["GiB", "sft", "init", "reward", "ppo", "ppo_ptx"]
+    assert [row["GiB"] for row in memory.rows(found)] == ["sft", "init", "reward", "ppo", "ppo_ptx"]
+    assert memory.rows(found)[-1]["total"] == f"{found[-1].total / GIB:.2f}"
     assert line.startswith("cpu: 100.0 GiB free, of which the stage reward")
     assert memory.free_bytes(torch.device("cpu")) > GIB / 4

@@ -21,12 +21,13 @@ from utils.core.errors import UserError
 from utils.core.io import digest_path, read_json, write_json
 from utils.core.runtime import ROOT
 from utils.data.encoding import encode_completion, encode_prompt, pad_left, pad_right
+from utils.evaluation.summary import Summary
 from utils.lessons.shipped_run import shipped
 from utils.models.loading import load_base, load_policy, load_reward, reward_from_policy, save_model
 from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.run import Run, settings_of
 from utils.publish import model_cards
-from utils.publish.model_cards import data_lines, export, figures, given_licence, is_simulated, model_dir, push
+from utils.publish.model_cards import data_lines, export, given_licence, is_simulated, metrics, model_dir, push
 from utils.reward.scoring import reward_at_end
 from utils.sampling.rollout import response_logprobs
 from utils.sampling.sampler import Sampler
@@ -144,7 +145,7 @@ def test_cards_say_what_was_simulated_and_hold_the_run_s_figures(exports: Path) 
     assert f"{summary['gold.ppo.mean']:.3f} ± {summary['gold.ppo.se']:.3f}" in ppo and f"{summary['kl.ppo']:.3f}" in ppo
     assert f"{summary['winrate.ppo_vs_sft.mean']:.3f} (95 % interval" in ppo
     assert f"{summary['reward_model.accuracy_labels']:.3f}" in (exports / "reward" / "README.md").read_text()
-    assert figures({}, "ppo") == [] == figures({}, "reward")
+    assert metrics(Summary(), "ppo") == [] == metrics(Summary(), "reward")
 
 
 def test_settings_come_along_without_places_of_this_disk(exports: Path, tmp_path: Path) -> None:

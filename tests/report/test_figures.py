@@ -14,10 +14,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from utils.core.errors import UserError
+from utils.evaluation.summary import Summary, number
 from utils.report import figures as plotting
+from utils.report.figures import frame, style, training
 
 SUMMARY: dict[str, object] = {"seed": 1, "machine": "a computer"}
-for place, name in enumerate(plotting.POLICIES):
+for place, name in enumerate(style.POLICIES):
     SUMMARY |= {f"gold.{name}.mean": 4.0 + place, f"gold.{name}.se": 0.05}
     SUMMARY |= {f"gold.{name}.greedy_mean": 4.5 + place, f"gold.{name}.greedy_se": 0.04}
 for pair in ("prompted_vs_base", "ppo_vs_sft", "ppo_ptx_vs_sft"):
@@ -91,20 +93,20 @@ def test_every_stage_of_the_architecture_is_on_the_map() -> None:
     stages = "prompts labelers demonstrations sft init comparisons reward sft_select ppo ppo_ptx evaluate report".split()
     for stage in stages:
         plotting.pipeline_map(stage)
-    with pytest.raises(UserError, match="no stage 'dpo'"):
+    with pytest.raises(ValueError, match="no stage 'dpo'"):
         plotting.pipeline_map("dpo")
 
 
 def test_inline_svg_is_self_contained_unique_and_follows_the_page() -> None:
     one, two = (plotting.inline_svg(FIGURES["gold"](), name) for name in ("one", "two"))
     assert "http" not in one and "<script" not in one and "xmlns" not in one
-    assert f"var(--ink, {plotting.INK})" in one and not re.search(f"(?<!, ){plotting.INK}", one)
+    assert f"var(--ink, {style.INK})" in one and not re.search(f"(?<!, ){style.INK}", one)
     ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (one, two)]
     assert ids[0] and not ids[0] & ids[1]
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', one))
     assert used and used <= ids[0]
     assert one == plotting.inline_svg(FIGURES["gold"](), "one")
-    with pytest.raises(UserError, match="figure name"):
+    with pytest.raises(ValueError, match="figure name"):
         plotting.inline_svg(FIGURES["gold"](), 'x" onload="')
 
 
@@ -117,25 +119,16 @@ def test_style_is_ours_whatever_the_caller_set_and_leaves_no_trace() -> None:
     before = dict(matplotlib.rcParams)
     with matplotlib.rc_context({"axes.labelcolor": "red", "axes.facecolor": "black"}):
         axes = FIGURES["bars"]().axes[0]
-    assert axes.yaxis.label.get_color() == plotting.INK
+    assert axes.yaxis.label.get_color() == style.INK
     assert dict(matplotlib.rcParams) == before
 
 
-def test_use_style_sets_pyplot() -> None:
-    matplotlib.use("Agg")
-    with matplotlib.rc_context():
-        plotting.use_style()
-        assert matplotlib.rcParams["axes.labelcolor"] == plotting.INK
-
-
 def test_a_policy_has_one_colour_and_one_marker_everywhere() -> None:
-    assert (
-        set(plotting.COLOURS) == set(plotting.MARKERS) == set(plotting.LABELS) == set(plotting.ORDER) > set(plotting.POLICIES)
-    )
-    assert len(set(plotting.COLOURS.values())) == len(set(plotting.MARKERS.values())) == len(plotting.ORDER)
-    assert set(plotting.COLOURS.values()) <= set(plotting.OKABE_ITO)
+    assert set(style.COLOURS) == set(style.MARKERS) == set(style.LABELS) == set(style.ORDER) > set(style.POLICIES)
+    assert len(set(style.COLOURS.values())) == len(set(style.MARKERS.values())) == len(style.ORDER)
+    assert set(style.COLOURS.values()) <= set(style.OKABE_ITO)
     bars = plotting.bars_with_intervals(["ppo", "base"], [1, 2], [1, 2], [1, 2], "y").axes[0].patches
-    assert to_rgb(bars[0].get_facecolor()) == to_rgb(plotting.COLOURS["ppo"])
+    assert to_rgb(bars[0].get_facecolor()) == to_rgb(style.COLOURS["ppo"])
 
 
 def test_gold_bars_show_the_numbers_of_the_summary_and_skip_what_is_missing() -> None:
@@ -148,7 +141,7 @@ def test_gold_bars_show_the_numbers_of_the_summary_and_skip_what_is_missing() ->
 
 
 def test_win_rates_are_read_in_order_with_underscored_names() -> None:
-    pairs = plotting.comparisons_of(SUMMARY | {"winrate.x_vs_y.mean": 0.4, "winrate.broken_vs_y.mean": None})
+    pairs = Summary.of(SUMMARY | {"winrate.x_vs_y.mean": 0.4, "winrate.broken_vs_y.mean": None}).win_rates()
     assert [(p.a, p.b) for p in pairs] == [("prompted", "base"), ("ppo", "sft"), ("ppo_ptx", "sft"), ("x", "y")]
     assert pairs[1][2:] == (0.65, 0.62, 0.68, 900) and math.isnan(pairs[3].low) and pairs[3].n == 0
     assert plotting.win_rates({"winrate.x_vs_y.mean": 0.4}).axes
@@ -157,19 +150,19 @@ def test_win_rates_are_read_in_order_with_underscored_names() -> None:
 def test_curves_of_two_runs_are_told_apart_and_rows_without_the_key_skipped() -> None:
     runs = {"ppo": [{"step": 0, "kl": 0.0}, {"step": 1}, {"step": 2, "kl": 1.0}], "ppo_ptx": [{"step": 0, "kl": 0.5}]}
     axes = plotting.training_curves(runs, "kl").axes[0]
-    assert [line.get_color() for line in axes.lines] == [plotting.COLOURS["ppo"], plotting.COLOURS["ppo_ptx"]]
+    assert [line.get_color() for line in axes.lines] == [style.COLOURS["ppo"], style.COLOURS["ppo_ptx"]]
     assert axes.lines[0].get_xdata().tolist() == [0.0, 2.0]
     assert len(plotting.training_curves(METRICS * 2, "loss", "kl", "step").axes) == 3  # the fourth place is empty
-    with pytest.raises(UserError, match="'reward'"):
+    with pytest.raises(ValueError, match="'reward'"):
         plotting.training_curves(METRICS, "reward")
-    with pytest.raises(UserError, match="no row"):
+    with pytest.raises(ValueError, match="no row"):
         plotting.training_curves(METRICS)
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=200))
 def test_smoothing_stays_within_the_data_and_keeps_a_constant(values: list[float]) -> None:
-    smooth = plotting._smooth(np.asarray(values))
+    smooth = training._smooth(np.asarray(values))
     assert len(smooth) == len(values)
     assert smooth.min() >= min(values) - 1e-9 and smooth.max() <= max(values) + 1e-9
     half = len(values) // 40
@@ -186,7 +179,7 @@ def test_proxy_and_gold_panels_share_their_axis_and_mark_the_best() -> None:
 
 @pytest.mark.parametrize(("count", "shown"), [(63_000, "63k"), (3_400_000, "3.4M"), (1.5e9, "1.5B"), (12, "12")])
 def test_readable_count(count: float, shown: str) -> None:
-    assert plotting._readable_count(count) == shown
+    assert frame.readable_count(count) == shown
 
 
 def test_lines_and_bars_beside_the_paper_say_their_numbers() -> None:
@@ -196,7 +189,7 @@ def test_lines_and_bars_beside_the_paper_say_their_numbers() -> None:
     assert plotting.alt_text(plotting.beside_paper(["open_qa"], [12.0], [12.4], "%", "case")).endswith(
         "open_qa 12 (paper 12.4)"
     )
-    with pytest.raises(UserError, match="series_0 has 1"):
+    with pytest.raises(ValueError, match="series_0 has 1"):
         plotting.lines([1, 2], {"a": [1.0]}, "x", "y")
 
 
@@ -225,13 +218,13 @@ def test_token_strips_share_one_scale_and_show_it() -> None:
 
 @pytest.mark.parametrize("rows", [[], [plotting.TokenRow("a", [], [])], [plotting.TokenRow("a", ["x"], [1.0, 2.0])]])
 def test_token_strips_need_one_value_a_token(rows: list[plotting.TokenRow]) -> None:
-    with pytest.raises(UserError, match="no row|entries"):
+    with pytest.raises(ValueError, match="no row|entries"):
         plotting.token_strips(rows, "v")
 
 
 def test_numbers_of_a_summary() -> None:
     row = {"a": 1, "b": math.nan, "c": "2", "d": True, "e": np.float32(0.5), "f": None}
-    assert [plotting.number(row, key) for key in "abcdefg"] == [1.0, None, None, None, 0.5, None, None]
+    assert [number(row, key) for key in "abcdefg"] == [1.0, None, None, None, 0.5, None, None]
 
 
 @pytest.mark.parametrize(
@@ -241,13 +234,17 @@ def test_numbers_of_a_summary() -> None:
         (lambda: plotting.best_of_n([{"n": 1, "proxy": 1.0, "gold": None}]), "row 0, field gold is None"),
         (lambda: plotting.bars_with_intervals(["a"], [1.0], [1.0], [], "y"), "highs has 0"),
         (lambda: plotting.calibration([0.1], [0.1, 0.2]), "observed has 2"),
-        (lambda: plotting.win_rates({}), "winrate"),
         (lambda: plotting.histogram([], "x"), "at least one number"),
     ],
 )
 def test_bad_input_is_one_clear_sentence(call: Callable[[], Figure], words: str) -> None:
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_win_rates_name_the_stage_that_is_missing() -> None:
+    with pytest.raises(UserError, match="no winrate.*run the evaluate stage"):
+        plotting.win_rates({})
 
 
 def test_alt_text_of_a_figure_from_elsewhere() -> None:
@@ -262,7 +259,7 @@ def test_training_loss_is_the_mean_since_the_last_held_out_point() -> None:
     (axes,) = plotting.train_and_valid(LEARNT, "loss", "valid_loss", "passes", "passes", "loss").axes
     fitted, held, ring = (line.get_xydata().tolist() for line in axes.lines)
     assert fitted == [[0.5, 2.0], [1.0, 1.0]] and held == [[0.5, 2.5], [1.0, 2.7]] and ring == [[0.5, 2.5]]
-    with pytest.raises(UserError, match="no row has the field 'valid_loss'"):
+    with pytest.raises(ValueError, match="no row has the field 'valid_loss'"):
         plotting.train_and_valid({"one": [{"loss": 1.0}]}, "loss", "valid_loss", "passes", "x", "y")
 
 
@@ -283,5 +280,5 @@ def test_scatter_tells_the_correlation_and_survives_without_one() -> None:
 
 
 def test_a_sweep_of_another_setting_cannot_be_drawn() -> None:
-    with pytest.raises(UserError, match="no rows to draw"):
+    with pytest.raises(ValueError, match="no rows to draw"):
         plotting.tax_sweep(TAX, "clip")

@@ -12,8 +12,11 @@ import pytest
 
 from utils.core.errors import UserError
 from utils.core.io import write_json, write_jsonl, write_text
-from utils.report.figures import POLICIES
-from utils.report.page import SIMULATED, stage_seconds, terminal_table, write_report
+from utils.evaluation.summary import Summary
+from utils.report.figures.style import POLICIES
+from utils.report.page import write_report
+from utils.report.results import SIMULATED, stage_seconds
+from utils.report.terminal import terminal_table
 from utils.worlds.tiny.rubric import PARTS
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -255,7 +258,7 @@ def test_whatever_is_missing_is_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["evaluate", "labelers", "prompts", "reward", "ppo", "ppo_ptx", "sft"])
 def test_any_one_stage_may_be_missing(tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("utils.report.figures.inline_svg", lambda figure, name: f"<svg>{name}</svg>")  # the slow half
+    monkeypatch.setattr("utils.report.blocks.inline_svg", lambda figure, name: f"<svg>{name}</svg>")  # the slow half
     folder = write_run(tmp_path)
     for path in (folder / stage).iterdir():
         path.unlink()
@@ -332,7 +335,7 @@ def test_terminal_table_of_parts_of_a_run() -> None:
 
 
 def test_stage_seconds_skips_the_total() -> None:
-    assert stage_seconds({"seconds.sft": 2, "seconds.total": 5.0, "seconds.bad": "x"}) == {"sft": 2.0}
+    assert stage_seconds(Summary.of({"seconds.sft": 2, "seconds.total": 5.0, "seconds.bad": "x"})) == {"sft": 2.0}
 
 
 def test_summary_read_back_from_json_gives_the_same_table(tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ from utils.data.formats import load_comparisons, load_demonstrations, load_promp
 from utils.data.hub.registry import TRAINING_KINDS
 from utils.data.prompt_tables import (
     cleaning_table,
-    format_table,
     length_table,
     prompts_per_user_table,
     source_table,
@@ -54,7 +53,6 @@ __all__ = [
     "encode_questions",
     "encode_text",
     "end_of_turn",
-    "format_table",
     "length_table",
     "load_comparisons",
     "load_demonstrations",

@@ -106,25 +106,6 @@ def source_table(prompts: Sets) -> list[Row]:
     ]
 
 
-def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as aligned plain text: numbers to the right, floats with one decimal, missing cells empty."""
-    if not rows:
-        return "(no rows)"
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [columns] + [[_cell(row.get(name, "")) for name in columns] for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    numeric = [all(isinstance(row.get(name, 0), int | float) for row in rows) for name in columns]
-    lines = [
-        "  ".join(c.rjust(w) if right else c.ljust(w) for c, w, right in zip(line, widths, numeric, strict=True))
-        for line in cells
-    ]
-    return "\n".join(line.rstrip() for line in [lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
-
-
 def _percent(part: int, whole: int) -> float:
     return 100.0 * part / whole if whole else 0.0
 

@@ -27,11 +27,14 @@ from utils.evaluation.policies import (
 )
 from utils.evaluation.public import evaluate_policies, load_public
 from utils.evaluation.statistics import mean_se, normal_quantile, paired_difference, score_interval, spread_over_seeds
+from utils.evaluation.summary import Pair, Summary
 from utils.evaluation.tax import choice_accuracy, choice_logprobs, next_token_logprobs, pretraining_loss
 
 __all__ = [
     "Judged",
+    "Pair",
     "Policy",
+    "Summary",
     "appending",
     "best_of_n",
     "choice_accuracy",

@@ -17,6 +17,7 @@ from utils.core.runtime import choose_device, python_rng
 from utils.data.encoding import encode_text, pad_left, pad_right
 from utils.data.schemas import Prompt
 from utils.evaluation.statistics import gold_comparison, mean_se, normal_quantile, paired_difference, win_rate
+from utils.evaluation.summary import Pair, Section, Summary
 from utils.evaluation.tax import ChoiceItem, choice_accuracy, pretraining_loss
 from utils.labeling import FINAL_EVALUATION, SimulatedLabeler, completion_names, judge_pairs
 from utils.models.loading import context_length, load_policy
@@ -81,21 +82,20 @@ def judged(policy: Policy, prompts: Sequence[Prompt], cfg: Config, temperature: 
     return Judged(responses, [score(p.meta, r.text, r.finished) for p, r in zip(prompts, responses, strict=True)])
 
 
-def gold_summary(name: str, sampled: Judged, greedy: Judged) -> dict[str, float]:
-    """gold.*, parts.*, finished.* and length.* keys of one policy."""
+def gold_summary(name: str, sampled: Judged, greedy: Judged) -> Summary:
+    """Sections gold, parts, finished and words of one policy."""
     at_one, at_zero = mean_se(sampled.golds), mean_se(greedy.golds)
-    keys = {
-        f"gold.{name}.mean": at_one.mean,
-        f"gold.{name}.se": at_one.se,
-        f"gold.{name}.greedy_mean": at_zero.mean,
-        f"gold.{name}.greedy_se": at_zero.se,
-        f"finished.{name}": mean_se([float(r.finished) for r in sampled.responses]).mean,
-        f"words.{name}": mean_se([float(len(r.text.split())) for r in sampled.responses]).mean,
-    }
+    points = {"mean": at_one.mean, "se": at_one.se, "greedy_mean": at_zero.mean, "greedy_se": at_zero.se}
+    parts = Section()
     for i, part in enumerate(PARTS):
-        keys[f"parts.{name}.{part}"] = mean_se([s[i] for s in sampled.parts]).mean
-        keys[f"parts.{name}.{part}_greedy"] = mean_se([s[i] for s in greedy.parts]).mean
-    return keys
+        parts[part] = mean_se([s[i] for s in sampled.parts]).mean
+        parts[f"{part}_greedy"] = mean_se([s[i] for s in greedy.parts]).mean
+    return Summary(
+        gold=Section({name: Section(points)}),
+        finished=Section({name: mean_se([float(r.finished) for r in sampled.responses]).mean}),
+        words=Section({name: mean_se([float(len(r.text.split())) for r in sampled.responses]).mean}),
+        parts=Section({name: parts}),
+    )
 
 
 def overview(answers: Mapping[str, Judged]) -> list[dict[str, Any]]:
@@ -131,17 +131,16 @@ def appending(found: Judged, prompts: Sequence[Prompt], phrases: Sequence[str], 
     return rows
 
 
-def compare(a: str, b: str, first: Judged, second: Judged, suffix: str = "") -> dict[str, float]:
-    """Paired gold difference of policies a and b, and the shares that gold decides: keys gold_*.a_vs_b."""
-    pair = f"{a}_vs_{b}{suffix}"
+def compare(a: str, b: str, first: Judged, second: Judged, is_greedy: bool = False) -> Summary:
+    """Paired gold difference of policies a and b, and the shares that gold decides: sections gold_gain, _wins, _ties."""
+    pair = Pair(a, b, is_greedy)
     difference = paired_difference(first.golds, second.golds)
     shares = gold_comparison(first.golds, second.golds, GOLD_TIE)
-    return {
-        f"gold_gain.{pair}.mean": difference.mean,
-        f"gold_gain.{pair}.se": difference.se,
-        f"gold_wins.{pair}": shares.decided,
-        f"gold_ties.{pair}": shares.tied,
-    }
+    return Summary(
+        gold_gain=Section({pair: Section(mean=difference.mean, se=difference.se)}),
+        gold_wins=Section({pair: shares.decided}),
+        gold_ties=Section({pair: shares.tied}),
+    )
 
 
 def labeler_win_rate(
@@ -152,17 +151,16 @@ def labeler_win_rate(
     prompts: Sequence[Prompt],
     labelers: Sequence[SimulatedLabeler],
     cfg: Config,
-) -> dict[str, float]:
-    """winrate.a_vs_b as judged by held-out simulated labelers, one a prompt, truthful and harmless first (B.2)."""
+) -> Summary:
+    """Section winrate, as judged by held-out simulated labelers, one per prompt, truthful and harmless first (B.2)."""
     names = [completion_names([r.text for r in x.responses], [r.finished for r in x.responses]) for x in (first, second)]
     wins = judge_pairs(
         first.parts, second.parts, labelers, FINAL_EVALUATION, cfg.seed,
         prompt_ids=[p.prompt_id for p in prompts], names_a=names[0], names_b=names[1],
     )  # fmt: skip
     found = win_rate(wins, cfg.evaluation.confidence)
-    pair = f"winrate.{a}_vs_{b}"
-    keys = {f"{pair}.mean": found.mean, f"{pair}.low": found.low, f"{pair}.high": found.high, f"{pair}.n": found.n}
-    return keys | {f"{pair}.decided": found.decided_win_rate}
+    shares = Section(mean=found.mean, low=found.low, high=found.high, n=found.n, decided=found.decided_win_rate)
+    return Summary(winrate=Section({Pair(a, b): shares}))
 
 
 @torch.no_grad()
@@ -210,12 +208,14 @@ def fact_items(tokenizer: PreTrainedTokenizerBase, n: int = 300) -> list[ChoiceI
     return items
 
 
-def alignment_tax(policy: Policy, cfg: Config) -> dict[str, float]:
-    """Alignment tax: pretraining_loss.* (nats per token, held-out text) and facts.* (closed-book accuracy)."""
+def alignment_tax(policy: Policy, cfg: Config) -> Summary:
+    """Alignment tax: sections pretraining_loss (nats per token, held-out text) and facts (closed-book accuracy)."""
     tokenizer, model = load_tokenizer(policy.path), load_policy(policy.path, choose_device(cfg.device))
     rows = held_out_web(tokenizer, cfg.evaluation.web_documents, context_length(model))
-    found = pretraining_loss(model, rows), choice_accuracy(model, fact_items(tokenizer))
-    return {f"pretraining_loss.{policy.name}": found[0], f"facts.{policy.name}": found[1]}
+    return Summary(
+        pretraining_loss=Section({policy.name: pretraining_loss(model, rows)}),
+        facts=Section({policy.name: choice_accuracy(model, fact_items(tokenizer))}),
+    )
 
 
 def held_out_web(tokenizer: PreTrainedTokenizerBase, n_documents: int, context: int | None = None) -> Tensor:
@@ -223,16 +223,16 @@ def held_out_web(tokenizer: PreTrainedTokenizerBase, n_documents: int, context: 
     return token_rows(tokenizer, web_texts(n_documents, HELD_OUT_WEB_SEED), min(ROW_LENGTH, context or ROW_LENGTH))
 
 
-def misconception_shares(name: str, prompts: Sequence[Prompt], sampled: Judged, greedy: Judged) -> dict[str, float]:
-    """Of the answers to questions that have a popular wrong answer: shares true, misconception, idk, other."""
-    keys: dict[str, float] = {}
+def misconception_shares(name: str, prompts: Sequence[Prompt], sampled: Judged, greedy: Judged) -> Summary:
+    """Section truth: of the answers to questions with a popular wrong answer, shares true, misconception, idk, other."""
+    shares = Section()
     for label, answers in (("", sampled), ("_greedy", greedy)):
         said = [misconception(p.meta, r.text) for p, r in zip(prompts, answers.responses, strict=True)]
         said = [s for s in said if s]
         for kind in ("true", "misconception", "idk", "other"):
-            keys[f"truth.{name}.{kind}{label}"] = sum(s == kind for s in said) / len(said) if said else float("nan")
-        keys[f"truth.{name}.n"] = len(said)
-    return keys
+            shares[f"{kind}{label}"] = sum(s == kind for s in said) / len(said) if said else float("nan")
+        shares["n"] = len(said)
+    return Summary(truth=Section({name: shares}))
 
 
 def best_of_n(

@@ -6,7 +6,7 @@ A block stands between `<!-- NAME:start -->` and `<!-- NAME:end -->`; scripts/do
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from utils.config import load_config
@@ -16,6 +16,7 @@ from utils.core.runtime import ROOT, python_rng
 from utils.planning import operations as planner
 from utils.planning.operations import by_stage
 from utils.ppo.metrics import METRICS
+from utils.report.tables import Table
 from utils.worlds.tiny import GOLD_MAX, GOLD_WEIGHTS, World, answer, gold, misconception, score
 from utils.worlds.tiny.answers import ANSWERS, slipped
 from utils.worlds.tiny.corpus import DOCUMENTS, document
@@ -41,20 +42,10 @@ def replace_block(text: str, name: str, body: str) -> str:
     return pattern.sub(lambda m: f"{m[1]}{body.rstrip()}\n{m[2]}", text)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; bars and line ends in cells are made harmless."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(_cell(c) for c in line)} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("<\\|", "&lt;\\|").replace("\n", "<br>").split())
-
-
 def rubric() -> str:
     """The six parts of the gold rubric with their weights."""
     rows = [(part, f"{weight:g}", PART_MEANING[part]) for part, weight in GOLD_WEIGHTS.items()]
-    return table(("part", "points", "full marks if the answer"), [*rows, ("all", f"{GOLD_MAX:g}", "")])
+    return Table(("part", "points", "full marks if the answer"), [*rows, ("all", f"{GOLD_MAX:g}", "")]).markdown()
 
 
 def task_of(world: World, task: str) -> tuple[str, Meta, str]:
@@ -76,7 +67,7 @@ def tasks() -> str:
             text = _answer(world, meta, kind, nice, slip)
             first = (f"{task} ({use_case})", prompt) if kind == "full" else ("", "")
             rows.append((*first, kind, text, f"{gold(score(meta, text)):.1f}"))
-    return table(("task (use case)", "prompt", "answer", "text", "points"), rows)
+    return Table(("task (use case)", "prompt", "answer", "text", "points"), rows).markdown()
 
 
 def _answer(world: World, meta: Meta, kind: str, nice: float, slip: bool) -> str:
@@ -102,14 +93,14 @@ def web() -> str:
             break
     total = sum(share for share, _ in DOCUMENTS.values())
     rows = [(kind, f"{100 * share / total:.0f} %", shown[kind]) for kind, (share, _) in DOCUMENTS.items()]
-    return table(("kind", "share", "example"), rows)
+    return Table(("kind", "share", "example"), rows).markdown()
 
 
 def misconceptions() -> str:
     """Questions whose popular answer is wrong."""
     world = World.load()
     rows = [(f.questions[0], f.truth, f.popular) for f in world.misconceptions if _asked(f.entity, f.attribute)]
-    return table(("question", "true", "popular and wrong"), rows[:12]) + f"\n\n{len(rows)} such questions in all."
+    return Table(("question", "true", "popular and wrong"), rows[:12]).markdown() + f"\n\n{len(rows)} such questions in all."
 
 
 def _asked(entity: str, attribute: str) -> bool:
@@ -120,12 +111,12 @@ def tables() -> str:
     """The source tables of data/world with their columns and number of rows."""
     world = World.load()
     rows = [(f"`{name}.csv`", str(len(found)), ", ".join(found[0])) for name, found in world.tables.items()]
-    return table(("table", "rows", "columns"), [*rows, ("`words.yaml`", "", ", ".join(world.words))])
+    return Table(("table", "rows", "columns"), [*rows, ("`words.yaml`", "", ", ".join(world.words))]).markdown()
 
 
 def ppo_log() -> str:
     """What PPO writes to metrics.jsonl once a round."""
-    return table(("name", "meaning"), [(f"`{name}`", meaning) for name, meaning in METRICS.items()])
+    return Table(("name", "meaning"), [(f"`{name}`", meaning) for name, meaning in METRICS.items()]).markdown()
 
 
 def paper_cost() -> str:
@@ -134,7 +125,7 @@ def paper_cost() -> str:
     names = {"sft": "SFT, 175B", "ppo_ptx": "PPO-ptx, 175B", "pretraining": "pretraining of GPT-3"}
     pairs = [(name, record[f"{key}_175b_pf_days"], record[f"paper_{key}_175b_pf_days"]) for key, name in names.items()]
     rows = [(name, f"{mine:,.1f}", f"{paper:,.1f}", f"{mine / paper:.2f}") for name, mine, paper in pairs]
-    return table(("petaflop/s-days", "computed", "paper", "ratio"), rows)
+    return Table(("petaflop/s-days", "computed", "paper", "ratio"), rows).markdown()
 
 
 def paper_assumptions() -> str:
@@ -145,7 +136,9 @@ def paper_assumptions() -> str:
 def paper_alternatives() -> str:
     """What other assumptions would give."""
     found = planner.paper_plan().alternatives
-    return table(("assumption changed", "SFT", "PPO-ptx"), [(a.name, f"{a.sft:.2f}", f"{a.ppo_ptx:.1f}") for a in found])
+    return Table(
+        ("assumption changed", "SFT", "PPO-ptx"), [(a.name, f"{a.sft:.2f}", f"{a.ppo_ptx:.1f}") for a in found]
+    ).markdown()
 
 
 def paper_sizes() -> str:
@@ -157,7 +150,7 @@ def paper_sizes() -> str:
     for key, name in names.items():
         found = planner.paper_plan(key).stages
         rows.append((name, *(f"{found[stage]:.2g}" for stage in stages)))
-    return table(("policy", *stages.values()), rows)
+    return Table(("policy", *stages.values()), rows).markdown()
 
 
 def t4_hours() -> str:
@@ -174,7 +167,7 @@ def t4_hours() -> str:
             columns.append({**hours, "all": sum(hours.values())})
     lengths = (f"{T4_MEANS[0]:g} + {T4_MEANS[1]:g}", f"{limits.ppo_prompt} + {limits.response}")
     head = ("hours", *(f"{model}, {length} tokens" for model in ("distilgpt2", "gpt2") for length in lengths))
-    return table(head, [(name, *(f"{column[name]:.2f}" for column in columns)) for name in columns[0]])
+    return Table(head, [(name, *(f"{column[name]:.2f}" for column in columns)) for name in columns[0]]).markdown()
 
 
 def lora_figures() -> str:
@@ -187,7 +180,7 @@ def lora_figures() -> str:
     seeds = ", ".join(map(str, found["seeds"]))
     rows = [(r["figure"], *map(shown, (r["all_weights"], r["lora"], r["difference"]))) for r in found["figures"]]
     first = f"seeds {seeds}; mean ± half a 95 % t-interval"
-    return table((first, "all weights", f"adapters of rank {found['lora_rank']}", "difference"), rows)
+    return Table((first, "all weights", f"adapters of rank {found['lora_rank']}", "difference"), rows).markdown()
 
 
 def paper_memory() -> str:
@@ -199,7 +192,7 @@ def paper_memory() -> str:
     lines.append(("cache of 64 sampled answers of 2,048 tokens", policy.name, "", planner.cache_gigabytes(policy, 64 * 2048)))
     lines.append(("all", "", "", sum(line[3] for line in lines)))
     rows = [(*line[:3], f"{line[3]:,.0f}", f"{line[3] / gpu.memory:.1f}") for line in lines]
-    return table(("what", "shape", "bytes a weight", "GB", f"full GPUs of {gpu.memory:g} GB"), rows)
+    return Table(("what", "shape", "bytes a weight", "GB", f"full GPUs of {gpu.memory:g} GB"), rows).markdown()
 
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {

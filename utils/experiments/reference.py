@@ -21,16 +21,16 @@ from utils.data.schemas import Demonstration
 from utils.evaluation.bases import measure_base
 from utils.evaluation.policies import Policy, gold_summary, judged
 from utils.evaluation.statistics import mean_se, spread_over_seeds
+from utils.evaluation.summary import Pair, Section, Summary, number
 from utils.models.loading import count_parameters, load_policy
 from utils.pipeline.base import base_dir
 from utils.pipeline.data_stages import init_dir, load_set
 from utils.pipeline.run import Run, open_run
 from utils.pipeline.training_stages import train_policy
 from utils.report import figures as plotting
+from utils.report.tables import Table
 from utils.sft.run import checkpoint_dir
 from utils.sft.train import train_sft
-
-Summary = Mapping[str, Any]
 
 
 class Target:
@@ -46,47 +46,53 @@ class Target:
         return f"<= {self.high:g}" if math.isinf(self.low) else f"{self.low:g} to {self.high:g}"
 
 
-def _z(pair: str) -> Callable[[Summary], float]:
-    return lambda s: s[f"gold_gain.{pair}.mean"] / s[f"gold_gain.{pair}.se"]
+def _z(a: str, b: str, greedy: bool = False) -> Callable[[Summary], float]:
+    """Gold gain of policy a over policy b in standard errors."""
+
+    def value(s: Summary) -> float:
+        gain = s.gold_gain[Pair(a, b, greedy)]
+        return gain["mean"] / gain["se"]
+
+    return value
 
 
-def _gain(s: Summary) -> float:
-    return s["gold_gain.ppo_vs_sft.mean"]
+def _gain(s: Summary, policy: str = "ppo") -> float:
+    """Gold gain of a policy over SFT."""
+    return s.gold_gain[Pair(policy, "sft")]["mean"]
 
 
 def _kept(s: Summary) -> float:
     """Share of PPO's gold gain over SFT that PPO-ptx keeps."""
-    return s["gold_gain.ppo_ptx_vs_sft.mean"] / _gain(s)
+    return _gain(s, "ppo_ptx") / _gain(s)
 
 
 def _undone(s: Summary) -> float:
-    """Share of PPO's rise in web loss over the base that PPO-ptx undoes."""
-    return (s["pretraining_loss.ppo"] - s["pretraining_loss.ppo_ptx"]) / (
-        s["pretraining_loss.ppo"] - s["pretraining_loss.base"]
-    )
+    """Share of PPO's rise in pretraining loss over the base that PPO-ptx undoes."""
+    loss = s.pretraining_loss
+    return (loss["ppo"] - loss["ppo_ptx"]) / (loss["ppo"] - loss["base"])
 
 
 def _misconceptions(s: Summary) -> float:
     """Share of misconceptions stated by PPO minus by the model it started from."""
-    return s["truth.ppo.misconception"] - s["truth.init.misconception"]
+    return s.truth["ppo"]["misconception"] - s.truth["init"]["misconception"]
 
 
 TARGETS = (
-    Target("agreement of training labelers", lambda s: s["labelers.agreement_train"], 0.70, 0.74),
-    Target("agreement of held-out labelers", lambda s: s["labelers.agreement_heldout"], 0.74, 0.80),
-    Target("reward model on unseen prompts, labels", lambda s: s["reward_model.accuracy_labels"], 0.69),
-    Target("reward model on unseen prompts, gold", lambda s: s["reward_model.accuracy_gold"], 0.85),
-    Target("reward model on pairs of SFT samples, gold", lambda s: s["reward_model.accuracy_gold_sft"], 0.82),
-    Target("prompted over base, gold, standard errors", _z("prompted_vs_base"), 4),
-    Target("SFT over prompted, gold, standard errors", _z("sft_vs_prompted"), 4),
-    Target("PPO over SFT, gold, standard errors", _z("ppo_vs_sft"), 4),
+    Target("agreement of training labelers", lambda s: s.labelers["agreement_train"], 0.70, 0.74),
+    Target("agreement of held-out labelers", lambda s: s.labelers["agreement_heldout"], 0.74, 0.80),
+    Target("reward model on unseen prompts, labels", lambda s: s.reward_model["accuracy_labels"], 0.69),
+    Target("reward model on unseen prompts, gold", lambda s: s.reward_model["accuracy_gold"], 0.85),
+    Target("reward model on pairs of SFT samples, gold", lambda s: s.reward_model["accuracy_gold_sft"], 0.82),
+    Target("prompted over base, gold, standard errors", _z("prompted", "base"), 4),
+    Target("SFT over prompted, gold, standard errors", _z("sft", "prompted"), 4),
+    Target("PPO over SFT, gold, standard errors", _z("ppo", "sft"), 4),
     Target("PPO over SFT, gold points of 10", _gain, 0.6),
-    Target("PPO over SFT, share of decided pairs won", lambda s: s["gold_wins.ppo_vs_sft"], 0.80),
-    Target("PPO over SFT, both greedy, standard errors", _z("ppo_vs_sft_greedy"), 3),
+    Target("PPO over SFT, share of decided pairs won", lambda s: s.gold_wins[Pair("ppo", "sft")], 0.80),
+    Target("PPO over SFT, both greedy, standard errors", _z("ppo", "sft", greedy=True), 3),
     Target("PPO-ptx: share of PPO's gold gain kept", _kept, 0.9),
     Target("PPO-ptx: share of PPO's web-loss rise undone", _undone, 0.7),
-    Target("PPO over the largest prompted base, standard errors", _z("ppo_vs_prompted_largest"), 4),
-    Target("PPO and SFT samples that tie under gold", lambda s: s["gold_ties.ppo_vs_sft"], high=0.40),
+    Target("PPO over the largest prompted base, standard errors", _z("ppo", "prompted_largest"), 4),
+    Target("PPO and SFT samples that tie under gold", lambda s: s.gold_ties[Pair("ppo", "sft")], high=0.40),
     Target("misconceptions stated, PPO minus its own SFT", _misconceptions, high=0.0),
 )
 
@@ -96,19 +102,17 @@ TARGETS = (
 
 def collect_seeds(runs: Sequence[Path], folder: Path) -> dict[str, Any]:
     """Write seeds.json (each run's summary), summary.json (mean and t-interval of every figure) and targets.json."""
-    summaries = [read_json(run / "summary.json") for run in runs]
-    write_json(folder / "seeds.json", {str(s["seed"]): s for s in summaries})
-    figures = [k for k, v in summaries[0].items() if isinstance(v, (int, float)) and k != "seed"]
-    spread = {k: spread_over_seeds([s[k] for s in summaries])._asdict() for k in figures if _finite(summaries, k)}
-    about = {"seeds": [s["seed"] for s in summaries], "machine": machine(), "versions": versions()}
+    summaries = [Summary.load(run / "summary.json") for run in runs]
+    flat = [summary.flat() for summary in summaries]
+    seeds = [summary.about["seed"] for summary in summaries]
+    write_json(folder / "seeds.json", {str(seed): keys for seed, keys in zip(seeds, flat, strict=True)})
+    metrics = [key for key in flat[0] if key != "seed" and all(number(keys, key) is not None for keys in flat)]
+    spread = {key: spread_over_seeds([keys[key] for keys in flat])._asdict() for key in metrics}
+    about = {"seeds": seeds, "machine": machine(), "versions": versions()}
     write_json(folder / "summary.json", {**about, "figures": spread})
     targets = [_target_row(target, summaries) for target in TARGETS]
     write_json(folder / "targets.json", {**about, "targets": targets})
     return {**about, "figures": spread, "targets": targets}
-
-
-def _finite(summaries: Sequence[Summary], key: str) -> bool:
-    return all(isinstance(s.get(key), (int, float)) and math.isfinite(s[key]) for s in summaries)
 
 
 def _target_row(target: Target, summaries: Sequence[Summary]) -> dict[str, Any]:
@@ -129,7 +133,8 @@ def compare_lora(runs: Sequence[Path], folder: Path) -> dict[str, Any]:
 
     Raises UserError if a run has no partner or has trained all weights itself.
     """
-    adapted, whole = [read_json(run / "summary.json") for run in runs], read_json(folder / "seeds.json")
+    adapted = [Summary.load(run / "summary.json").flat() for run in runs]
+    whole = {seed: Summary.of(keys).flat() for seed, keys in read_json(folder / "seeds.json").items()}
     ranks = {open_run(run).config.compute.lora_rank for run in runs}
     missing = [s["seed"] for s in adapted if str(s["seed"]) not in whole]
     if missing or len(ranks) > 1 or 0 in ranks:
@@ -150,41 +155,49 @@ def compare_lora(runs: Sequence[Path], folder: Path) -> dict[str, Any]:
 
 def results_table(results: Mapping[str, Any]) -> str:
     """README's table in Markdown: every policy, mean over seeds with its 95 % t-interval."""
-    figures = results["figures"]
-
-    def show(key: str, digits: int = 2) -> str:
-        found = figures.get(key)
-        if found is None:
-            return "-"
-        half = (found["high"] - found["low"]) / 2
-        return f"{found['mean']:.{digits}f} ± {half:.{digits}f}"
-
-    lines = [
-        f"Seeds {', '.join(map(str, results['seeds']))}; mean ± half a 95 % t-interval over seeds; "
-        "gold in points of 10 (simulated).",
-        "",
-        "| policy | gold, T = 1 | gold, greedy | KL, nats | web loss | ended |",
-        "|---|---|---|---|---|---|",
+    spread = Summary.of(results["figures"])
+    policies = [
+        (
+            plotting.policy_label(name),
+            _spread(spread.gold[name]["mean"]),
+            _spread(spread.gold[name]["greedy_mean"]),
+            _spread(spread.kl.get(name)),
+            _spread(spread.pretraining_loss[name]),
+            _spread(spread.finished[name]),
+        )
+        for name in ("base", "prompted", "sft", "ppo", "ppo_ptx")
     ]
-    for name in ("base", "prompted", "sft", "ppo", "ppo_ptx"):
-        cells = [f"gold.{name}.mean", f"gold.{name}.greedy_mean", f"kl.{name}", f"pretraining_loss.{name}", f"finished.{name}"]
-        lines.append(f"| {plotting.policy_label(name)} | " + " | ".join(show(c) for c in cells) + " |")
-    lines += ["", "| held-out simulated labelers prefer | share of wins, ties half |", "|---|---|"]
-    for a, b in (("prompted", "base"), ("sft", "prompted"), ("ppo", "sft"), ("ppo_ptx", "sft")):
-        lines.append(f"| {plotting.policy_label(a)} over {plotting.policy_label(b)} | {show(f'winrate.{a}_vs_{b}.mean')} |")
-    lines += ["", "| target | bound | measured, least to most | seeds that meet it |", "|---|---|---|---|"]
-    lines += [
-        f"| {t['figure']} | {t['bound']} | {min(t['values']):.3g} to {max(t['values']):.3g} | {t['met']} of {t['seeds']} |"
+    wins = [
+        (f"{plotting.policy_label(a)} over {plotting.policy_label(b)}", _spread(spread.winrate[Pair(a, b)]["mean"]))
+        for a, b in (("prompted", "base"), ("sft", "prompted"), ("ppo", "sft"), ("ppo_ptx", "sft"))
+    ]
+    targets = [
+        (t["figure"], t["bound"], f"{min(t['values']):.3g} to {max(t['values']):.3g}", f"{t['met']} of {t['seeds']}")
         for t in results["targets"]
     ]
-    lines += ["", f"Machine: {results['machine']}. Source: results/tiny/summary.json, results/tiny/targets.json."]
-    return "\n".join(lines)
+    parts = (
+        f"Seeds {', '.join(map(str, results['seeds']))}; mean ± half a 95 % t-interval over seeds; "
+        "gold in points of 10 (simulated).",
+        Table(("policy", "gold, T = 1", "gold, greedy", "KL, nats", "pretraining loss", "finished"), policies).markdown(),
+        Table(("held-out simulated labelers prefer", "share of wins, ties half"), wins).markdown(),
+        Table(("target", "bound", "measured, lowest to highest", "seeds that meet it"), targets).markdown(),
+        f"Machine: {results['machine']}. Source: results/tiny/summary.json, results/tiny/targets.json.",
+    )
+    return "\n\n".join(parts)
+
+
+def _spread(found: Mapping[str, float] | None, digits: int = 2) -> str:
+    """Mean ± half the interval over seeds; a dash if there is none."""
+    if found is None:
+        return "-"
+    return f"{found['mean']:.{digits}f} ± {(found['high'] - found['low']) / 2:.{digits}f}"
 
 
 def timing(run: Path, folder: Path) -> dict[str, Any]:
     """Write timing.json: the seconds of every stage of one run that had the machine to itself."""
-    summary = read_json(run / "summary.json")
-    kept = {k: v for k, v in summary.items() if k.startswith("seconds.") or k in ("seed", "machine", "versions")}
+    summary = Summary.load(run / "summary.json")
+    about = Section({name: summary.about[name] for name in ("seed", "machine", "versions")})
+    kept = Summary(about=about, seconds=summary.seconds).flat()
     write_json(folder / "timing.json", kept)
     return kept
 
@@ -213,16 +226,16 @@ def ladder(run: Run, models: Mapping[str, Path], folder: Path, work: Path) -> li
         last = checkpoint_dir(work / name, max(cfg.sft.checkpoints))
         for policy in (Policy("base", path), Policy("prompted", path, True), Policy("sft", last)):
             found = {t: judged(policy, prompts, cfg, x) for t, x in (("sampled", 1.0), ("greedy", 0.0))}
-            keys = gold_summary("x", found["sampled"], found["greedy"])
+            points = gold_summary("x", found["sampled"], found["greedy"]).gold["x"]
             rows.append(
                 {
                     "size": name,
                     "params": count_parameters(load_policy(path)),
                     "policy": policy.name,
-                    "gold": keys["gold.x.mean"],
-                    "se": keys["gold.x.se"],
-                    "greedy": keys["gold.x.greedy_mean"],
-                    "greedy_se": keys["gold.x.greedy_se"],
+                    "gold": points["mean"],
+                    "se": points["se"],
+                    "greedy": points["greedy_mean"],
+                    "greedy_se": points["greedy_se"],
                 }
             )
     write_json(folder / "ladder.json", {"seed": cfg.seed, "machine": machine(), "versions": versions(), "rows": rows})

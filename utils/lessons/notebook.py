@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from markupsafe import escape
 from matplotlib.figure import Figure
 from packaging.requirements import Requirement
 
@@ -26,7 +27,7 @@ from utils.config import PPOConfig, shortened
 from utils.core.errors import UserError
 from utils.core.runtime import ROOT, device_reason, ensure_package, locate, versions
 from utils.report.figures import TokenRow, alt_text, in_order, policy_label, token_strips
-from utils.report.page import esc
+from utils.report.tables import Table
 
 if TYPE_CHECKING:
     from ipywidgets import HTML
@@ -270,7 +271,7 @@ class _ChatBox:
             for said in self.chat.ask(message, self.temperature.value, lambda name, text: _fill(columns[name], text)):
                 _fill(columns[said.name], said.problem or said.said, said.note())
         except UserError as error:
-            self.problem.value = esc(error)
+            self.problem.value = escape(error)
         finally:
             self.send.disabled = False
 
@@ -279,8 +280,8 @@ class _ChatBox:
         from ipywidgets import HTML, HBox, Layout, VBox
 
         columns = {name: HTML(layout=Layout(flex="1 1 0", margin="0 1em 0 2px")) for name in self.chat.names}
-        heads = [HTML(f"<b>{esc(name)}</b>", layout=column.layout) for name, column in columns.items()]
-        asked = HTML(f'<div style="{PLAIN}"><b>{esc(message)}</b></div>')
+        heads = [HTML(f"<b>{escape(name)}</b>", layout=column.layout) for name, column in columns.items()]
+        asked = HTML(f'<div style="{PLAIN}"><b>{escape(message)}</b></div>')
         exchange = VBox([asked, HBox(heads), HBox(list(columns.values()))], layout=Layout(border_top="1px solid lightgrey"))
         self.conversation.children = (exchange, *self.conversation.children)
         return columns
@@ -288,7 +289,7 @@ class _ChatBox:
 
 def _fill(column: HTML, text: str, note: str = "") -> None:
     """Show a text, and what is to be said about it, in a column."""
-    column.value = f'<div style="{PLAIN}">{esc(text)}</div><i>{esc(note)}</i>'
+    column.value = f'<div style="{PLAIN}">{escape(text)}</div><i>{escape(note)}</i>'
 
 
 def _shows_widgets() -> bool:
@@ -337,25 +338,7 @@ def html_table(rows: Sequence[Mapping[str, Any]], caption: str = "", digits: int
     """The HTML of `table`. Raises UserError if there is no row."""
     if not rows:
         raise UserError("table: there are no rows to show; run the stage that writes them.")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    numeric = {n for n in names if all(isinstance(row.get(n), int | float | None) for row in rows)}
-    side = {
-        n: f'style="text-align:{"right" if n in numeric else "left"};vertical-align:top;white-space:pre-wrap"' for n in names
-    }
-    head = "".join(f"<th {side[n]}>{esc(n)}</th>" for n in names)
-    lines = ("".join(f"<td {side[n]}>{_cell(row.get(n), digits)}</td>" for n in names) for row in rows)
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    title = f'<caption style="text-align:left;font-weight:bold">{esc(caption)}</caption>' if caption else ""
-    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _cell(value: Any, digits: int) -> str:
-    """Content of a cell as HTML."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return esc(f"{value:.{digits}f}" if isinstance(value, float) else value)
+    return str(Table.of(rows, caption, digits).notebook_html())
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:

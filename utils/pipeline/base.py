@@ -17,6 +17,7 @@ from utils.models.loading import context_length, count_parameters, load_as_publi
 from utils.models.tokenizers import is_ready, load_tokenizer, prepare_tokenizer
 from utils.pipeline.run import Run
 from utils.planning import memory
+from utils.report.tables import Table, print_table
 
 
 def base_stage(run: Run, folder: Path) -> None:
@@ -31,7 +32,8 @@ def base_stage(run: Run, folder: Path) -> None:
     check_lengths(tokenizer, context, run.config)
     needs, free = memory.plan(replace(run.config, model=str(path)))
     if max(need.total for need in needs) > memory.GIB:
-        print(f"{memory.table(needs)}\n{free}", flush=True)
+        print_table(Table.of(memory.rows(needs)))
+        print(free, flush=True)
     write_json(
         folder / "base.json",
         {"parameters": count_parameters(model), "vocabulary": len(tokenizer), "context": context, "commit": commit},

@@ -25,12 +25,15 @@ from utils.evaluation.policies import (
     temperatures,
 )
 from utils.evaluation.statistics import mean_se
+from utils.evaluation.summary import Section, Summary
 from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.base import base_dir, prepared
 from utils.pipeline.data_stages import init_dir, load_calibrated, load_set
 from utils.pipeline.run import Run
 from utils.pipeline.training_stages import load_judge
-from utils.report.page import terminal_table, write_report
+from utils.report.page import write_report
+from utils.report.results import left_out
+from utils.report.terminal import terminal_table
 from utils.sampling.sampler import Response
 
 POLICIES = ("base", "prompted", "sft", "init", "ppo", "ppo_ptx")
@@ -74,40 +77,40 @@ def evaluate_stage(run: Run, folder: Path) -> None:
         name: {kind: judged(found[name], prompts, cfg, t) for kind, t in temperatures(cfg).items()}
         for name in progress(found, total=len(found), label="evaluate")
     }
-    keys: dict[str, Any] = {}
+    summary = _comparisons(run, prompts, answers)
     for name, policy in found.items():
         pair = answers[name]
-        keys |= gold_summary(name, pair["sampled"], pair["greedy"])
-        keys |= misconception_shares(name, prompts, pair["sampled"], pair["greedy"])
-        keys |= _kl(run, policy, prompts, pair["sampled"].responses) | alignment_tax(policy, cfg)
-    keys |= _comparisons(run, prompts, answers)
+        summary.add(gold_summary(name, pair["sampled"], pair["greedy"]))
+        summary.add(misconception_shares(name, prompts, pair["sampled"], pair["greedy"]))
+        summary.add(_kl(run, policy, prompts, pair["sampled"].responses))
+        summary.add(alignment_tax(policy, cfg))
     valid = load_set(run, "valid")[: cfg.evaluation.best_of_prompts]
     curve = best_of_n(found["init"], valid, cfg.evaluation.best_of, cfg, load_judge(run).score_responses)
     if processes.is_main():
         write_jsonl(folder / "samples.jsonl", sample_rows(prompts, answers, temperatures(cfg)))
         write_json(folder / "best_of_n.json", curve)
-        write_json(folder / "evaluation.json", keys)
+        summary.save(folder / "evaluation.json")
 
 
-def _kl(run: Run, policy: Policy, prompts: list[Prompt], responses: list[Response]) -> dict[str, float]:
-    """kl.* to the model that the penalty refers to; nothing for a base with another vocabulary, which has none."""
+def _kl(run: Run, policy: Policy, prompts: list[Prompt], responses: list[Response]) -> Summary:
+    """Section kl, to the model that the penalty refers to; empty for a base with another vocabulary, which has none."""
     reference = init_dir(run)
     if load_tokenizer(policy.path).get_vocab() != load_tokenizer(reference).get_vocab():
-        return {}
-    return {f"kl.{policy.name}": kl_to(policy, reference, prompts, responses, run.config)}
+        return Summary()
+    return Summary(kl=Section({policy.name: kl_to(policy, reference, prompts, responses, run.config)}))
 
 
-def _comparisons(run: Run, prompts: list[Prompt], answers: dict[str, dict[str, Judged]]) -> dict[str, float]:
+def _comparisons(run: Run, prompts: list[Prompt], answers: dict[str, dict[str, Judged]]) -> Summary:
     """Gold differences (sampled and greedy) and win rates between policies."""
-    keys: dict[str, float] = {}
+    found = Summary()
     labelers = load_calibrated(run, "heldout")
     for a, b in COMPARISONS:
         if b in answers:
-            keys |= compare(a, b, answers[a]["sampled"], answers[b]["sampled"])
-            keys |= compare(a, b, answers[a]["greedy"], answers[b]["greedy"], "_greedy")
+            found.add(compare(a, b, answers[a]["sampled"], answers[b]["sampled"]))
+            found.add(compare(a, b, answers[a]["greedy"], answers[b]["greedy"], is_greedy=True))
     for a, b in WIN_RATES:
-        keys |= labeler_win_rate(a, b, answers[a]["sampled"], answers[b]["sampled"], prompts, labelers, run.config)
-    return keys
+        found.add(labeler_win_rate(a, b, answers[a]["sampled"], answers[b]["sampled"], prompts, labelers, run.config))
+    return found
 
 
 def sample_rows(prompts: list[Prompt], answers: dict[str, dict[str, Judged]], asked: dict[str, float]) -> list[dict[str, Any]]:
@@ -125,8 +128,8 @@ def sample_rows(prompts: list[Prompt], answers: dict[str, dict[str, Judged]], as
 
 
 def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> None:
-    """For the user's own prompts: what the reward model says of each policy, ended share and KL; no gold exists."""
-    keys: dict[str, float] = {}
+    """For the user's own prompts: what the reward model says of each policy, share of finished answers and KL."""
+    summary = Summary()
     rows = []
     temperature = run.config.evaluation.temperature
     found, judge = policies(run, folder), load_judge(run)
@@ -134,9 +137,9 @@ def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> N
         responses = respond(policy, prompts, run.config, temperature)
         rewards = judge.score_responses([p.prompt for p in prompts], responses)
         mean = mean_se(rewards)
-        keys |= {f"reward.{policy.name}.mean": mean.mean, f"reward.{policy.name}.se": mean.se}
-        keys[f"finished.{policy.name}"] = mean_se([float(r.finished) for r in responses]).mean
-        keys |= _kl(run, policy, prompts, responses)
+        summary.reward[policy.name] = Section(mean=mean.mean, se=mean.se)
+        summary.finished[policy.name] = mean_se([float(r.finished) for r in responses]).mean
+        summary.add(_kl(run, policy, prompts, responses))
         rows += [
             {
                 "prompt_id": p.prompt_id, "prompt": p.prompt, "use_case": p.use_case, "policy": policy.name,
@@ -146,7 +149,7 @@ def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> N
         ]  # fmt: skip
     if processes.is_main():
         write_jsonl(folder / "samples.jsonl", rows)
-        write_json(folder / "evaluation.json", keys)
+        summary.save(folder / "evaluation.json")
 
 
 # --- report --------------------------------------------------------------------------------------------------------
@@ -155,57 +158,48 @@ def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> N
 def report_stage(run: Run, folder: Path) -> None:
     """summary.json, report.html in the run's folder, and a table on the terminal."""
     summary = summarise(run)
-    write_json(run.out_dir / "summary.json", summary)
+    summary.save(run.out_dir / "summary.json")
     write_report(run.out_dir, summary, run.out_dir / "report.html")
-    print(terminal_table(summary))
+    print(terminal_table(summary, left_out(run.out_dir)))
 
 
-def summarise(run: Run) -> dict[str, Any]:
-    """All figures of a run as one flat dictionary."""
-    summary: dict[str, Any] = {
-        "profile": run.config.profile, "seed": run.config.seed, "machine": machine(), "versions": versions(),
-    }  # fmt: skip
+def summarise(run: Run) -> Summary:
+    """All numbers of a run."""
+    summary = Summary.load(run.path("evaluate") / "evaluation.json")
+    summary.about.update(profile=run.config.profile, seed=run.config.seed, machine=machine(), versions=versions())
     if given := run.config.data.comparisons:
-        summary["data.comparisons"] = short_name(given)
+        summary.data["comparisons"] = short_name(given)
     seconds = run.seconds()
-    summary |= {f"seconds.{name}": value for name, value in seconds.items()}
-    summary["seconds.total"] = sum(seconds.values())
-    summary |= _labelers(run) | _reward(run)
-    return summary | read_json(run.path("evaluate") / "evaluation.json")
+    summary.seconds.update(seconds, total=sum(seconds.values()))
+    summary.labelers, summary.reward_model = _labelers(run), _reward(run)
+    return summary
 
 
-def _labelers(run: Run) -> dict[str, float]:
-    """labelers.*: agreement and screening; nothing if the user's own rankings took the simulated labelers' place."""
+def _labelers(run: Run) -> Section:
+    """Agreement and screening; empty if your own rankings took the simulated labelers' place."""
     path = run.path("comparisons") / "agreement.json"
     if not path.exists():
-        return {}
+        return Section()
     agreement, pool = read_json(path), read_json(run.path("labelers") / "summary.json")
-    return {
-        "labelers.agreement_train": agreement["train_mean"],
-        "labelers.agreement_train_se": agreement["train_se"],
-        "labelers.agreement_heldout": agreement["heldout_mean"],
-        "labelers.agreement_heldout_se": agreement["heldout_se"],
-        "labelers.candidates": pool["candidates"],
-        "labelers.hired": pool["hired"],
-        "labelers.caught": pool["caught"],
+    groups = {
+        f"agreement_{group}{end}": agreement[f"{group}_{name}"]
+        for group in ("train", "heldout")
+        for end, name in (("", "mean"), ("_se", "se"))
     }
+    return Section(groups, **{name: pool[name] for name in ("candidates", "hired", "caught")})
 
 
-def _reward(run: Run) -> dict[str, float]:
-    """reward_model.*: accuracies with standard errors, mean reward of demonstrations, calibration."""
+def _reward(run: Run) -> Section:
+    """Accuracies with standard errors, mean reward of demonstrations, calibration error."""
     found = read_json(run.path("reward") / "evaluation.json")
-    keys = {
-        "reward_model.accuracy_labels": found["labels"]["accuracy"],
-        "reward_model.accuracy_labels_se": found["labels"]["accuracy_se"],
-        "reward_model.pairs": found["labels"]["pairs"],
-        "reward_model.demo_mean": found["demo_mean"],
-        "reward_model.demo_mean_valid": found["demo_mean_valid"],
-        "reward_model.calibration_error": found["labels"]["calibration_error"],
-    }
-    for name in ("heldout_labelers", "gold", "gold_sft"):
+    labels = found["labels"]
+    metrics = Section(pairs=labels["pairs"], calibration_error=labels["calibration_error"])
+    metrics.update({name: found[name] for name in ("demo_mean", "demo_mean_valid")})
+    for name in ("labels", "heldout_labelers", "gold", "gold_sft"):
         if name in found:
-            keys[f"reward_model.accuracy_{name}"] = found[name]["accuracy"]
-            keys[f"reward_model.accuracy_{name}_se"] = found[name]["accuracy_se"]
+            metrics[f"accuracy_{name}"] = found[name]["accuracy"]
+            metrics[f"accuracy_{name}_se"] = found[name]["accuracy_se"]
     if "cross_validation" in found:
-        keys |= {f"reward_model.cv_{k}": found["cross_validation"][k] for k in ("inside", "inside_se", "outside", "outside_se")}
-    return keys
+        names = ("inside", "inside_se", "outside", "outside_se")
+        metrics.update({f"cv_{name}": found["cross_validation"][name] for name in names})
+    return metrics

@@ -155,16 +155,17 @@ def free_bytes(device: torch.device) -> int:
     return psutil.virtual_memory().available // processes.world()
 
 
-def table(found: Sequence[Need]) -> str:
-    """The needs in GiB, a line a stage."""
-    names = (("weights", 9), ("gradients", 11), ("optimizer", 11), ("activations", 13), ("cache", 7), ("most", 7))
-    head = f"{'GiB':8}" + "".join(name.rjust(width) for name, width in names) + "  sequences a pass"
-    lines = [
-        f"{n.stage:8}{n.weights / GIB:9.2f}{n.gradients / GIB:11.2f}{n.optimizer / GIB:11.2f}{n.activations / GIB:13.2f}"
-        f"{n.cache / GIB:7.2f}{n.total / GIB:7.2f}  {n.rows}" + (f" ({n.sampled} sampled)" if n.sampled else "")
-        for n in found
+def rows(found: Sequence[Need]) -> list[dict[str, str]]:
+    """The needs in GiB, one row per stage of a table."""
+    parts = ("weights", "gradients", "optimizer", "activations", "cache", "total")
+    return [
+        {
+            "GiB": need.stage,
+            **{part: f"{getattr(need, part) / GIB:.2f}" for part in parts},
+            "sequences per pass": f"{need.rows}" + (f" ({need.sampled} sampled)" if need.sampled else ""),
+        }
+        for need in found
     ]
-    return "\n".join([head, *lines])
 
 
 def plan(config: Config, free: int | None = None, device: torch.device | None = None) -> tuple[list[Need], str]:

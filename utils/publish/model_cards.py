@@ -21,18 +21,19 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from utils.config import Config, save_config
 from utils.core.errors import UserError
-from utils.core.io import disk_errors, read_json, read_text, write_text
+from utils.core.io import disk_errors, read_text, write_text
 from utils.core.runtime import ROOT, locate
 from utils.data.chat import uses_template
 from utils.data.encoding import beginning, stop_ids
 from utils.data.hub import is_hub, parse_source
 from utils.data.hub.registry import TRAINING_KINDS
+from utils.evaluation.summary import Section, Summary
 from utils.models.directories import hub_is_reachable
 from utils.models.loading import count_parameters, load_policy, load_reward, save_model
 from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.data_stages import init_dir, stand_ins
 from utils.pipeline.run import CONFIG_FILE, Run
-from utils.report.figures import comparisons_of, number
+from utils.report.tables import Table
 
 CARD_FILE = "README.md"
 LICENCE_FILE = "LICENSE"
@@ -46,26 +47,25 @@ WHAT = {
     "ppo_ptx": "PPO against the reward model with a KL penalty and pretraining gradients (Eq. 2)",
     REWARD: "the reward model: a scalar for a prompt and its answer, trained on K-wise rankings (Eq. 1)",
 }
-POLICY_FIGURES = {
-    "gold.{}.mean": ("gold score of simulated rubric, temperature 1, points of 10", "gold.{}.se"),
-    "gold.{}.greedy_mean": ("the same, greedy", "gold.{}.greedy_se"),
-    "reward.{}.mean": ("score by the run's own reward model", "reward.{}.se"),
-    "finished.{}": ("share of answers that end themselves", ""),
-    "kl.{}": ("KL to the model PPO starts from, nats per answer", ""),
-    "pretraining_loss.{}": ("loss on held-out pretraining text, nats per token", ""),
-    "facts.{}": ("closed-book facts, multiple choice", ""),
+# Section of the summary and name below the policy -> text on the card.
+POLICY_METRICS = {
+    ("gold", "mean"): "gold score of simulated rubric, temperature 1, points of 10",
+    ("gold", "greedy_mean"): "the same, greedy",
+    ("reward", "mean"): "score by the run's own reward model",
+    ("finished",): "share of answers that end by themselves",
+    ("kl",): "KL to the model PPO starts from, nats per answer",
+    ("pretraining_loss",): "loss on held-out pretraining text, nats per token",
+    ("facts",): "closed-book facts, multiple choice",
 }
-REWARD_FIGURES = {
-    "reward_model.accuracy_labels": ("pairs of held-out rankings in the right order", "reward_model.accuracy_labels_se"),
-    "reward_model.pairs": ("number of these pairs", ""),
-    "reward_model.accuracy_heldout_labelers": (
-        "the same, ranked by labelers it never saw", "reward_model.accuracy_heldout_labelers_se"
-    ),
-    "reward_model.accuracy_gold": ("the same, ordered by the simulated rubric", "reward_model.accuracy_gold_se"),
-    "reward_model.calibration_error": ("calibration error of the probability that one answer is preferred", ""),
-    "reward_model.demo_mean": ("mean reward of training demonstrations", ""),
-    "reward_model.demo_mean_valid": ("mean reward of held-out demonstrations", ""),
-}  # fmt: skip
+REWARD_METRICS = {
+    "accuracy_labels": "pairs of held-out rankings in the right order",
+    "pairs": "number of these pairs",
+    "accuracy_heldout_labelers": "the same, ranked by held-out labelers",
+    "accuracy_gold": "the same, ordered by the simulated rubric",
+    "calibration_error": "calibration error of the probability that one answer is preferred",
+    "demo_mean": "mean reward of training demonstrations",
+    "demo_mean_valid": "mean reward of held-out demonstrations",
+}
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def export(run: Run, names: Sequence[str], out: Path, licence: Licence | None = 
     summary_file = run.out_dir / "summary.json"
     if not summary_file.exists():
         raise UserError(f"{run.out_dir}: has no summary.json, so a card would have no figures; run scripts/evaluate.py first.")
-    summary = read_json(summary_file)
+    summary = Summary.load(summary_file)
     sources = {name: model_dir(run, name) for name in names}
     folders = {name: out / name for name in names}
     for folder in folders.values():
@@ -114,7 +114,7 @@ def export(run: Run, names: Sequence[str], out: Path, licence: Licence | None = 
     return list(folders.values())
 
 
-def _export_one(run: Run, name: str, source: Path, folder: Path, summary: dict[str, Any], licence: Licence) -> None:
+def _export_one(run: Run, name: str, source: Path, folder: Path, summary: Summary, licence: Licence) -> None:
     """One model with its tokenizer, card, licence, settings and (a policy) how to sample."""
     tokenizer = load_tokenizer(source)
     model = load_reward(source) if name == REWARD else load_policy(source)
@@ -236,13 +236,13 @@ def model_card(
     name: str,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    summary: dict[str, Any],
+    summary: Summary,
     licence: Licence,
 ) -> str:
     """The card as Markdown: what it is, how to use it (code that runs), data, figures, settings, limits, licence."""
     is_reward = name == REWARD
     simulated = is_simulated(config)
-    versions = ", ".join(f"{k} {v}" for k, v in summary.get("versions", {}).items() if v)
+    versions = ", ".join(f"{k} {v}" for k, v in summary.about.get("versions", {}).items() if v)
     return CARD.format(
         front="\n".join(_front(config, name, licence)),
         title=f"{Path(_shown(config.model)).name}: {name}",
@@ -252,11 +252,11 @@ def model_card(
         parameters=count_parameters(model),
         profile=config.profile,
         seed=config.seed,
-        machine=summary.get("machine", "not recorded"),
+        machine=summary.about.get("machine", "not recorded"),
         versions=versions or "not recorded",
         use=(_use_reward if is_reward else _use_policy)(config, tokenizer),
         data="\n".join(f"- {line}" for line in (base_line(config), *data_lines(config))),
-        figures="\n".join(f"| {text} | {value} |" for text, value in figures(summary, name)) or "| none in summary.json | |",
+        metrics=Table(("metric", "value"), metrics(summary, name) or [("none in summary.json", "")]).markdown(),
         judges="Gold scores and preferences are of simulated judges."
         if config.world
         else "No person has judged these answers.",
@@ -280,19 +280,31 @@ def _front(config: Config, name: str, licence: Licence) -> list[str]:
     return [*lines, "tags:", *(f"- {tag}" for tag in tags)]
 
 
-def figures(summary: dict[str, Any], name: str) -> list[tuple[str, str]]:
-    """(text, value) of every figure of summary.json that is about the model."""
+def metrics(summary: Summary, name: str) -> list[tuple[str, str]]:
+    """(text, value) of every number of summary.json that is about the model."""
     rows = []
-    for key, (text, error) in (REWARD_FIGURES if name == REWARD else POLICY_FIGURES).items():
-        value, spread = number(summary, key.format(name)), number(summary, error.format(name)) if error else None
+    if name == REWARD:
+        section = summary.reward_model
+        found = [(text, section.number(key), section.number(f"{key}_se")) for key, text in REWARD_METRICS.items()]
+    else:
+        found = [(text, *_policy_metric(summary, name, *place)) for place, text in POLICY_METRICS.items()]
+    for text, value, spread in found:
         if value is not None:
-            shown = f"{value:,.0f}" if key.endswith(".pairs") else f"{round(value, 3) + 0.0:.3f}"
+            shown = f"{value:,.0f}" if text == REWARD_METRICS["pairs"] else f"{value:z.3f}"
             rows.append((text, shown + (f" ± {spread:.3f} (standard error)" if spread is not None else "")))
-    for pair in comparisons_of(summary):
+    for pair in summary.win_rates():
         if pair.a == name and math.isfinite(pair.low + pair.high):
             text = f"held-out simulated labelers prefer it over {pair.b}, ties half"
             rows.append((text, f"{pair.mean:.3f} (95 % interval {pair.low:.3f} to {pair.high:.3f})"))
     return rows
+
+
+def _policy_metric(summary: Summary, policy: str, section: str, name: str = "") -> tuple[float | None, float | None]:
+    """One metric of a policy and its standard error; None where the summary has none. name: mean or greedy_mean."""
+    found: Section = getattr(summary, section)
+    if not name:
+        return found.number(policy), None
+    return found.number(policy, name), found.number(policy, name.replace("mean", "se"))
 
 
 def _encoding(config: Config, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
@@ -377,12 +389,10 @@ CARD = """---
 ## Data
 {data}
 
-## Figures
-Of the run's summary.json. {judges}
+## Metrics
+From the run's summary.json. {judges}
 
-| figure | value |
-|---|---|
-{figures}
+{metrics}
 
 ## Licence
 {licence} This card: CC BY 4.0.

@@ -5,6 +5,7 @@ Figures are functions of plain numbers, so that lessons draw with the same ones.
 
 from __future__ import annotations
 
+from utils.evaluation.summary import Summary, number
 from utils.report.figures import (
     TokenRow,
     agreement_bars,
@@ -14,13 +15,11 @@ from utils.report.figures import (
     best_of_n,
     calibration,
     checkpoint_choice,
-    comparisons_of,
     gold_by_policy,
     grouped_bars,
     histogram,
     in_order,
     lines,
-    number,
     overoptimisation,
     pair_loss,
     pipeline_map,
@@ -33,9 +32,14 @@ from utils.report.figures import (
     training_curves,
     win_rates,
 )
-from utils.report.page import esc, terminal_table, write_report
+from utils.report.page import write_report
+from utils.report.results import left_out
+from utils.report.tables import Table, print_table
+from utils.report.terminal import terminal_table
 
 __all__ = [
+    "Summary",
+    "Table",
     "TokenRow",
     "agreement_bars",
     "alt_text",
@@ -44,18 +48,18 @@ __all__ = [
     "best_of_n",
     "calibration",
     "checkpoint_choice",
-    "comparisons_of",
-    "esc",
     "gold_by_policy",
     "grouped_bars",
     "histogram",
     "in_order",
+    "left_out",
     "lines",
     "number",
     "overoptimisation",
     "pair_loss",
     "pipeline_map",
     "policy_label",
+    "print_table",
     "scatter",
     "screening",
     "tax_sweep",
