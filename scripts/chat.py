@@ -24,7 +24,7 @@ import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 from utils.core.cli import main
 from utils.core.errors import UserError
 from utils.core.runtime import locate
-from utils.pipeline.run import open_run
+from utils.pipeline import open_run
 from utils.publish.chat import Answer, check_settings, open_chat
 
 DEFAULT = "data/lessons/ppo_ptx/model"

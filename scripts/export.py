@@ -19,7 +19,7 @@ import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
 from utils.core.cli import main
 from utils.core.errors import UserError
-from utils.pipeline.run import open_run
+from utils.pipeline import open_run
 from utils.publish.model_cards import WHAT, export, given_licence, push
 
 

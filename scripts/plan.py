@@ -27,7 +27,7 @@ from utils.core.io import write_json
 from utils.core.runtime import choose_device, locate, machine
 from utils.experiments.reference import save_figure
 from utils.experiments.speed import compare, data_of_run, predict, speeds_of
-from utils.pipeline.run import open_run
+from utils.pipeline import open_run
 from utils.planning import memory
 from utils.planning import operations as planner
 from utils.planning.operations import GPUS, PF_DAY, UTILISATION, Data, Shape, Work

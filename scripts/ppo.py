@@ -7,7 +7,7 @@ import sys
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
 from utils.core.cli import main
-from utils.pipeline.command import pipeline_command
+from utils.pipeline import pipeline_command
 
 run = pipeline_command(__doc__, ("ppo", "ppo_ptx"), {"--ptx-only": ("ppo_ptx",), "--no-ptx": ("ppo",)})
 

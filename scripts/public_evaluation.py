@@ -22,14 +22,14 @@ from utils.core.errors import UserError
 from utils.core.io import write_json
 from utils.core.runtime import choose_device, locate, machine, versions
 from utils.evaluation.public import evaluate_policies, load_public
-from utils.pipeline.run import open_run
-from utils.publish.chat import named_folders, run_folders
+from utils.pipeline import open_run
+from utils.publish.chat import labelled_policies, named_folders
 from utils.report import Table, print_table
 
 
 def run(arguments: Sequence[str]) -> None:
     args = parse(arguments)
-    policies = run_folders(open_run(locate(args.run))) if args.run else named_folders(args.policies)
+    policies = labelled_policies(open_run(locate(args.run))) if args.run else named_folders(args.policies)
     out = args.out or (Path(args.run) / "public" if args.run else Path("runs/public"))
     benchmarks = [load_public(text, args.limit, args.shots) for text in args.data]
     rows = evaluate_policies(policies, benchmarks, out, choose_device(args.device), args.batch_size)

@@ -27,8 +27,7 @@ from utils.experiments.reference import (
     timing,
 )
 from utils.lessons.shipped_run import shipped
-from utils.pipeline import run_pipeline
-from utils.pipeline.run import Run
+from utils.pipeline import Run, run_pipeline
 from utils.report import figures as plotting
 
 SIZES = ("mini", "small", "large")

@@ -117,8 +117,7 @@ for stage in ("ppo", "ppo_ptx"):  # fewer rounds, so larger steps and a shorter 
 config = load_config("tiny", short | fast_settings())
 
 # %%
-from utils.pipeline import STAGES
-from utils.pipeline.run import Run
+from utils.pipeline import STAGES, Run
 
 run = Run(config.out, config)
 print(" -> ".join(stage.name for stage in STAGES))
@@ -135,12 +134,11 @@ print(" -> ".join(stage.name for stage in STAGES))
 # pages, stories, lists of questions, chats, popular mistakes, rude posts.
 
 # %%
-from utils.core import read_json, read_jsonl
 from utils.lessons import quiet
 
 with quiet():
     run.execute(STAGES, only=["base"])
-read_json(run.path("base") / "base.json")
+run.base_facts()
 
 # %% [markdown]
 # The vocabulary has fewer than two thousand word pieces. The model reads at most 128 of them at a time, enough for one question
@@ -206,23 +204,21 @@ table([{"continuations that ...": name, "share": value} for name, value in habit
 # %%
 with quiet():
     run.execute(STAGES, only=["prompts"])
-table(read_json(run.path("prompts") / "cleaning.json"), "What happened to the raw prompts", digits=1)
+table(run.cleaning(), "What happened to the raw prompts", digits=1)
 
 # %% [markdown]
 # Most of the dropped prompts are copies. The others contain personal data (made up, of course), are too long, are in another
 # language, or exceed the limit per user. The validation and test sets contain *users* that do not appear in training.
 
 # %%
-table(read_json(run.path("prompts") / "tables.json")["use_cases"], "Use cases, compared with the paper's Table 1", digits=1)
+table(run.prompt_tables()["use_cases"], "Use cases, compared with the paper's Table 1", digits=1)
 
 # %% [markdown]
 # Nearly half of the prompts ask for a text, as in the paper. Here is one prompt of each kind, from the set that PPO will use.
 
 # %%
-from utils.core import read_rows
-from utils.data import Prompt
 
-prompts = read_rows(run.path("prompts") / "ppo.jsonl", Prompt)
+prompts = run.prompts("ppo")
 table([{"use case": name, "prompt": p.prompt} for name, p in {p.use_case: p for p in prompts}.items()])
 
 # %% [markdown]
@@ -237,7 +233,7 @@ from utils.report import screening
 
 with quiet():
     run.execute(STAGES, only=["labelers"])
-picture(screening(read_json(run.path("labelers") / "screening.json")))
+picture(screening(run.screening()))
 
 # %% [markdown]
 # The careless and the unskilled candidates are on the left or near the bottom, mostly below the dashed cuts. None of them is
@@ -254,8 +250,8 @@ picture(screening(read_json(run.path("labelers") / "screening.json")))
 # %%
 with quiet():
     run.execute(STAGES, only=["demonstrations"])
-demonstrations = read_jsonl(run.path("demonstrations") / "train.jsonl")
-table([{name: row[name] for name in ("prompt", "completion", "labeler_id")} for row in demonstrations[:8]])
+demonstrations = run.demonstrations("train")
+table([{"prompt": row.prompt, "completion": row.completion, "labeler_id": row.labeler_id} for row in demonstrations[:8]])
 
 # %% [markdown]
 # ### The loss by hand
@@ -290,7 +286,7 @@ from utils.report import training_curves
 
 with quiet():
     run.execute(STAGES, only=["sft", "init"])
-curve = [row for row in read_jsonl(run.path("sft") / "metrics.jsonl")]
+curve = run.metrics("sft")
 labels = {"loss": "training loss (nats per token)", "valid_loss": "validation loss (nats per token)"}
 picture(training_curves(curve, "loss", "valid_loss", labels=labels, title="SFT"))
 
@@ -304,7 +300,7 @@ picture(training_curves(curve, "loss", "valid_loss", labels=labels, title="SFT")
 # SFT model that the comparisons use.
 
 # %%
-table(ask(run.path("sft") / f"epoch_{config.sft.epochs:02d}", questions, times=3), "The same questions, after SFT")
+table(ask(run.checkpoint("sft"), questions, times=3), "The same questions, after SFT")
 
 # %% [markdown]
 # The form changed at once: every line is an answer, in one style, and it ends. The content is not always right.
@@ -318,11 +314,11 @@ table(ask(run.path("sft") / f"epoch_{config.sft.epochs:02d}", questions, times=3
 # %%
 with quiet():
     run.execute(STAGES, only=["comparisons"])
-ranked = read_jsonl(run.path("comparisons") / "train.jsonl")
+ranked = run.comparisons("train")
 one = ranked[0]
-order = sorted(range(len(one["ranks"])), key=one["ranks"].__getitem__)
+order = sorted(range(len(one.ranks)), key=one.ranks.__getitem__)
 columns = {"rank": "ranks", "answer": "completions", "finished": "finished", "written by": "policies", "Likert": "ratings"}
-table([{name: one[key][i] for name, key in columns.items()} for i in order], f"{one['labeler_id']}: {one['prompt']}")
+table([{name: getattr(one, key)[i] for name, key in columns.items()} for i in order], f"{one.labeler_id}: {one.prompt}")
 
 # %% [markdown]
 # The last column is a *Likert* rating: a score from 1 to 7 for the answer as a whole, given before the ranking. It is coarse,
@@ -333,7 +329,7 @@ table([{name: one[key][i] for name, key in columns.items()} for i in order], f"{
 # %%
 from utils.report import agreement_bars
 
-agreement = read_json(run.path("comparisons") / "agreement.json")
+agreement = run.agreement()
 picture(agreement_bars(["training", "held-out"], [agreement["train_mean"], agreement["heldout_mean"]], [0.726, 0.773]))
 
 # %% [markdown]
@@ -371,9 +367,7 @@ print(f"ranks 1 2 3: {by_hand:.4f}    ranks 1 2 2: {with_tie:.4f}    no preferen
 with quiet():
     run.execute(STAGES, only=["reward"])
 labels = {"loss": "loss, Eq. 1 (nats per pair)", "accuracy": "correctly ordered pairs (share)"}
-picture(
-    training_curves(read_jsonl(run.path("reward") / "metrics.jsonl"), "loss", "accuracy", labels=labels, title="Reward model")
-)
+picture(training_curves(run.metrics("reward"), "loss", "accuracy", labels=labels, title="Reward model"))
 
 # %% [markdown]
 # We make two passes over the rankings. (The paper made one, because a second pass overfitted.) The curve drops where the second
@@ -381,7 +375,7 @@ picture(
 # because labelers disagree. Now we test on prompts that the model has never seen:
 
 # %%
-judged = read_json(run.path("reward") / "evaluation.json")
+judged = run.reward_evaluation()
 against = {
     "labels": "the labels",
     "heldout_labelers": "held-out labelers",
@@ -405,7 +399,7 @@ table(
 # %%
 from utils.report import calibration
 
-bins = read_json(run.path("reward") / "calibration.json")["bins"]
+bins = run.calibration()["bins"]
 picture(calibration([b["predicted"] for b in bins], [b["observed"] for b in bins], [b["pairs"] for b in bins]))
 
 # %% [markdown]
@@ -417,7 +411,7 @@ picture(calibration([b["predicted"] for b in bins], [b["observed"] for b in bins
 # %%
 with quiet():
     run.execute(STAGES, only=["sft_select"])
-choice = read_json(run.path("sft_select") / "selection.json")
+choice = run.selection()
 table([{"checkpoint": name, "reward": value, "gold": choice["gold"][name]} for name, value in choice["reward"].items()])
 print("chosen:", choice["chosen"])
 
@@ -449,7 +443,7 @@ print("reward at each token:", [round(value, 3) for value in paid[0].tolist()])
 # %%
 with quiet():
     run.execute(STAGES, only=["ppo", "ppo_ptx"])
-metrics = {name: read_jsonl(run.path(name) / "metrics.jsonl") for name in ("ppo", "ppo_ptx")}
+metrics = {name: run.metrics(name) for name in ("ppo", "ppo_ptx")}
 labels = {
     "score": "reward model's score",
     "gold": "gold (points)",
@@ -478,7 +472,7 @@ from utils.lessons import side_by_side
 
 with quiet():
     run.execute(STAGES, only=["evaluate"])
-samples = read_jsonl(run.path("evaluate") / "samples.jsonl")
+samples = run.samples()
 first = {row["use_case"]: row["prompt_id"] for row in reversed(samples)}  # not hand-picked: the first of each use case
 shown = [row for row in samples if row["prompt_id"] in first.values()]
 table(side_by_side(shown, ["base", "sft", "ppo"], 1.0), "First test prompt of each use case, temperature 1 (gold points of 10)")
@@ -491,7 +485,7 @@ table(side_by_side(shown, ["base", "sft", "ppo"], 1.0), "First test prompt of ea
 # %%
 with quiet():
     run.execute(STAGES, only=["report"])
-summary = read_json(run.out_dir / "summary.json")
+summary = run.summary().flat()
 
 # %% [markdown]
 # The summary has every policy once. Gold is the rubric's score out of 10, ± one standard error. *PPO start* is the short
@@ -590,7 +584,7 @@ picture(overoptimisation(rows))
 
 # %%
 test_prompts = [row["prompt"] for row in side_by_side(shown, ["ppo"], 1.0)][:6]
-before = ask(run.path("ppo") / "model", test_prompts)
+before = ask(run.model_dir("ppo"), test_prompts)
 after = ask(broken / "ppo" / "model", test_prompts)
 table(
     [

@@ -110,9 +110,8 @@ table(
 # The answers are then sorted by $u$; answers closer than `labeler.tie_below` points tie. Here are three of the hired labelers.
 
 # %%
-from utils.pipeline.data_stages import load_calibrated
 
-hired = load_calibrated(lesson, "hired")
+hired = lesson.labelers("hired")
 
 
 def profile(labeler):
@@ -172,7 +171,7 @@ table([{"answer": a} | {name: points[name][i] for name in rules} for i, a in enu
 # are.
 
 # %%
-from utils.pipeline.data_stages import screened
+from utils.pipeline import screened
 from utils.report import screening
 
 report = screened(config.labelers, seed)
@@ -252,11 +251,9 @@ print("ann and bob agree on 2 of 3 pairs, ann and cy on 2 of the 2 that both dec
 # %%
 from utils.labeling import comparison_items, mean_agreement, rank_all
 from utils.lessons import fast
-from utils.pipeline.data_stages import load_set
-from utils.pipeline.training_stages import load_comparison_set
 
 n_prompts = 60 if fast() else 300
-comparisons, prompts = load_comparison_set(lesson, "test")[:n_prompts], load_set(lesson, "test")
+comparisons, prompts = lesson.comparisons("test")[:n_prompts], lesson.prompts("test")
 items = comparison_items(comparisons, prompts)
 
 ranks = rank_all(hired, items, TRAINING, seed)  # labelers x prompts x answers
@@ -384,10 +381,9 @@ table(
 # text.
 
 # %%
-from utils.core import read_json
 from utils.report import beside_paper
 
-shares = read_json(lesson.path("prompts") / "tables.json")["use_cases"]
+shares = lesson.prompt_tables()["use_cases"]
 ours, papers = [row["share %"] for row in shares], [row["paper %"] for row in shares]
 picture(beside_paper([row["use case"] for row in shares], ours, papers, "share of prompts (%)", "use case"))
 
@@ -396,7 +392,7 @@ picture(beside_paper([row["use case"] for row in shares], ours, papers, "share o
 # people ask similar things. Here is one prompt of each use case:
 
 # %%
-asked = load_set(lesson, "ppo")
+asked = lesson.prompts("ppo")
 first = {row.use_case: row.prompt for row in reversed(asked)}
 table([{"use case": row["use case"], "a prompt": first[row["use case"]]} for row in shares])
 
@@ -405,7 +401,7 @@ table([{"use case": row["use case"], "a prompt": first[row["use case"]]} for row
 # there, and who wrote them? The next table compares our sets with the paper's Table 6:
 
 # %%
-sets = {name: load_set(lesson, name) for name in ("sft", "rm", "ppo")}
+sets = {name: lesson.prompts(name) for name in ("sft", "rm", "ppo")}
 in_paper = {"sft": (11295, 1430), "rm": (6623, 26584), "ppo": (0, 31144)}  # Table 6: training prompts of labelers, customers
 table(
     [
@@ -426,10 +422,8 @@ table(
 
 # %%
 from utils.data import length_table, token_length
-from utils.models import load_tokenizer
-from utils.pipeline.base import base_dir
 
-length = token_length(load_tokenizer(base_dir(lesson)), config.data)
+length = token_length(lesson.tokenizer(), config.data)
 medians = {"sft": 283, "rm": 64, "ppo": 62}  # Table 9, training sets
 rows = [length_table(found, length)[0] for found in sets.values()]
 columns = ("n", "mean", "sd", "min", "median", "max")
@@ -464,7 +458,7 @@ greedy = [Prompt(f"eve-{i}", f"Add {i} and {i + 1}.", user_id="eve") for i in ra
 # %%
 from utils.data import clean_prompts
 
-cleaned = clean_prompts(typed + greedy, config.data, load_tokenizer(base_dir(lesson)))
+cleaned = clean_prompts(typed + greedy, config.data, lesson.tokenizer())
 fate = {row.prompt.prompt_id: (row.reason, row.detail) for row in cleaned.dropped}
 table(
     [
@@ -484,7 +478,7 @@ print("kept of eve's 205:", sum(p.user_id == "eve" for p in cleaned.kept))
 # Here are the same filters on the whole run, with an example of each:
 
 # %%
-table(read_json(lesson.path("prompts") / "cleaning.json"), "What happened to the raw prompts of the run", digits=1)
+table(lesson.cleaning(), "What happened to the raw prompts of the run", digits=1)
 
 # %% [markdown]
 # Copies are by far the largest group, because people ask similar things. If copies stayed, one copy might be in training and
@@ -555,10 +549,9 @@ table([{"by": "you"} | graded(box.value), {"by": "a labeler"} | graded(by_labele
 # What scores do labelers get? The histogram shows all demonstrations of the run, scored by the rubric:
 
 # %%
-from utils.pipeline.data_stages import load_demonstration_set
 from utils.report import histogram
 
-demonstrations = load_demonstration_set(lesson, "train")
+demonstrations = lesson.demonstrations("train")
 metas = {p.prompt_id: p.meta for p in sets["sft"]}
 marks = [gold(score(metas[d.prompt_id], d.completion)) for d in demonstrations]
 picture(histogram(marks, "gold (points of 10)", title=f"{len(marks)} demonstrations by hired labelers"))
@@ -601,7 +594,7 @@ print({name: f"{sum(not one.reliable for one in people)} unreliable of {len(peop
 from utils.labeling import relabel
 
 n_train = 60 if fast() else 2000
-train, train_prompts = load_comparison_set(lesson, "train")[:n_train], sets["rm"]
+train, train_prompts = lesson.comparisons("train")[:n_train], sets["rm"]
 labels = {name: relabel(train, train_prompts, people, seed) for name, people in groups.items()}
 one = {name: rows[0] for name, rows in labels.items()}
 table(
@@ -616,10 +609,9 @@ table(
 # %%
 from utils.lessons import quiet
 from utils.reward import train_reward
-from utils.sft import checkpoint_dir
 
 settings = replace(config.reward, epochs=1)
-start_at = checkpoint_dir(lesson.path("sft"), 1)
+start_at = lesson.checkpoint("sft", 1)
 folders = {name: run_folder("notebook_01") / f"reward_{i}" for i, name in enumerate(groups)}
 with quiet():
     for name, rows in labels.items():

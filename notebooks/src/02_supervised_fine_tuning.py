@@ -62,12 +62,11 @@ picture(pipeline_map("sft"))
 
 # %%
 from utils.lessons import fast, run_folder, shipped, table
-from utils.pipeline.data_stages import load_demonstration_set, load_set
 
 lesson = shipped()
 cfg, folder = lesson.config, run_folder("notebook_02")
 few = 24 if fast() else None  # FAST=1 is for tests: the same lesson on a few rows
-valid_prompts, test_prompts = load_set(lesson, "valid")[: few or 200], load_set(lesson, "test")[: few or 300]
+valid_prompts, test_prompts = lesson.prompts("valid")[: few or 200], lesson.prompts("test")[: few or 300]
 
 # %% [markdown]
 # ## What the base does with an instruction
@@ -162,9 +161,9 @@ from utils.models import load_policy, load_tokenizer
 from utils.sft import Row, encode_demonstrations, make_batch
 
 tokenizer = load_tokenizer(base)
-demonstrations = load_demonstration_set(lesson, "train")[: 4 * few if few else None]
+demonstrations = lesson.demonstrations("train")[: 4 * few if few else None]
 rows = encode_demonstrations(tokenizer, demonstrations, cfg.data, 128).rows
-valid_rows = encode_demonstrations(tokenizer, load_demonstration_set(lesson, "valid")[:few], cfg.data, 128).rows
+valid_rows = encode_demonstrations(tokenizer, lesson.demonstrations("valid")[:few], cfg.data, 128).rows
 print(len(rows), "rows; the first:", rows[0])
 
 # %% [markdown]
@@ -245,7 +244,7 @@ picture(train_and_valid(curves, **look, title="SFT"))
 # > reward model, trained on labelers' rankings, and gold. Which epoch will each of the three judges like best?
 
 # %%
-from utils.pipeline.training_stages import score_checkpoints
+from utils.pipeline import score_checkpoints
 from utils.sft import checkpoint_dir
 
 paths = [checkpoint_dir(folder / "sft", epoch) for epoch in every_epoch.checkpoints]

@@ -58,13 +58,11 @@ picture(pipeline_map("reward"))
 
 # %%
 from utils.lessons import fast, run_folder, shipped, table
-from utils.pipeline.data_stages import load_demonstration_set, load_set
-from utils.pipeline.training_stages import load_comparison_set, load_parts
 
 lesson = shipped()
 cfg, folder = lesson.config, run_folder("notebook_03")
 few = 24 if fast() else None  # FAST=1 is for tests: the same lesson on a few rows
-rankings, test = load_comparison_set(lesson, "train")[: few or 1500], load_comparison_set(lesson, "test")
+rankings, test = lesson.comparisons("train")[: few or 1500], lesson.comparisons("test")
 print(len(rankings), "rankings to learn from,", len(test), "of unseen prompts to test on")
 
 # %% [markdown]
@@ -142,7 +140,7 @@ from itertools import combinations
 from utils.evaluation import mean_se
 from utils.worlds.tiny import gold
 
-golds = [[gold(scores) for scores in row] for row in load_parts(lesson, "test")]
+golds = [[gold(scores) for scores in row] for row in lesson.gold_parts("test")]
 pairs = [
     (row.ranks[i] == row.ranks[j], abs(g[i] - g[j]))
     for row, g in zip(test, golds, strict=True)
@@ -185,14 +183,13 @@ from utils.core import read_jsonl
 from utils.lessons import quiet
 from utils.models import context_length, count_parameters, load_tokenizer, reward_from_policy
 from utils.reward import RewardModel, encode_comparisons, fit
-from utils.sft import checkpoint_dir, kept_epochs
 
-start_dir = checkpoint_dir(lesson.path("sft"), min(kept_epochs(cfg.sft)))  # the SFT model after its first epoch
+start_dir = lesson.checkpoint("sft", lesson.kept_epochs("sft")[0])  # the SFT model after its first epoch
 tokenizer = load_tokenizer(start_dir)
 context = context_length(reward_from_policy(start_dir))
 fitted, held_out = (
     encode_comparisons(tokenizer, rows, cfg.data, context).groups
-    for rows in (rankings[:300], load_comparison_set(lesson, "valid")[: few or 150])
+    for rows in (rankings[:300], lesson.comparisons("valid")[: few or 150])
 )
 
 
@@ -232,7 +229,7 @@ picture(train_and_valid(curves, **look, title="The same rankings, two ways"))
 # Now we train on more rankings, as in the paper. Before training, the model knows nothing:
 
 # %%
-from utils.pipeline.training_stages import judge_reward
+from utils.pipeline import judge_reward
 
 AGAINST = {
     "labels": "the labels",
@@ -262,7 +259,7 @@ table(verdict(reward_from_policy(start_dir, seed=cfg.seed))[1], "Before training
 # %%
 from utils.reward import train_reward
 
-demonstrations = load_demonstration_set(lesson, "train")[:few]
+demonstrations = lesson.demonstrations("train")[:few]
 
 
 def train(name, rows, epochs=cfg.reward.epochs):
@@ -287,7 +284,7 @@ table(lines, "After training on a part of the rankings")
 # trained on all rankings:
 
 # %%
-shipped_model = RewardModel.load(lesson.path("reward") / "model", cfg.data)
+shipped_model = lesson.reward_model()
 judged_shipped, lines = verdict(shipped_model)
 table(lines, f"The shipped reward model, {count_parameters(shipped_model.model):,} parameters")
 
@@ -303,8 +300,8 @@ table(lines, f"The shipped reward model, {count_parameters(shipped_model.model):
 from utils.evaluation import Policy, judged
 from utils.report import histogram
 
-prompts = load_set(lesson, "test")[: few or 200]
-sft, base = Policy("sft", lesson.path("sft_select") / "model"), Policy("base", cfg.model)
+prompts = lesson.prompts("test")[: few or 200]
+sft, base = Policy("sft", lesson.model_dir("sft")), Policy("base", cfg.model)
 answers = {policy.name: judged(policy, prompts, cfg, 1.0) for policy in (base, sft)}
 
 # %%
@@ -338,10 +335,9 @@ picture(calibration([b["predicted"] for b in bins], [b["observed"] for b in bins
 # of each labeler, so we can use it as the horizontal axis.
 
 # %%
-from utils.pipeline.data_stages import load_calibrated
 from utils.report import scatter
 
-found, people = judged_shipped["labels"]["labelers"], {one.labeler_id: one for one in load_calibrated(lesson, "hired")}
+found, people = judged_shipped["labels"]["labelers"], {one.labeler_id: one for one in lesson.labelers("hired")}
 points = [
     {"noise": people[n].noise, "accuracy": row["mean"], "accuracy_se": row["se"]} for n, row in found.items() if n in people
 ]
@@ -359,10 +355,9 @@ picture(scatter(points, *axes, title="Each hired labeler"))
 # labelers, train on the others, and test on both.
 
 # %%
-from utils.core import read_json
 from utils.report import grouped_bars
 
-cross = read_json(lesson.path("reward") / "cross_validation" / "cross_validation.json")
+cross = lesson.cross_validation()
 names = ["labelers it learned from", "labelers it never saw"]
 here = [(cross[key], 1.96 * cross[f"{key}_se"]) for key in ("inside", "outside")]
 paper = [(0.724, 0.004), (0.696, 0.009)]
@@ -443,7 +438,7 @@ table(sorted(found, key=lambda row: -row["reward"]), "Added to every answer: mea
 from utils.reward import part_weights
 from utils.worlds.tiny import GOLD_WEIGHTS, PARTS
 
-parts = load_parts(lesson, "test")
+parts = lesson.gold_parts("test")
 
 
 def weights(model):
@@ -512,8 +507,8 @@ weak = train("weak", rankings[: few or 300])
 from utils.evaluation import best_of_n
 from utils.report import best_of_n as best_of_n_picture
 
-sizes, asked = [1, 2, 4, 8] if fast() else [1, 2, 4, 8, 16, 32, 64], load_set(lesson, "valid")[: few or 60]
-start_policy = Policy("init", checkpoint_dir(lesson.path("init"), cfg.init.epochs))
+sizes, asked = [1, 2, 4, 8] if fast() else [1, 2, 4, 8, 16, 32, 64], lesson.prompts("valid")[: few or 60]
+start_policy = Policy("init", lesson.model_dir("init"))
 judges = {"shipped": shipped_model, "trained on few": weak}
 searched = {n: best_of_n(start_policy, asked, sizes, cfg, model.score_responses) for n, model in judges.items()}
 picture(best_of_n_picture(searched))
@@ -565,7 +560,9 @@ if find_spec("trl"):
     from utils.reward.trl import trl_pair_loss
 
     theirs = float(trl_pair_loss(shipped_model.model, tokenizer, fitted[:4]).detach())
-    ours = float(kwise_step(shipped_model.model, as_pairs(fitted[:4]), tokenizer.pad_token_id, torch.device("cpu")).loss.detach())
+    ours = float(
+        kwise_step(shipped_model.model, as_pairs(fitted[:4]), tokenizer.pad_token_id, torch.device("cpu")).loss.detach()
+    )
     print(f"TRL {theirs:.5f}, ours {ours:.5f}")
 else:
     print("TRL is not installed here; tests/reward/test_reward_train.py compares the two.")

@@ -58,12 +58,11 @@ picture(pipeline_map("ppo"))
 
 # %%
 from utils.lessons import fast, run_folder, shipped, table
-from utils.pipeline.data_stages import init_dir, load_set
 
 lesson = shipped()
 cfg, folder = lesson.config, run_folder("notebook_04")
 few = 24 if fast() else None  # FAST=1 is for tests: the same lesson on a few rows
-prompts, test_prompts = load_set(lesson, "ppo"), load_set(lesson, "test")[: few or 300]
+prompts, test_prompts = lesson.prompts("ppo"), lesson.prompts("test")[: few or 300]
 print(len(prompts), "prompts for PPO, no answers with them. The first:", prompts[0].prompt)
 
 # %% [markdown]
@@ -77,7 +76,7 @@ print(len(prompts), "prompts for PPO, no answers with them. The first:", prompts
 from utils.data import encode_prompt
 from utils.ppo import load_ppo_models
 
-actors, tokenizer = load_ppo_models(init_dir(lesson), lesson.path("reward") / "model")
+actors, tokenizer = load_ppo_models(lesson.model_dir("init"), lesson.model_dir("reward"))
 encoded = [encode_prompt(tokenizer, p.prompt, cfg.data) for p in prompts]
 
 roles = {"policy": "answers; is trained", "reference": "PPO's start, frozen; the KL penalty compares with it"}
@@ -240,7 +239,7 @@ from utils.lessons import token_texts, token_view
 from utils.report import TokenRow
 from utils.sampling import join, selected_logits
 
-trained = load_ppo_models(lesson.path("ppo") / "model", lesson.path("reward") / "model")[0]
+trained = load_ppo_models(lesson.model_dir("ppo"), lesson.model_dir("reward"))[0]
 looked_at = [encode_prompt(tokenizer, p.prompt, cfg.data) for p in test_prompts]
 answers = sample(trained.policy, looked_at, episode_uniforms(range(len(looked_at)), cfg.data.max_response_tokens), **ends)
 parts = (answers.prompt_ids, answers.prompt_mask, answers.response_ids, answers.response_mask)
@@ -448,7 +447,7 @@ picture(lines(rhos, curves, "ratio new / old", "loss of one token", "Where PPO s
 # > the entropy (how uncertain the policy is at each token)?
 
 # %%
-from utils.pipeline.training_stages import train_policy
+from utils.pipeline import train_policy
 
 with quiet():
     metrics = train_policy(lesson, folder / "ppo", settings)
@@ -488,7 +487,7 @@ from utils.evaluation import Policy, judged
 from utils.lessons import compared
 
 shown = list({p.use_case: p for p in reversed(test_prompts)}.values())
-paths = {"init": init_dir(lesson), "ppo": folder / "ppo" / "model"}
+paths = {"init": lesson.model_dir("init"), "ppo": folder / "ppo" / "model"}
 table(
     compared(shown, {n: judged(Policy(n, path), shown, cfg, 1.0) for n, path in paths.items()}),
     "Before and after (gold points of 10)",

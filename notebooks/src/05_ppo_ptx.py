@@ -61,17 +61,15 @@ from pathlib import Path
 
 from utils.evaluation import Policy
 from utils.lessons import fast, run_folder, shipped, table
-from utils.pipeline.data_stages import init_dir, load_set
-from utils.sft import checkpoint_dir
 
 # %%
 lesson = shipped()
 cfg, folder = lesson.config, run_folder("notebook_05")
 few = 24 if fast() else None  # FAST=1 is for tests: the same lesson on a few rows
-test_prompts = load_set(lesson, "test")[: few or 400]
+test_prompts = lesson.prompts("test")[: few or 400]
 
-paths = {"base": Path(cfg.model), "init": init_dir(lesson), "sft": checkpoint_dir(lesson.path("sft"), cfg.sft.epochs)}
-paths |= {name: lesson.path(name) / "model" for name in ("ppo", "ppo_ptx")}
+paths = {"base": Path(cfg.model), "init": lesson.model_dir("init"), "sft": lesson.checkpoint("sft", cfg.sft.epochs)}
+paths |= {name: lesson.model_dir(name) for name in ("ppo", "ppo_ptx")}
 models = {name: Policy(name, path) for name, path in paths.items()}
 print("models:", ", ".join(models))
 
@@ -214,13 +212,13 @@ print("gradient of both:", weight.grad.tolist())
 from utils.core import torch_generator
 from utils.data import encode_prompt
 from utils.lessons import short_ppo
-from utils.pipeline.training_stages import pretraining_rows
+from utils.pipeline import pretraining_rows
 from utils.ppo import draw_ptx_rows, load_ppo_models, policy_loss, ptx_loss, run_round
 
 # %%
 settings = short_ppo(cfg.ppo_ptx, rounds=20)  # the run's settings, but fewer rounds and so larger steps
-actors, _ = load_ppo_models(paths["ppo_ptx"], lesson.path("reward") / "model")
-encoded = [encode_prompt(tokenizer, p.prompt, cfg.data) for p in load_set(lesson, "ppo")]
+actors, _ = load_ppo_models(paths["ppo_ptx"], lesson.model_dir("reward"))
+encoded = [encode_prompt(tokenizer, p.prompt, cfg.data) for p in lesson.prompts("ppo")]
 episodes = run_round(actors, encoded, 0, settings, cfg.data.max_response_tokens, cfg.seed)
 pretraining = pretraining_rows(lesson, settings.ptx_length)
 drawn = draw_ptx_rows(pretraining, settings.minibatch_size, settings, torch_generator(cfg.seed, "look"))
@@ -241,7 +239,9 @@ batch = episodes[torch.arange(settings.minibatch_size)]
 g_ppo = gradient(policy_loss(actors.policy, batch, settings)[0])
 g_ptx = gradient(ptx_loss(actors.policy, drawn, actors.pad_id))
 cosine = torch.nn.functional.cosine_similarity(g_ppo, g_ptx, dim=0)
-print(f"length of PPO's gradient {g_ppo.norm():.2f}, of the pretraining loss's {g_ptx.norm():.2f}, cosine between them {cosine:+.2f}")
+print(
+    f"length of PPO's gradient {g_ppo.norm():.2f}, of the pretraining loss's {g_ptx.norm():.2f}, cosine between them {cosine:+.2f}"
+)
 
 # %% [markdown]
 # The cosine shows whether the two gradients point in the same direction (1), in opposite directions (-1), or are unrelated
@@ -322,7 +322,12 @@ picture(tax_figure(rows, "beta"))
 # remove the regressions and greatly reduced the reward (E.6, Fig. 34).
 
 # %%
-columns = {"gold, temperature 1": "gold", "gold, greedy": "gold_greedy", "pretraining loss": "pretraining_loss", "facts": "facts"}
+columns = {
+    "gold, temperature 1": "gold",
+    "gold, greedy": "gold_greedy",
+    "pretraining loss": "pretraining_loss",
+    "facts": "facts",
+}
 names = {"model": "", "gamma_ptx": "gamma ", "beta": "beta "}
 table(
     [{"run": f"{names[r['knob']]}{r['value']}"} | {c: r[k] for c, k in columns.items()} for r in rows], "All runs of the sweep"
@@ -405,9 +410,8 @@ table(overview(greedy), "Greedy")
 
 # %%
 from utils.evaluation import labeler_win_rate
-from utils.pipeline.data_stages import load_calibrated
 
-labelers = load_calibrated(lesson, "heldout")
+labelers = lesson.labelers("heldout")
 won = {}
 for name in ("base", "prompted", "init", "ppo", "ppo_ptx"):
     found = labeler_win_rate(name, "sft", sampled[name], sampled["sft"], test_prompts, labelers, cfg)

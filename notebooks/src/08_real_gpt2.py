@@ -217,12 +217,11 @@ table(lengths, "Is the mean row close to zero?", digits=2)
 import json
 
 from utils.lessons import fast, run_folder, shipped
-from utils.pipeline.training_stages import load_comparison_set
 
 # %%
 folder = run_folder("notebook_08")
 folder.mkdir(parents=True, exist_ok=True)
-ranked = load_comparison_set(shipped(), "train")[: 120 if fast() else 600]
+ranked = shipped().comparisons("train")[: 120 if fast() else 600]
 
 
 # %%
@@ -282,8 +281,7 @@ except UserError as error:
 
 # %%
 from utils.lessons import quiet
-from utils.pipeline import run_pipeline
-from utils.pipeline.smoke import smoke_settings
+from utils.pipeline import run_pipeline, smoke_settings
 
 mine = {"model": "data/models/small", "data.comparisons": str(file), "device": "cpu", "out": str(folder / "run")}
 mine |= {"data.max_prompt_tokens": 72, "data.max_response_tokens": 32, "ppo_ptx.ptx_length": 64}
@@ -299,9 +297,8 @@ with quiet():
 # --profile gpt2 --model DIR --comparisons pairs.jsonl --smoke`.) This is what the cleaning did:
 
 # %%
-from utils.core import read_json
 
-table(read_json(run.path("prompts") / "cleaning.json"), "Prompts", digits=1)
+table(run.cleaning(), "Prompts", digits=1)
 
 # %% [markdown]
 # These rules did little in the tiny world, but they matter with real people: personal data, copies, other languages, long
@@ -313,7 +310,7 @@ table(read_json(run.path("prompts") / "cleaning.json"), "Prompts", digits=1)
 # > that PPO started from? And if it does, what does this show?
 
 # %%
-summary = read_json(run.out_dir / "summary.json")
+summary = run.summary().flat()
 policies = ("base", "prompted", "sft", "init", "ppo", "ppo_ptx")
 
 # %%
@@ -385,7 +382,7 @@ ids = encode_prompt(words, "Name three birds.", config.data) + encode_completion
 # %%
 with torch.no_grad():
     reward = plain(torch.tensor([ids])).logits.item() - plain.config.reward_shift
-    ours = reward_at_end(load_reward(run.path("reward") / "model"), [ids]).item()
+    ours = reward_at_end(load_reward(run.model_dir("reward")), [ids]).item()
 assert abs(reward - ours) < 1e-5
 print(f"plain transformers {reward:.4f}, ours {ours:.4f}")
 

@@ -40,8 +40,6 @@ from utils.labeling import (
 from utils.labeling.draws import normals, uniforms
 from utils.labeling.labelers import GOLD, MAX_POINTS, PRIORITY, phase_weights
 from utils.lessons.shipped_run import shipped
-from utils.pipeline.data_stages import load_calibrated, load_set
-from utils.pipeline.training_stages import load_comparison_set
 from utils.worlds.tiny.rubric import PARTS, Scores
 
 PHASES = tuple(PRIORITY)
@@ -380,12 +378,12 @@ def test_bad_material_is_named():
 
 def test_relabelling_by_the_same_labelers_gives_the_same_labels() -> None:
     lesson = shipped()
-    rows, prompts = load_comparison_set(lesson, "test")[:60], load_set(lesson, "test")
-    again = relabel(rows, prompts, load_calibrated(lesson, "hired"), lesson.config.seed)
+    rows, prompts = lesson.comparisons("test")[:60], lesson.prompts("test")
+    again = relabel(rows, prompts, lesson.labelers("hired"), lesson.config.seed)
     assert again == rows
     parts = read_json(lesson.path("comparisons") / "test_parts.json")[:60]
     assert [[list(scores) for scores in row] for row in comparison_parts(rows, prompts)] == parts
     items = comparison_items(rows, prompts)
     assert items.prompt_ids == tuple(row.prompt_id for row in rows) and items.names[0][0].startswith(rows[0].completions[0])
     with pytest.raises(UserError, match="is not among the prompts: give the set they belong to"):
-        relabel(rows, load_set(lesson, "valid"), load_calibrated(lesson, "hired"), lesson.config.seed)
+        relabel(rows, lesson.prompts("valid"), lesson.labelers("hired"), lesson.config.seed)

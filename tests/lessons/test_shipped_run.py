@@ -8,18 +8,15 @@ from pathlib import Path
 import pytest
 
 from utils.core.errors import UserError
-from utils.core.io import digest, read_json, read_jsonl, read_rows, write_json
+from utils.core.io import digest, read_json, read_rows, write_json
 from utils.core.runtime import ROOT
-from utils.data.schemas import Comparison, Prompt
+from utils.data.schemas import Comparison
 from utils.lessons import shipped_run as lessons
 from utils.lessons.shipped_run import CARD, FOLDER, MANIFEST, MAX_BYTES, card, contents, ship, shipped, shown_epochs
 from utils.models.loading import load_policy, load_reward
 from utils.models.tokenizers import load_tokenizer
 from utils.pipeline import STAGES
-from utils.pipeline.data_stages import init_dir, load_calibrated, load_demonstration_set, load_set
 from utils.pipeline.run import Run
-from utils.pipeline.training_stages import load_comparison_set
-from utils.sft.run import checkpoint_dir
 
 MODELS_MAX_BYTES = 40_000_000
 
@@ -47,25 +44,25 @@ def test_no_machine_is_named_in_a_path(lesson: Run) -> None:
 
 
 def test_every_model_loads(lesson: Run) -> None:
-    policies = [checkpoint_dir(lesson.path("sft"), epoch) for epoch in shown_epochs(lesson.config)]
-    policies += [init_dir(lesson), *(lesson.path(name) / "model" for name in ("sft_select", "ppo", "ppo_ptx"))]
+    policies = [lesson.checkpoint("sft", epoch) for epoch in shown_epochs(lesson.config)]
+    policies += [lesson.model_dir("init"), *(lesson.model_dir(name) for name in ("sft", "ppo", "ppo_ptx"))]
     for path in policies:
         assert load_policy(path).config.vocab_size == len(load_tokenizer(path))
-    assert load_reward(lesson.path("reward") / "model").config.num_labels == 1
+    assert load_reward(lesson.model_dir("reward")).config.num_labels == 1
 
 
 def test_tables_read_like_those_of_a_run(lesson: Run) -> None:
-    sizes = {name: len(load_set(lesson, name)) for name in ("sft", "rm", "ppo", "valid", "test")}
+    sizes = {name: len(lesson.prompts(name)) for name in ("sft", "rm", "ppo", "valid", "test")}
     data = lesson.config.data
     assert sizes == {"sft": data.n_sft, "rm": data.n_rm, "ppo": data.n_ppo, "valid": data.n_valid, "test": data.n_test}
-    assert len(load_demonstration_set(lesson, "train")) == data.n_sft
-    assert {len(load_calibrated(lesson, name)) for name in ("hired", "heldout")} == {40, 10}
+    assert len(lesson.demonstrations("train")) == data.n_sft
+    assert {len(lesson.labelers(name)) for name in ("hired", "heldout")} == {40, 10}
     for name in ("train", "valid", "test", "test_heldout"):
-        rows = load_comparison_set(lesson, name)
+        rows = lesson.comparisons(name)
         assert len(rows) > 100 and all(len(row.ranks) == len(row.completions) for row in rows)
     for stage in ("sft", "init", "reward", "ppo", "ppo_ptx"):
-        assert read_jsonl(lesson.path(stage) / "metrics.jsonl")
-    assert read_jsonl(lesson.path("evaluate") / "samples.jsonl")
+        assert lesson.metrics(stage)
+    assert lesson.samples()
 
 
 def test_nobody_trains_into_it(lesson: Run) -> None:
@@ -105,5 +102,5 @@ def test_shipping_the_shipped_gives_the_same(lesson: Run, tmp_path: Path, monkey
 def test_large_tables_are_packed(lesson: Run, tmp_path: Path) -> None:
     packed = lesson.path("comparisons") / "train.jsonl.gz"
     assert packed.exists() and not packed.with_suffix("").exists()
-    assert read_rows(packed, Comparison)[:3] == load_comparison_set(lesson, "train")[:3]
-    assert read_rows(lesson.path("prompts") / "test.jsonl", Prompt) and FOLDER in str(lesson.config.out)
+    assert read_rows(packed, Comparison)[:3] == lesson.comparisons("train")[:3]
+    assert lesson.prompts("test") and FOLDER in str(lesson.config.out)

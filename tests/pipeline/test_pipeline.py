@@ -23,7 +23,7 @@ from utils.experiments.reference import LORA_FIGURES, compare_lora, over_kl, ove
 from utils.models.loading import load_policy
 from utils.models.tokenizers import BOS, EOS, PAD, load_tokenizer
 from utils.pipeline import STAGES, check_inputs
-from utils.pipeline.base import base_dir, prepared
+from utils.pipeline.base import prepared
 from utils.pipeline.data_stages import SETS, assign_prompts
 from utils.pipeline.run import Run
 from utils.reward.evaluation import evaluate_reward
@@ -198,7 +198,7 @@ def test_a_model_without_end_and_padding_tokens_is_readied(plain: Path, tmp_path
 
 def test_a_bare_directory_name_is_found_below_the_repository(tmp_path: Path, base: Path) -> None:
     config = load_config("tiny", {"model": str(base)})
-    assert base_dir(Run(tmp_path, config)) == base
+    assert Run(tmp_path, config).model_dir("base") == base
 
 
 # --- the user's own data -------------------------------------------------------------------------------------------

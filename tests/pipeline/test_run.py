@@ -271,7 +271,7 @@ PROGRAM = """
 import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from utils import stages
+from utils.pipeline import run as stages
 from utils.config import Config
 stages.HEARTBEAT_SECONDS = 0.05
 

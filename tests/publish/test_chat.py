@@ -178,7 +178,7 @@ def test_a_run_gives_the_models_it_has_and_folders_their_names(tmp_path: Path) -
     lesson = shipped()
     part = Run(tmp_path / "run", lesson.config)
     (tmp_path / "run" / "ppo").mkdir(parents=True)
-    (tmp_path / "run" / "ppo" / "model").symlink_to(lesson.path("ppo") / "model")
+    (tmp_path / "run" / "ppo" / "model").symlink_to(lesson.model_dir("ppo"))
     found = open_chat(part)
     assert found.names == ["base", "PPO"] and found.judge is None
     assert [answer.reward for answer in found.ask("Hi.")] == [None, None]

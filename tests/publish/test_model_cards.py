@@ -27,7 +27,7 @@ from utils.models.loading import load_base, load_policy, load_reward, reward_fro
 from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.run import Run, settings_of
 from utils.publish import model_cards
-from utils.publish.model_cards import data_lines, export, given_licence, is_simulated, metrics, model_dir, push
+from utils.publish.model_cards import data_lines, export, given_licence, is_simulated, metrics, push
 from utils.reward.scoring import reward_at_end
 from utils.sampling.rollout import response_logprobs
 from utils.sampling.sampler import Sampler
@@ -65,7 +65,7 @@ def snippet(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_plain_transformers_gives_the_same_log_probs(name: str, exports: Path) -> None:
     run = shipped()
     prompts, responses = encoded(exports / name, run.config)
-    here = response_logprobs(load_policy(model_dir(run, name)), *pad_left(prompts, 1), *pad_right(responses, 1))
+    here = response_logprobs(load_policy(run.model_dir(name)), *pad_left(prompts, 1), *pad_right(responses, 1))
     plain, loaded = AutoModelForCausalLM.from_pretrained(exports / name, output_loading_info=True)
     assert not any(loaded.values()) and plain.dtype == torch.float32
     for i, (p, r) in enumerate(zip(prompts, responses, strict=True)):
@@ -78,7 +78,7 @@ def test_plain_transformers_gives_the_same_reward_after_the_shift_of_its_config(
     run = shipped()
     prompts, responses = encoded(exports / "reward", run.config)
     sequences = [p + r for p, r in zip(prompts, responses, strict=True)]
-    here = reward_at_end(load_reward(model_dir(run, "reward")), sequences)
+    here = reward_at_end(load_reward(run.model_dir("reward")), sequences)
     plain, loaded = AutoModelForSequenceClassification.from_pretrained(exports / "reward", output_loading_info=True)
     ids, mask = pad_right(sequences, plain.config.pad_token_id)
     logits = plain(input_ids=ids, attention_mask=mask.long()).logits.squeeze(1)
@@ -88,7 +88,7 @@ def test_plain_transformers_gives_the_same_reward_after_the_shift_of_its_config(
 
 def test_plain_generate_says_greedily_what_the_sampler_says(exports: Path) -> None:
     run = shipped()
-    sampler = Sampler.load(model_dir(run, "ppo_ptx"), run.config.data)
+    sampler = Sampler.load(run.model_dir("ppo_ptx"), run.config.data)
     said = sampler(PROMPTS, seed=1, names=PROMPTS, temperature=0)
     plain, tokenizer = (
         AutoModelForCausalLM.from_pretrained(exports / "ppo_ptx"),
@@ -183,9 +183,9 @@ def test_a_stated_licence_needs_its_text(tmp_path: Path) -> None:
 
 def test_refusals_come_before_anything_is_written(tmp_path: Path) -> None:
     run, out = shipped(), tmp_path / "out"
-    with pytest.raises(UserError, match='no model "largest"; it has sft, init, ppo, ppo_ptx, reward'):
+    with pytest.raises(UserError, match='no model "largest" to export: name one of sft, init, ppo, ppo_ptx, reward'):
         export(run, ["ppo", "largest"], out)
-    with pytest.raises(UserError, match="no summary.json, so a card would have no figures"):
+    with pytest.raises(UserError, match="has no summary.json: finish the run"):
         export(Run(tmp_path, run.config), ["ppo"], out)
     (out / "reward").mkdir(parents=True)
     (out / "reward" / "mine.txt").write_text("keep")

@@ -15,16 +15,13 @@ from matplotlib.figure import Figure
 
 from utils.config import PPOConfig, config_to_dict
 from utils.core.errors import UserError
-from utils.core.io import read_json, read_rows, write_json, write_text
+from utils.core.io import read_json, write_json, write_text
 from utils.core.runtime import machine, versions
-from utils.data.schemas import Demonstration
 from utils.evaluation.bases import measure_base
 from utils.evaluation.policies import Policy, gold_summary, judged
 from utils.evaluation.statistics import mean_se, spread_over_seeds
 from utils.evaluation.summary import Pair, Section, Summary, number
 from utils.models.loading import count_parameters, load_policy
-from utils.pipeline.base import base_dir
-from utils.pipeline.data_stages import init_dir, load_set
 from utils.pipeline.run import Run, open_run
 from utils.pipeline.training_stages import train_policy
 from utils.report import figures as plotting
@@ -218,8 +215,8 @@ def ladder(run: Run, models: Mapping[str, Path], folder: Path, work: Path) -> li
 
     SFT uses the run's demonstrations and settings; its last checkpoint is evaluated. Rows go to ladder.json.
     """
-    cfg, prompts = run.config, load_set(run, "test")
-    train, valid = (read_rows(run.path("demonstrations") / f"{s}.jsonl", Demonstration) for s in ("train", "valid"))
+    cfg, prompts = run.config, run.prompts("test")
+    train, valid = (run.demonstrations(s) for s in ("train", "valid"))
     rows = []
     for name, path in models.items():
         train_sft(work / name, path, train, valid, cfg.sft, cfg.data, cfg.seed)
@@ -281,7 +278,7 @@ def tax_sweep(
     "model") go to tax_sweep.json.
     """
     rows: list[dict[str, Any]] = []
-    for name, path in (("base", base_dir(run)), ("init", init_dir(run))):
+    for name, path in (("base", run.model_dir("base")), ("init", run.model_dir("init"))):
         rows.append({"knob": "model", "value": name, "seed": None, **_tax_row(run, path, most)})
     for knob, values in knobs.items():
         for value in values:
@@ -302,7 +299,7 @@ def _with(cfg: PPOConfig, knob: str, value: Any) -> PPOConfig:
 
 def _tax_row(run: Run, path: Path, most: int | None) -> dict[str, float]:
     """Gold on validation prompts at temperature 1 and greedy, and the figures of the alignment tax, of one model."""
-    prompts, figures = load_set(run, "valid")[:most], measure_base(path)
+    prompts, figures = run.prompts("valid")[:most], measure_base(path)
     golds = {t: mean_se(judged(Policy("x", path), prompts, run.config, t).golds).mean for t in (1.0, 0.0)}
     return {"gold": golds[1.0], "gold_greedy": golds[0.0], **{name: figures[name] for name in TAX_FIGURES}}
 

@@ -19,14 +19,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from utils.core.errors import UserError
-from utils.core.io import read_jsonl, read_rows
 from utils.core.runtime import choose_device, machine, torch_generator, versions
 from utils.data.encoding import encode_completion, encode_prompt
-from utils.data.schemas import Comparison, Demonstration, Prompt
 from utils.models.loading import load_policy, reward_from_policy
 from utils.models.prompt_sharing import can_share
-from utils.models.tokenizers import load_tokenizer
-from utils.pipeline.base import base_dir
 from utils.pipeline.run import Run
 from utils.planning.operations import (
     Counting,
@@ -191,11 +187,11 @@ def _step(model: PreTrainedModel, train: Callable[[int], None], rows: int, devic
 
 def data_of_run(run: Run) -> Data:
     """What a finished run read: rows and mean tokens of its files, the length of PPO's answers from its log."""
-    tokenizer, data = load_tokenizer(base_dir(run)), run.config.data
-    prompts = {name: read_rows(run.path("prompts") / f"{name}.jsonl", Prompt) for name in ("rm", "ppo", "valid", "test")}
-    demonstrations = read_rows(run.path("demonstrations") / "train.jsonl", Demonstration)
-    ranked = read_rows(run.path("comparisons") / "train.jsonl", Comparison)
-    rounds = [row for stage in ("ppo", "ppo_ptx") for row in read_jsonl(run.path(stage) / "metrics.jsonl")]
+    tokenizer, data = run.tokenizer(), run.config.data
+    prompts = {name: run.prompts(name) for name in ("rm", "ppo", "valid", "test")}
+    demonstrations = run.demonstrations("train")
+    ranked = run.comparisons("train")
+    rounds = [row for stage in ("ppo", "ppo_ptx") for row in run.metrics(stage)]
 
     def prompt_tokens(texts: Sequence[str]) -> float:
         return _mean([len(encode_prompt(tokenizer, text, data)) for text in texts])
@@ -244,7 +240,7 @@ def compare(run: Run) -> dict[str, Any]:
     missing = [name for name in (CALIBRATION, *PREDICTED) if name not in seconds]
     if missing:
         raise UserError(f'{run.out_dir}: the stage "{missing[0]}" has not finished; finish the run with scripts/pipeline.py.')
-    data, path = data_of_run(run), base_dir(run)
+    data, path = data_of_run(run), run.model_dir("base")
     paths = [path] if run.config.reward_init is None else [path, Path(run.config.reward_init)]
     speeds = speeds_of(paths, data, choose_device(run.config.device))
     shapes = [shape_of(p) for p in paths]

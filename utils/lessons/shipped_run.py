@@ -149,7 +149,7 @@ last, states for resuming, the report. Tables above {GZIP_ABOVE_BYTES // 1000} k
 
     from utils.lessons import shipped
     lesson = shipped()
-    lesson.path("ppo") / "model"        # a Hugging Face folder, safetensors
+    lesson.model_dir("ppo")        # a Hugging Face folder, safetensors
 
 ## Made again by
     python scripts/pipeline.py --profile {found["profile"]} --seed {found["seed"]} --out runs/lessons

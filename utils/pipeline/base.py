@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from utils.config import ComputeConfig, Config
 from utils.core.errors import UserError
-from utils.core.io import COMMIT, read_json, write_json
+from utils.core.io import COMMIT, write_json
 from utils.core.runtime import locate
 from utils.data.encoding import encode_question
 from utils.models.directories import model_directory
@@ -40,20 +40,9 @@ def base_stage(run: Run, folder: Path) -> None:
     )
 
 
-def base_dir(run: Run) -> Path:
-    """Directory of the base model, ready for use: the prepared copy if the stage made one, else the directory given."""
-    copy = run.path("base") / "model"
-    return copy if copy.is_dir() else model_directory(locate(run.config.model))
-
-
 def compute_of(run: Run, stage: str) -> ComputeConfig:
     """How a training stage computes on this device: batches in parts if the whole does not fit (`memory.settled`)."""
-    return memory.settled(replace(run.config, model=str(base_dir(run))), stage)
-
-
-def base_context(run: Run) -> int | None:
-    """Positions of the base model, None if it does not say."""
-    return read_json(run.path("base") / "base.json")["context"]
+    return memory.settled(replace(run.config, model=str(run.model_dir("base"))), stage)
 
 
 def prepared(path: str | Path, copy: Path) -> Path:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from utils.config import load_config
 from utils.core import processes
 from utils.core.cli import add_settings, given_settings
-from utils.pipeline import STAGES, run_pipeline
 from utils.pipeline.run import Run
 from utils.pipeline.smoke import smoke_settings
+from utils.pipeline.stages import STAGES, run_pipeline
 
 Stages = tuple[str, ...]
 

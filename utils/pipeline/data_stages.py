@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from utils.config import Config, LabelerConfig
 from utils.core import processes
 from utils.core.errors import UserError
-from utils.core.io import read_rows, stored, write_json, write_rows
-from utils.core.runtime import choose_device, python_rng, stream_seed
+from utils.core.io import write_json, write_rows
+from utils.core.runtime import python_rng, stream_seed
 from utils.data import hub
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts, load_texts
 from utils.data.prompt_tables import cleaning_table, length_table, prompts_per_user_table, source_table, use_case_table
@@ -38,12 +38,9 @@ from utils.labeling import (
     screening_prompts,
     screening_set,
 )
-from utils.models.tokenizers import load_tokenizer
-from utils.pipeline.base import base_dir
 from utils.pipeline.run import Run
 from utils.pretraining.base_models import web_texts
-from utils.sampling.sampler import Draw, Response, Sampler, completions_to_rank
-from utils.sft.run import checkpoint_dir, kept_epochs
+from utils.sampling.sampler import Draw, Response, completions_to_rank
 from utils.worlds.tiny import IDK, Scores, World, answer, make_prompts, score
 
 Outputs = Sequence[Sequence[tuple[str, Response]]]
@@ -63,7 +60,7 @@ def prompts_stage(run: Run, folder: Path) -> None:
     """Raw prompts -> cleaned -> one file for each of SETS, and tables of what was dropped and of what is left."""
     cfg = run.config
     check_files(cfg)
-    length = token_length(load_tokenizer(base_dir(run)), cfg.data)
+    length = token_length(run.tokenizer(), cfg.data)
     result = clean_prompts(_raw_prompts(cfg, folder), cfg.data, length)
     sets = assign_prompts(result.kept, cfg)
     for name, rows in sets.items():
@@ -161,11 +158,6 @@ def assign_prompts(prompts: Sequence[Prompt], cfg: Config) -> dict[str, list[Pro
     return sets
 
 
-def load_set(run: Run, name: str) -> list[Prompt]:
-    """A set of prompts by name (see `assign_prompts`)."""
-    return read_rows(run.path("prompts") / f"{name}.jsonl", Prompt)
-
-
 def pretraining_texts(run: Run, folder: Path | None = None) -> list[str]:
     """Documents of the user's file, of a public dataset (whose record goes into `folder`) or of the tiny world's web."""
     cfg = run.config
@@ -204,17 +196,6 @@ def screened(cfg: LabelerConfig, seed: int) -> ScreeningReport:
     return screen(make_candidates(cfg, seed), screening_set(chosen, seed), demonstration_writer(chosen, seed), cfg, seed)
 
 
-def load_labelers(run: Run, name: str) -> list[SimulatedLabeler]:
-    """The labelers "hired" or "heldout" as screening left them, before their noise is calibrated."""
-    return read_rows(run.path("labelers") / f"{name}.jsonl", SimulatedLabeler)
-
-
-def load_calibrated(run: Run, name: str) -> list[SimulatedLabeler]:
-    """The labelers "hired" or "heldout" with calibrated noise; as they were if the user's rankings took their place."""
-    calibrated = run.path("comparisons") / f"{name}.jsonl"
-    return read_rows(calibrated, SimulatedLabeler) if calibrated.exists() else load_labelers(run, name)
-
-
 # --- demonstrations ------------------------------------------------------------------------------------------------
 
 
@@ -229,7 +210,7 @@ def demonstrations_stage(run: Run, folder: Path) -> None:
     elif stand_ins(run.config):
         train, valid = _best_answers(run)
     else:
-        train, valid = (write_demonstrations(run, load_set(run, s)) for s in ("sft", "valid"))
+        train, valid = (write_demonstrations(run, run.prompts(s)) for s in ("sft", "valid"))
     write_rows(folder / "train.jsonl", train)
     write_rows(folder / "valid.jsonl", valid)
 
@@ -238,7 +219,7 @@ def _best_answers(run: Run) -> tuple[list[Demonstration], list[Demonstration]]:
     """The best-ranked answers to the prompts of SFT and of validation stand in for demonstrations (train, valid)."""
     cfg = run.config
     comparisons = _own_rankings(cfg)
-    sets = {name: {p.prompt_id for p in load_set(run, name)} for name in ("sft", "valid", "test", "rm", "ppo")}
+    sets = {name: {p.prompt_id for p in run.prompts(name)} for name in ("sft", "valid", "test", "rm", "ppo")}
     train = [c for c in comparisons if c.prompt_id in sets["sft"]]
     if not train:  # the prompts are another file's
         others = set().union(*sets.values())
@@ -269,8 +250,8 @@ def demonstrations_of(comparisons: Sequence[Comparison]) -> list[Demonstration]:
 
 def _hub_demonstrations(run: Run, folder: Path, text: str) -> dict[str, list[Demonstration]]:
     """Demonstrations of a public dataset by split, for prompts that no other set has."""
-    data, used = run.config.data, [*load_set(run, "rm"), *load_set(run, "ppo")]
-    apart = {"train": [*used, *_held_out(run)], "valid": [*used, *load_set(run, "test")]}
+    data, used = run.config.data, [*run.prompts("rm"), *run.prompts("ppo")]
+    apart = {"train": [*used, *_held_out(run)], "valid": [*used, *run.prompts("test")]}
     return _from_hub(run, folder, text, "demonstrations", {"train": data.n_sft, "valid": data.n_valid}, apart, ("train",))
 
 
@@ -289,7 +270,7 @@ def _from_hub(
     `needed` is left empty.
     """
     cfg = run.config
-    length = token_length(load_tokenizer(base_dir(run)), cfg.data)
+    length = token_length(run.tokenizer(), cfg.data)
     loaded = hub.clean_examples(hub.load_examples(text, kind), cfg.data, length)
     rows: list[Any] = hub.rows_of(loaded)
     wanted = [row for row in rows if row.split in limits]
@@ -305,7 +286,7 @@ def _from_hub(
 
 def _held_out(run: Run) -> list[Prompt]:
     """Prompts for choices and for final figures."""
-    return [*load_set(run, "valid"), *load_set(run, "test")]
+    return [*run.prompts("valid"), *run.prompts("test")]
 
 
 def user_demonstrations(path: str) -> dict[str, list[Demonstration]]:
@@ -341,7 +322,7 @@ def _first_rows(splits: Mapping[str, list[Row]], limit: int | None) -> dict[str,
 
 def write_demonstrations(run: Run, prompts: Sequence[Prompt]) -> list[Demonstration]:
     """One demonstration a prompt; the labeler slips as often as their skill says, and admits not to know some facts."""
-    world, labelers, cfg = World.load(), load_labelers(run, "hired"), run.config.labelers
+    world, labelers, cfg = World.load(), run.labelers("hired", calibrated=False), run.config.labelers
     rows = []
     for p in prompts:
         rng = python_rng(run.config.seed, "demonstration", p.prompt_id)
@@ -354,12 +335,6 @@ def write_demonstrations(run: Run, prompts: Sequence[Prompt]) -> list[Demonstrat
             text = answer(world, p.meta, rng, nice=cfg.nice, slip=rng.random() < labeler.slip)
         rows.append(Demonstration(p.prompt_id, p.prompt, text, labeler.labeler_id, p.use_case, p.split))
     return rows
-
-
-def load_demonstration_set(run: Run, split: str) -> list[Demonstration]:
-    """Demonstrations of "train" or "valid"; the user's file may have none of the latter."""
-    path = stored(run.path("demonstrations") / f"{split}.jsonl")
-    return read_rows(path, Demonstration) if path.stat().st_size else []
 
 
 # --- comparisons ---------------------------------------------------------------------------------------------------
@@ -376,7 +351,7 @@ def comparisons_stage(run: Run, folder: Path) -> None:
             _user_comparisons(run, folder, cfg.data.comparisons)
         return
     samplers = ranking_samplers(run)
-    sets = {name: load_set(run, split) for name, split in (("train", "rm"), ("valid", "valid"), ("test", "test"))}
+    sets = {name: run.prompts(split) for name, split in (("train", "rm"), ("valid", "valid"), ("test", "test"))}
     outputs = {name: completions_to_rank(rows, samplers, cfg.sampling, cfg.seed) for name, rows in sets.items()}
     if processes.is_main():
         _rank_outputs(run, folder, sets, outputs)
@@ -419,7 +394,7 @@ def _user_comparisons(run: Run, folder: Path, path: str) -> None:
 
 def _of_set(run: Run, comparisons: Sequence[Comparison], name: str) -> list[Comparison]:
     """The rankings of the prompts of one set: those of SFT's and PPO's prompts are not for the reward model."""
-    chosen = {p.prompt_id for p in load_set(run, name)}
+    chosen = {p.prompt_id for p in run.prompts(name)}
     return [c for c in comparisons if c.prompt_id in chosen]
 
 
@@ -427,8 +402,8 @@ def _hub_comparisons(run: Run, folder: Path, text: str) -> dict[str, list[Compar
     """Rankings of a public dataset by split, of prompts without a demonstration; no PPO prompt is trained on."""
     data = run.config.data
     apart: dict[str, list[Prompt | Demonstration]]
-    shown, valid, test = load_demonstration_set(run, "train"), load_set(run, "valid"), load_set(run, "test")
-    apart = {"train": [*valid, *test, *load_set(run, "ppo"), *shown], "valid": [*test, *shown], "test": [*valid, *shown]}
+    shown, valid, test = run.demonstrations("train"), run.prompts("valid"), run.prompts("test")
+    apart = {"train": [*valid, *test, *run.prompts("ppo"), *shown], "valid": [*test, *shown], "test": [*valid, *shown]}
     limits = {"train": data.n_rm, "valid": data.n_valid, "test": data.n_test}
     return _from_hub(run, folder, text, "comparisons", limits, apart, ("train", "test"))
 
@@ -447,22 +422,14 @@ def _agreement(
 def ranking_samplers(run: Run) -> dict[str, Draw]:
     """A function (prompts, names=...) -> responses for each sampled policy of `sampling.mix`."""
     cfg = run.config
-    last = checkpoint_dir(run.path("sft"), max(kept_epochs(cfg.sft)))
-    paths = {"sft": last, "sft_hot": last, "init": init_dir(run), "base": base_dir(run), "prompted": base_dir(run)}
+    last, base = run.checkpoint("sft"), run.model_dir("base")
+    paths = {"sft": last, "sft_hot": last, "init": run.model_dir("init"), "base": base, "prompted": base}
     samplers: dict[str, Draw] = {}
     for name in (n for n in cfg.sampling.mix if n in paths):
-        sampler = Sampler.load(
-            paths[name], cfg.data, prompted=name == "prompted", device=choose_device(cfg.device),
-            batch_size=cfg.sampling.batch_size,
-        )  # fmt: skip
+        sampler = run.sampler(paths[name], prompted=name == "prompted", batch_size=cfg.sampling.batch_size)
         temperature = cfg.sampling.hot_temperature if name == "sft_hot" else 1.0
         samplers[name] = partial(sampler, seed=cfg.seed, temperature=temperature)
     return samplers
-
-
-def init_dir(run: Run) -> Path:
-    """The model PPO starts from and is held to (C.3)."""
-    return checkpoint_dir(run.path("init"), run.config.init.epochs)
 
 
 def judge(prompts: Sequence[Prompt], outputs: Outputs) -> list[list[Scores]]:
@@ -508,6 +475,6 @@ def _calibrated(
     """Hired and held-out labelers with the noise that gives the paper's agreement on these outputs (3.4)."""
     cfg, seed = run.config.labelers, run.config.seed
     items = _items(prompts, outputs, parts)
-    hired = calibrate_noise(load_labelers(run, "hired"), items, cfg.agreement_train, TRAINING, seed)
-    heldout = calibrate_noise(load_labelers(run, "heldout"), items, cfg.agreement_heldout, FINAL_EVALUATION, seed)
+    hired = calibrate_noise(run.labelers("hired", calibrated=False), items, cfg.agreement_train, TRAINING, seed)
+    heldout = calibrate_noise(run.labelers("heldout", calibrated=False), items, cfg.agreement_heldout, FINAL_EVALUATION, seed)
     return hired, heldout

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.core import processes
-from utils.core.io import read_json, write_json, write_jsonl
+from utils.core.io import write_json, write_jsonl
 from utils.core.runtime import machine, progress, versions
 from utils.data.hub import short_name
 from utils.data.schemas import Prompt
@@ -27,10 +27,8 @@ from utils.evaluation.policies import (
 from utils.evaluation.statistics import mean_se
 from utils.evaluation.summary import Section, Summary
 from utils.models.tokenizers import load_tokenizer
-from utils.pipeline.base import base_dir, prepared
-from utils.pipeline.data_stages import init_dir, load_calibrated, load_set
+from utils.pipeline.base import prepared
 from utils.pipeline.run import Run
-from utils.pipeline.training_stages import load_judge
 from utils.report.page import write_report
 from utils.report.results import left_out
 from utils.report.terminal import terminal_table
@@ -49,14 +47,14 @@ def policies(run: Run, folder: Path) -> list[Policy]:
 
     folder: where the largest base is readied if its tokenizer lacks tokens.
     """
-    model = base_dir(run)
+    model = run.model_dir("base")
     found = [
         Policy("base", model),
         Policy("prompted", model, prompted=True),
-        Policy("sft", run.path("sft_select") / "model"),
-        Policy("init", init_dir(run)),
-        Policy("ppo", run.path("ppo") / "model"),
-        Policy("ppo_ptx", run.path("ppo_ptx") / "model"),
+        Policy("sft", run.model_dir("sft")),
+        Policy("init", run.model_dir("init")),
+        Policy("ppo", run.model_dir("ppo")),
+        Policy("ppo_ptx", run.model_dir("ppo_ptx")),
     ]
     if run.config.largest_model is not None:
         place = run.config.largest_model
@@ -67,7 +65,7 @@ def policies(run: Run, folder: Path) -> list[Policy]:
 
 def evaluate_stage(run: Run, folder: Path) -> None:
     """Every policy on the test prompts at temperature 1 and greedy; keys of summary.json go to evaluation.json."""
-    prompts = load_set(run, "test")
+    prompts = run.prompts("test")
     if not all(p.meta for p in prompts):
         _evaluate_without_rubric(run, folder, prompts)
         return
@@ -84,8 +82,8 @@ def evaluate_stage(run: Run, folder: Path) -> None:
         summary.add(misconception_shares(name, prompts, pair["sampled"], pair["greedy"]))
         summary.add(_kl(run, policy, prompts, pair["sampled"].responses))
         summary.add(alignment_tax(policy, cfg))
-    valid = load_set(run, "valid")[: cfg.evaluation.best_of_prompts]
-    curve = best_of_n(found["init"], valid, cfg.evaluation.best_of, cfg, load_judge(run).score_responses)
+    valid = run.prompts("valid")[: cfg.evaluation.best_of_prompts]
+    curve = best_of_n(found["init"], valid, cfg.evaluation.best_of, cfg, run.reward_model().score_responses)
     if processes.is_main():
         write_jsonl(folder / "samples.jsonl", sample_rows(prompts, answers, temperatures(cfg)))
         write_json(folder / "best_of_n.json", curve)
@@ -94,7 +92,7 @@ def evaluate_stage(run: Run, folder: Path) -> None:
 
 def _kl(run: Run, policy: Policy, prompts: list[Prompt], responses: list[Response]) -> Summary:
     """Section kl, to the model that the penalty refers to; empty for a base with another vocabulary, which has none."""
-    reference = init_dir(run)
+    reference = run.model_dir("init")
     if load_tokenizer(policy.path).get_vocab() != load_tokenizer(reference).get_vocab():
         return Summary()
     return Summary(kl=Section({policy.name: kl_to(policy, reference, prompts, responses, run.config)}))
@@ -103,7 +101,7 @@ def _kl(run: Run, policy: Policy, prompts: list[Prompt], responses: list[Respons
 def _comparisons(run: Run, prompts: list[Prompt], answers: dict[str, dict[str, Judged]]) -> Summary:
     """Gold differences (sampled and greedy) and win rates between policies."""
     found = Summary()
-    labelers = load_calibrated(run, "heldout")
+    labelers = run.labelers("heldout")
     for a, b in COMPARISONS:
         if b in answers:
             found.add(compare(a, b, answers[a]["sampled"], answers[b]["sampled"]))
@@ -132,7 +130,7 @@ def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> N
     summary = Summary()
     rows = []
     temperature = run.config.evaluation.temperature
-    found, judge = policies(run, folder), load_judge(run)
+    found, judge = policies(run, folder), run.reward_model()
     for policy in progress(found, total=len(found), label="evaluate"):
         responses = respond(policy, prompts, run.config, temperature)
         rewards = judge.score_responses([p.prompt for p in prompts], responses)
@@ -165,7 +163,7 @@ def report_stage(run: Run, folder: Path) -> None:
 
 def summarise(run: Run) -> Summary:
     """All numbers of a run."""
-    summary = Summary.load(run.path("evaluate") / "evaluation.json")
+    summary = run.evaluation()
     summary.about.update(profile=run.config.profile, seed=run.config.seed, machine=machine(), versions=versions())
     if given := run.config.data.comparisons:
         summary.data["comparisons"] = short_name(given)
@@ -177,10 +175,10 @@ def summarise(run: Run) -> Summary:
 
 def _labelers(run: Run) -> Section:
     """Agreement and screening; empty if your own rankings took the simulated labelers' place."""
-    path = run.path("comparisons") / "agreement.json"
-    if not path.exists():
+    agreement = run.agreement()
+    if agreement is None:
         return Section()
-    agreement, pool = read_json(path), read_json(run.path("labelers") / "summary.json")
+    pool = run.screening_summary()
     groups = {
         f"agreement_{group}{end}": agreement[f"{group}_{name}"]
         for group in ("train", "heldout")
@@ -191,7 +189,7 @@ def _labelers(run: Run) -> Section:
 
 def _reward(run: Run) -> Section:
     """Accuracies with standard errors, mean reward of demonstrations, calibration error."""
-    found = read_json(run.path("reward") / "evaluation.json")
+    found = run.reward_evaluation()
     labels = found["labels"]
     metrics = Section(pairs=labels["pairs"], calibration_error=labels["calibration_error"])
     metrics.update({name: found[name] for name in ("demo_mean", "demo_mean_valid")})

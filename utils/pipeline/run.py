@@ -30,6 +30,7 @@ from utils.core.io import PathLike, digest, digest_path, disk_errors, read_json,
 from utils.core.runtime import choose_device, choose_dtype, locate, precision
 from utils.core.tracking import tracked
 from utils.data.hub import is_hub, parse_source
+from utils.pipeline.artifacts import Artifacts
 
 STAGE_FILE = "stage.json"
 CONFIG_FILE = "config.yaml"
@@ -64,17 +65,13 @@ class Stage:
     shared: bool = False
 
 
-class Run:
-    """One run's folder and settings."""
+class Run(Artifacts):
+    """One run: its folder and settings, what is run again in it, and (`Artifacts`) what is read from it."""
 
     def __init__(self, out_dir: PathLike, config: Config) -> None:
         self.out_dir = Path(out_dir)
         self.config = config
         self._digests: dict[str, str] = {}
-
-    def path(self, stage: str) -> Path:
-        """Folder of a stage."""
-        return self.out_dir / stage
 
     def seconds(self) -> dict[str, float]:
         """Seconds that each finished stage took, over all its restarts, in the order they finished."""

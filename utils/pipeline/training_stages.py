@@ -13,14 +13,13 @@ from transformers import PreTrainedModel
 
 from utils.config import PPOConfig
 from utils.core import processes
-from utils.core.io import read_json, read_jsonl, read_rows, stored, write_json
+from utils.core.io import read_jsonl, write_json
 from utils.core.runtime import choose_device, progress
 from utils.data.prompts import token_length
 from utils.data.schemas import Comparison, Prompt
 from utils.evaluation.statistics import mean_se
-from utils.models.tokenizers import load_tokenizer
-from utils.pipeline.base import base_dir, compute_of, prepared
-from utils.pipeline.data_stages import init_dir, load_demonstration_set, load_set, pretraining_texts
+from utils.pipeline.base import compute_of, prepared
+from utils.pipeline.data_stages import pretraining_texts
 from utils.pipeline.run import Run
 from utils.ppo.train import train_ppo
 from utils.pretraining.base_models import token_rows
@@ -31,10 +30,10 @@ from utils.reward.metrics import Accuracy, pair_accuracy, rank_values
 from utils.reward.scoring import RewardModel
 from utils.reward.train import train_reward
 from utils.sampling.sampler import Response, Sampler
-from utils.sft.run import checkpoint_dir, kept_epochs, plan
+from utils.sft.run import plan
 from utils.sft.train import select_checkpoint, train_sft
 from utils.training.loop import METRICS
-from utils.worlds.tiny import GOLD_TIE, Scores, gold, score
+from utils.worlds.tiny import GOLD_TIE, gold, score
 
 SELECTION_PROMPTS = 400
 FEWEST_ROWS = 32
@@ -46,13 +45,13 @@ def pretraining_rows(run: Run, length: int, folder: Path | None = None) -> Tenso
     cfg = run.config
     if cfg.data.pretraining is None and not cfg.world:
         return _replay(run, length)
-    return token_rows(load_tokenizer(base_dir(run)), pretraining_texts(run, folder), length)
+    return token_rows(run.tokenizer(), pretraining_texts(run, folder), length)
 
 
 def _replay(run: Run, length: int) -> Tensor:
     """Rows of the base model's own text, as many as the run can use, at most `data.pretraining_samples`."""
     cfg = run.config
-    per_step = plan(cfg.init, len(load_demonstration_set(run, "train")))
+    per_step = plan(cfg.init, len(run.demonstrations("train")))
     init_rows = cfg.init.epochs * per_step.steps_per_epoch * per_step.pretrain
     ppo_rows = round(cfg.ppo_ptx.rounds * cfg.ppo_ptx.episodes_per_round * cfg.ppo_ptx.ptx_rows_per_episode)
     count = min(cfg.data.pretraining_samples, max(init_rows, ppo_rows, FEWEST_ROWS))
@@ -64,25 +63,26 @@ def _replay(run: Run, length: int) -> Tensor:
         )
     cache = run.path("base") / "replay.safetensors"
     device = choose_device(cfg.device)
-    return replay_rows(base_dir(run), cache, count, length, cfg.seed, device, cfg.sampling.batch_size)
+    return replay_rows(run.model_dir("base"), cache, count, length, cfg.seed, device, cfg.sampling.batch_size)
 
 
 def sft_stage(run: Run, folder: Path) -> None:
     """Supervised fine-tuning for up to 16 epochs; checkpoints stay for the choice by reward-model score."""
     cfg = run.config
-    train, valid = load_demonstration_set(run, "train"), load_demonstration_set(run, "valid")
+    train, valid = run.demonstrations("train"), run.demonstrations("valid")
     train_sft(
-        folder, base_dir(run), train, valid, cfg.sft, cfg.data, cfg.seed, device=cfg.device, compute=compute_of(run, "sft")
-    )
+        folder, run.model_dir("base"), train, valid, cfg.sft, cfg.data, cfg.seed, device=cfg.device,
+        compute=compute_of(run, "sft"),
+    )  # fmt: skip
 
 
 def init_stage(run: Run, folder: Path) -> None:
     """The model that PPO starts from: few epochs with 10 % pretraining text (C.3)."""
     cfg = run.config
-    train, valid = load_demonstration_set(run, "train"), load_demonstration_set(run, "valid")
+    train, valid = run.demonstrations("train"), run.demonstrations("valid")
     rows = pretraining_rows(run, cfg.ppo_ptx.ptx_length, folder) if cfg.init.pretrain_fraction > 0 else None
     train_sft(
-        folder, base_dir(run), train, valid, cfg.init, cfg.data, cfg.seed, rows, label="init", device=cfg.device,
+        folder, run.model_dir("base"), train, valid, cfg.init, cfg.data, cfg.seed, rows, label="init", device=cfg.device,
         compute=compute_of(run, "init"),
     )  # fmt: skip
 
@@ -93,7 +93,7 @@ def init_stage(run: Run, folder: Path) -> None:
 def reward_stage(run: Run, folder: Path) -> None:
     """Train, shift, and evaluate on prompts never trained on: labels, held-out labelers, gold, groups of labelers."""
     cfg = run.config
-    comparisons, demonstrations = load_comparison_set(run, "train"), load_demonstration_set(run, "train")
+    comparisons, demonstrations = run.comparisons("train"), run.demonstrations("train")
     start, compute = reward_init_dir(run, folder), compute_of(run, "reward")
     train_reward(
         folder, start, comparisons, cfg.reward, cfg.data, cfg.seed, demonstrations, device=cfg.device,
@@ -104,7 +104,7 @@ def reward_stage(run: Run, folder: Path) -> None:
     bins = result["labels"].pop("calibration")
     calibration = {"bins": bins, "error": result["labels"]["calibration_error"]}
     for name, split in (("demo_mean", "train"), ("demo_mean_valid", "valid")):
-        result[name] = _mean(judge.score_demonstrations(load_demonstration_set(run, split)))
+        result[name] = _mean(judge.score_demonstrations(run.demonstrations(split)))
     if cfg.reward.cv_groups > 1 and len({c.labeler_id for c in comparisons}) >= cfg.reward.cv_groups:
         result["cross_validation"] = cross_validate(
             folder / "cross_validation", start, comparisons, cfg.reward, cfg.data, cfg.seed, device=cfg.device,
@@ -118,11 +118,11 @@ def reward_stage(run: Run, folder: Path) -> None:
 def judge_reward(run: Run, judge: RewardModel) -> dict[str, Any]:
     """A reward model on the run's test prompts: keys labels (`evaluate_reward`) and, where the labelers are simulated,
     heldout_labelers, gold, gold_sft (pairs of SFT samples alone), each with accuracy, accuracy_se, pairs."""
-    comparisons = load_comparison_set(run, "test")
+    comparisons = run.comparisons("test")
     labels, scores = evaluate_reward(judge, comparisons)
-    if not stored(run.path("comparisons") / "test_heldout.jsonl").exists():
+    if not run.has_heldout_comparisons():
         return {"labels": labels}
-    others = rank_values([c.ranks for c in load_comparison_set(run, "test_heldout")])  # of the same outputs
+    others = rank_values([c.ranks for c in run.comparisons("test_heldout")])  # of the same outputs
     heldout = _accuracy(pair_accuracy(scores, others))
     return {"labels": labels, "heldout_labelers": heldout, **_gold_accuracy(run, comparisons, scores)}
 
@@ -133,17 +133,7 @@ def reward_init_dir(run: Run, folder: Path) -> Path:
     if run.config.reward_init is not None:
         place = run.config.reward_init
         return processes.on_main(lambda: prepared(place, folder / "init"))
-    return checkpoint_dir(run.path("sft"), min(kept_epochs(run.config.sft)))
-
-
-def load_comparison_set(run: Run, name: str) -> list[Comparison]:
-    """Rankings by name: "train", "valid", "test", and "test_heldout" where held-out labelers ranked too."""
-    return read_rows(run.path("comparisons") / f"{name}.jsonl", Comparison)
-
-
-def load_parts(run: Run, name: str) -> list[list[Scores]]:
-    """Part scores of every completion of the rankings "valid" or "test", by the gold rubric."""
-    return [[Scores(*s) for s in row] for row in read_json(run.path("comparisons") / f"{name}_parts.json")]
+    return run.checkpoint("sft", run.kept_epochs("sft")[0])
 
 
 def _mean(values: list[float]) -> float:
@@ -152,7 +142,7 @@ def _mean(values: list[float]) -> float:
 
 def _gold_accuracy(run: Run, comparisons: Sequence[Comparison], scores: list[list[float]]) -> dict[str, dict[str, float]]:
     """Accuracy against gold on the test prompts' outputs: the whole mix, and the pairs of SFT samples alone."""
-    values = [[gold(s) for s in row] for row in load_parts(run, "test")]
+    values = [[gold(s) for s in row] for row in run.gold_parts("test")]
     only = [[i for i, name in enumerate(c.policies) if name == "sft"] for c in comparisons]
     pure = pair_accuracy(_pick(scores, only), _pick(values, only), GOLD_TIE)
     return {"gold": _accuracy(pair_accuracy(scores, values, GOLD_TIE)), "gold_sft": _accuracy(pure)}
@@ -171,8 +161,8 @@ def _accuracy(found: Accuracy) -> dict[str, float]:
 
 def sft_select_stage(run: Run, folder: Path) -> None:
     """The final SFT model: the checkpoint whose samples for validation prompts score highest (sec. 3.5)."""
-    paths = [checkpoint_dir(run.path("sft"), epoch) for epoch in sorted(kept_epochs(run.config.sft))]
-    scored = score_checkpoints(run, paths, load_set(run, "valid")[:SELECTION_PROMPTS])
+    paths = [run.checkpoint("sft", epoch) for epoch in run.kept_epochs("sft")]
+    scored = score_checkpoints(run, paths, run.prompts("valid")[:SELECTION_PROMPTS])
     rewards = {row["checkpoint"]: row["reward"] for row in scored}
     golds = {row["checkpoint"]: row["gold"] for row in scored if "gold" in row}
     chosen = select_checkpoint(rewards)
@@ -188,9 +178,9 @@ def score_checkpoints(run: Run, paths: Sequence[Path], prompts: list[Prompt]) ->
     Rows {checkpoint, reward, reward_se} with gold, gold_se where the prompts have a rubric. All checkpoints meet the
     same random numbers.
     """
-    rows, judge = [], load_judge(run)
+    rows, judge = [], run.reward_model()
     for path in progress(paths, total=len(paths), label="sft_select"):
-        responses = sample_prompts(load_sampler(run, path), prompts, run.config.seed, "select", 1.0)
+        responses = sample_prompts(run.sampler(path), prompts, run.config.seed, "select", 1.0)
         reward = mean_se(judge.score_responses([p.prompt for p in prompts], responses))
         row: dict[str, Any] = {"checkpoint": path.name, "reward": reward.mean, "reward_se": reward.se}
         if prompts[0].meta:
@@ -200,21 +190,10 @@ def score_checkpoints(run: Run, paths: Sequence[Path], prompts: list[Prompt]) ->
     return rows
 
 
-def load_sampler(run: Run, path: Path) -> Sampler:
-    """The policy in `path` on the run's device."""
-    cfg = run.config
-    return Sampler.load(path, cfg.data, device=choose_device(cfg.device), batch_size=cfg.evaluation.batch_size)
-
-
 def sample_prompts(sampler: Sampler, prompts: list[Prompt], seed: int, name: str, temperature: float) -> list[Response]:
     """One response a prompt; the random numbers depend on `name` and the prompt, not on the policy."""
     names = [f"{name}/{p.prompt_id}" for p in prompts]
     return sampler([p.prompt for p in prompts], seed=seed, names=names, temperature=temperature)
-
-
-def load_judge(run: Run) -> RewardModel:
-    """The run's reward model on its device."""
-    return RewardModel.load(run.path("reward") / "model", run.config.data, device=choose_device(run.config.device))
 
 
 def golds_of(prompts: list[Prompt], responses: list[Response]) -> list[float]:
@@ -241,11 +220,11 @@ def train_policy(run: Run, folder: Path, cfg: PPOConfig, label: str = "ppo") -> 
     `folder` need not be the run's own: a finished run can be trained again with other settings elsewhere.
     """
     data = run.config.data
-    length = token_length(load_tokenizer(init_dir(run)), data)
-    prompts = [p.prompt for p in load_set(run, "ppo") if length(p.prompt) <= data.max_prompt_tokens]
+    length = token_length(run.tokenizer("init"), data)
+    prompts = [p.prompt for p in run.prompts("ppo") if length(p.prompt) <= data.max_prompt_tokens]
     rows = pretraining_rows(run, cfg.ptx_length, folder) if cfg.gamma_ptx > 0 else None
     train_ppo(
-        folder, init_dir(run), run.path("reward") / "model", prompts, cfg, data, run.config.seed, rows,
+        folder, run.model_dir("init"), run.model_dir("reward"), prompts, cfg, data, run.config.seed, rows,
         gold_probe(run, cfg), label=label, device=choose_device(run.config.device),
         compute=compute_of(run, label),
     )  # fmt: skip
@@ -254,10 +233,10 @@ def train_policy(run: Run, folder: Path, cfg: PPOConfig, label: str = "ppo") -> 
 
 def gold_probe(run: Run, cfg: PPOConfig) -> Callable[[PreTrainedModel], float] | None:
     """Gold on a few validation prompts, for the learning curve only; None for prompts without a rubric."""
-    prompts = load_set(run, "valid")[: cfg.eval_prompts]
+    prompts = run.prompts("valid")[: cfg.eval_prompts]
     if not all(p.meta for p in prompts):
         return None
-    plain = load_sampler(run, init_dir(run))
+    plain = run.sampler("init")
 
     def probe(policy: PreTrainedModel) -> float:
         responses = sample_prompts(replace(plain, model=policy), prompts, run.config.seed, "probe", 1.0)

@@ -5,7 +5,7 @@ Nothing is uploaded unless it is asked for.
 
 from __future__ import annotations
 
-from utils.publish.chat import Answer, Chat, check_message, check_settings, named_folders, open_chat, run_folders
+from utils.publish.chat import Answer, Chat, check_message, check_settings, labelled_policies, named_folders, open_chat
 from utils.publish.model_cards import WHAT, export, given_licence, push
 
 __all__ = [
@@ -19,5 +19,5 @@ __all__ = [
     "named_folders",
     "open_chat",
     "push",
-    "run_folders",
+    "labelled_policies",
 ]

@@ -21,14 +21,12 @@ from utils.core.runtime import choose_device, locate
 from utils.data.encoding import encode_prompt
 from utils.models.directories import model_directory
 from utils.models.loading import context_length
-from utils.pipeline.base import base_dir
 from utils.pipeline.run import Run, settings_of
-from utils.publish.model_cards import REWARD, has_model, model_dir
+from utils.publish.model_cards import REWARD
 from utils.report.figures import policy_label
 from utils.reward.scoring import RewardModel
 from utils.sampling.sampler import Sampler
 
-TRAINED = ("sft", "ppo", "ppo_ptx")  # what is shown of a run beside its base
 Turn = tuple[str, str]
 OnText = Callable[[str, str], None]  # called as on_text(name of the speaker, its answer so far)
 
@@ -154,8 +152,8 @@ def open_chat(
     longest answer (default: the run's). Raises UserError for a model that is not there.
     """
     if isinstance(models, Run):
-        folders = run_folders(models)
-        reward_model = reward_model or (model_dir(models, REWARD) if has_model(models, REWARD) else None)
+        folders = labelled_policies(models)
+        reward_model = reward_model or (models.model_dir(REWARD) if models.has_model(REWARD) else None)
         settings = [models.config] * len(folders)
     else:
         folders = named_folders(models)
@@ -169,10 +167,9 @@ def open_chat(
     return Chat(speakers, judge, seed, keep_turns)
 
 
-def run_folders(run: Run) -> dict[str, Path]:
+def labelled_policies(run: Run) -> dict[str, Path]:
     """Folders of the policies of a run by the names that figures give them."""
-    made = {name: model_dir(run, name) for name in TRAINED if has_model(run, name)}
-    return {policy_label(name): place for name, place in {"base": base_dir(run), **made}.items()}
+    return {policy_label(name): place for name, place in run.policy_dirs().items()}
 
 
 def named_folders(models: Sequence[PathLike]) -> dict[str, Path]:

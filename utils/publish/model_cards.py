@@ -31,7 +31,7 @@ from utils.evaluation.summary import Section, Summary
 from utils.models.directories import hub_is_reachable
 from utils.models.loading import count_parameters, load_policy, load_reward, save_model
 from utils.models.tokenizers import load_tokenizer
-from utils.pipeline.data_stages import init_dir, stand_ins
+from utils.pipeline.data_stages import stand_ins
 from utils.pipeline.run import CONFIG_FILE, Run
 from utils.report.tables import Table
 
@@ -79,31 +79,16 @@ class Licence:
 # --- export --------------------------------------------------------------------------------------------------------
 
 
-def model_dir(run: Run, name: str) -> Path:
-    """Directory of one of WHAT's models in a run. Raises UserError if the run has not made it."""
-    path = init_dir(run) if name == "init" else run.path({"sft": "sft_select"}.get(name, name)) / "model"
-    if name not in WHAT or not path.is_dir():
-        made = [known for known in WHAT if known != name and has_model(run, known)]
-        raise UserError(f'{run.out_dir}: has no model "{name}"; it has {", ".join(made) or "none yet"}.')
-    return path
-
-
-def has_model(run: Run, name: str) -> bool:
-    """Whether the run has made this one of WHAT's models."""
-    return (init_dir(run) if name == "init" else run.path({"sft": "sft_select"}.get(name, name)) / "model").is_dir()
-
-
 def export(run: Run, names: Sequence[str], out: Path, licence: Licence | None = None) -> list[Path]:
     """Write the models `names` of a finished run to `out`/NAME and return these folders.
 
     licence: None is the project's own for a run on generated data, else a file that says that none is stated. Raises
     UserError, before anything is written, if the run lacks a model or its figures, or if a folder holds other files.
     """
-    summary_file = run.out_dir / "summary.json"
-    if not summary_file.exists():
-        raise UserError(f"{run.out_dir}: has no summary.json, so a card would have no figures; run scripts/evaluate.py first.")
-    summary = Summary.load(summary_file)
-    sources = {name: model_dir(run, name) for name in names}
+    summary = run.summary()
+    if unknown := [name for name in names if name not in WHAT]:
+        raise UserError(f'A run has no model "{unknown[0]}" to export: name one of {", ".join(WHAT)}.')
+    sources = {name: run.model_dir(name) for name in names}
     folders = {name: out / name for name in names}
     for folder in folders.values():
         if folder.is_file() or (folder.exists() and any(folder.iterdir())) and not (folder / CARD_FILE).exists():

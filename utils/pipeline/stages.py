@@ -1,0 +1,109 @@
+"""The pipeline as a list of stages, from prompts to the report: what is run, what is run again, what is kept.
+
+scripts/pipeline.py and the lessons run it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from utils.config import Config
+from utils.core.errors import UserError
+from utils.core.io import PathLike
+from utils.models.lora import check_lora
+from utils.pipeline.base import base_stage
+from utils.pipeline.data_stages import comparisons_stage, demonstrations_stage, labelers_stage, prompts_stage, stand_ins
+from utils.pipeline.evaluation_stages import evaluate_stage, report_stage
+from utils.pipeline.run import Run, Stage
+from utils.pipeline.training_stages import init_stage, ppo_ptx_stage, ppo_stage, reward_stage, sft_select_stage, sft_stage
+
+
+def _world(config: Config) -> list[str]:
+    return ["data/world"] if config.world else []
+
+
+def _rankings(config: Config) -> list[str | None]:
+    return [config.data.comparisons] if stand_ins(config) else []
+
+
+def _base_settings(config: Config) -> list[object]:
+    """What the stage "base" checks against the model's context."""
+    data, ptx = config.data, config.ppo_ptx
+    lengths = [data.max_prompt_tokens, data.max_response_tokens, data.prompted_template, ptx.ptx_length]
+    return [*lengths, ptx.gamma_ptx > 0, config.init.pretrain_fraction > 0]
+
+
+STAGES = (
+    Stage("base", base_stage, settings=_base_settings, reads=lambda c: [c.model]),
+    Stage(
+        "prompts", prompts_stage, needs=("base",), settings=lambda c: c.data,
+        reads=lambda c: [c.data.prompts, *_rankings(c), *_world(c)],
+    ),
+    Stage("labelers", labelers_stage, settings=lambda c: [c.labelers, c.world], reads=_world),
+    Stage(
+        "demonstrations", demonstrations_stage, needs=("prompts", "labelers"), settings=lambda c: c.labelers,
+        reads=lambda c: [c.data.demonstrations, *_rankings(c)],
+    ),
+    Stage("sft", sft_stage, needs=("base", "demonstrations"), settings=lambda c: [c.sft, c.data], shared=True),
+    Stage(
+        "init", init_stage, needs=("base", "demonstrations"),
+        settings=lambda c: [c.init, c.data, c.ppo_ptx.ptx_length, c.web_documents],
+        reads=lambda c: [c.data.pretraining], shared=True,
+    ),
+    Stage(
+        "comparisons", comparisons_stage, needs=("base", "prompts", "labelers", "sft", "init"),
+        settings=lambda c: [c.sampling, c.labelers, c.data], reads=lambda c: [c.data.comparisons],
+        shared=True,
+    ),
+    Stage(
+        "reward", reward_stage, needs=("comparisons", "sft", "demonstrations"), settings=lambda c: c.reward,
+        reads=lambda c: [c.reward_init], shared=True,
+    ),
+    Stage("sft_select", sft_select_stage, needs=("sft", "reward", "prompts"), shared=True),
+    Stage("ppo", ppo_stage, needs=("init", "reward", "prompts"), settings=lambda c: c.ppo, shared=True),
+    Stage(
+        "ppo_ptx", ppo_ptx_stage, needs=("init", "reward", "prompts"), settings=lambda c: [c.ppo_ptx, c.web_documents],
+        reads=lambda c: [c.data.pretraining], shared=True,
+    ),
+    Stage(
+        "evaluate", evaluate_stage, needs=("base", "sft_select", "init", "ppo", "ppo_ptx", "comparisons", "prompts"),
+        settings=lambda c: c.evaluation, reads=lambda c: [c.largest_model], shared=True,
+    ),
+    Stage("report", report_stage, needs=("evaluate", "reward", "prompts")),
+)  # fmt: skip
+
+
+def run_pipeline(config: Config, out: PathLike, only: Collection[str] | None = None, force: bool = False) -> Run:
+    """Run every stage (or those in `only`) of one configuration into `out`; finished unchanged stages are skipped.
+
+    The stage "base" always runs first: it is quick, and every other one needs it. Raises UserError for input that
+    cannot be used, before anything is trained where that can be known.
+    """
+    chosen = None if only is None else ("base", *only)
+    check_inputs(config, chosen)
+    check_lora(config.compute)
+    run = Run(out, config)
+    run.execute(STAGES, only=chosen, force=force)
+    return run
+
+
+def check_inputs(config: Config, only: Collection[str] | None = None) -> None:
+    """Raise UserError if prompts have no source, or if simulated labelers would have to judge the user's own prompts.
+
+    The user's rankings can stand in for prompts and demonstrations (`data_stages.stand_ins`).
+    """
+    data = config.data
+    if data.prompts is None and config.world:
+        return
+    if data.prompts is None and data.comparisons is None:
+        raise UserError(
+            f'The profile "{config.profile}" has no prompts of its own: give yours with --prompts FILE, or rankings with '
+            "--comparisons FILE, whose prompts are then used, or a public dataset with --prompts hub:oasst2, or take the tiny "
+            "world's with --set world=true."
+        )
+    for name, verb in (("demonstrations", "answer"), ("comparisons", "rank answers to")):
+        if getattr(data, name) is None and (only is None or name in only) and not stand_ins(config):
+            raise UserError(
+                f"Simulated labelers can {verb} the tiny world's prompts only, not those of {data.prompts}: "
+                f"give your own {name} with --{name} FILE as well."
+            )
