@@ -15,6 +15,7 @@ from typing import Any
 from utils.core import processes
 from utils.core.errors import UserError
 from utils.core.io import DISK_FULL
+from utils.core.terminal import show_any_text
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -37,6 +38,7 @@ def main(run: Callable[[Sequence[str]], Any], arguments: Sequence[str] | None = 
     `head`, has ended, as of a program that SIGPIPE ends.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    show_any_text()
     try:
         with _sigterm_raises():
             return _run(run, given)
