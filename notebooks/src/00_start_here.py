@@ -654,7 +654,7 @@ print(check_pairs(pairs_in_ranking))
 # </details>
 
 # %% [markdown]
-# ### Exercise 3 (middling, 10 minutes): the reward of each token
+# ### Exercise 3 (medium, 10 minutes): the reward of each token
 #
 # What is the reward at each token of one answer? You get the score, the log-probs of the tokens under policy and reference, and
 # beta.
@@ -687,7 +687,7 @@ print(check_token_rewards(token_rewards))
 # </details>
 
 # %% [markdown]
-# ### Exercise 4 (middling, 5 minutes): how much PPO-ptx recovers
+# ### Exercise 4 (medium, 5 minutes): how much PPO-ptx recovers
 #
 # PPO raised the pretraining loss above that of the base. Which share of this rise does PPO-ptx undo? 0 means nothing; 1 means
 # all of it. When your function works, try it on `loss` from section 7.

@@ -736,7 +736,7 @@ print(check_agreement(agreement))
 # </details>
 
 # %% [markdown]
-# ### Exercise 3 (middling, 10 minutes): how good is one labeler?
+# ### Exercise 3 (medium, 10 minutes): how good is one labeler?
 #
 # Two labelers are equally good, and their mistakes are independent. They agree on a share `a` (at least one half) of pairs. On
 # which share is each of them right?
@@ -767,7 +767,7 @@ print(check_accuracy_from_agreement(accuracy_from_agreement))
 # </details>
 
 # %% [markdown]
-# ### Exercise 4 (middling, 10 minutes): the priority rule
+# ### Exercise 4 (medium, 10 minutes): the priority rule
 #
 # Multiply the weights by the factors, then scale them so that their total does not change. (`[3, 1, 1]` with factors
 # `[2, 1, 1]` has the total 5 before and after.)

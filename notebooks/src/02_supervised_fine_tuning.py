@@ -572,7 +572,7 @@ print(check_choose(choose))
 # `max` returns the first of equal values, so it is enough to sort the epochs first.
 # </details>
 #
-# ### Exercise 4 (middling, 10 minutes): the learning rate
+# ### Exercise 4 (medium, 10 minutes): the learning rate
 #
 # Write a cosine schedule from `peak` at step 0 to a tenth of it at the last step, `total - 1`, without warm-up (C.1). You need
 # `math.cos` and `math.pi`.

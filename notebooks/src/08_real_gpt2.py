@@ -451,7 +451,7 @@ print(check_split_pair(split_pair))
 # A real reader must also reject pairs that share no such mark: in this case `rfind` returns -1.
 # </details>
 #
-# ### Exercise 3 (middling, 10 minutes): memory
+# ### Exercise 3 (medium, 10 minutes): memory
 #
 # PPO keeps these in float32 (4 bytes per number): policy and value model, each with its gradient and Adam's two moments;
 # reference and reward model, which are only read; and the averaged policy. `policy` is the number of weights of policy and
@@ -481,7 +481,7 @@ print(check_gigabytes(gigabytes))
 # There are four models, but a trained model needs four times the memory of one that is only read.
 # </details>
 #
-# ### Exercise 4 (middling, 10 minutes): GPU hours
+# ### Exercise 4 (medium, 10 minutes): GPU hours
 #
 # Training costs 6 operations per weight, token and epoch. The GPU has a `peak` in operations per second, and training
 # reaches a `share` of it. Return hours.

@@ -184,9 +184,9 @@ def test_there_are_enough_exercises_graded_and_timed(lesson: NotebookNode, sourc
     found = builder.exercises(lesson, source.stem)
     assert len(found) >= EXERCISES_AT_LEAST
     for number, exercise in enumerate(found, 1):
-        assert re.search(rf"^### Exercise {number} \((easy|middling|hard), \d+ minutes\)", exercise.text, re.MULTILINE)
-    marks = [re.search(r"\((easy|middling|hard),", exercise.text)[1] for exercise in found]
-    assert marks == sorted(marks, key=("easy", "middling", "hard").index), "from easy to hard"
+        assert re.search(rf"^### Exercise {number} \((easy|medium|hard), \d+ minutes\)", exercise.text, re.MULTILINE)
+    marks = [re.search(r"\((easy|medium|hard),", exercise.text)[1] for exercise in found]
+    assert marks == sorted(marks, key=("easy", "medium", "hard").index), "from easy to hard"
 
 
 def said(code: str, capsys: pytest.CaptureFixture[str]) -> list[str]:

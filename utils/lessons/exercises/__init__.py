@@ -1,6 +1,6 @@
-"""Checks of the notebooks' exercises, one module a notebook.
+"""Checks of the notebooks' exercises, one module per notebook.
 
-Each check runs the learner's function on small cases (or looks at the answer) and names the likely mistake. It returns one
-sentence that starts with "Right", "Not yet" or "Not written yet"; it never raises. Every check has its right answer and
-its mistakes beside it, and tests try them all: what a mistake's function does must be named by its own sentence.
+Each check runs the learner's function on small cases and names the likely mistake. It returns one sentence that starts with
+"Right", "Not yet" or "Not written yet"; it never raises. The solution and the likely mistakes are defined next to each check.
+Tests try them all: for each mistake the check must return the sentence of this mistake.
 """

@@ -1,4 +1,4 @@
-"""What all checks share: a learner's function or value, compared with the right one and with likely mistakes."""
+"""What all checks share: compare a learner's function with the right one and with likely mistakes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 UNWRITTEN = "Not written yet: replace the dots in the cell above and run it again."
-NO_RETURN = "Not yet: your function gives back None. Does it end with `return` and the result?"
+NO_RETURN = "Not yet: your function returns None. Does it end with `return` and the result?"
 
 
 @dataclass(frozen=True)
 class FunctionCheck:
-    """Checks a function. right: the solution. cases: arguments to try it on. mistakes: (wrong function, what to say).
+    """Checks a function. right: the solution. cases: arguments for the tests. mistakes: (wrong function, message).
 
-    Called with the learner's function. Results may be numbers, texts, tensors, and lists and dicts of them; numbers agree
-    up to `tolerance`.
+    Call it with the learner's function. Results may be numbers, strings, tensors, and lists and dicts of them. Numbers are
+    compared up to `tolerance`.
     """
 
     right: Callable[..., Any]
@@ -26,10 +26,10 @@ class FunctionCheck:
     tolerance: float = 1e-6
 
     def __call__(self, learner: Callable[..., Any]) -> str:
-        """One sentence on the learner's function; of several mistakes that agree with it the first is named."""
+        """One sentence about the learner's function. If several mistakes give the same results, the first one is named."""
         try:
             answers = self._answers(learner)
-        except Exception as error:  # whatever the learner's code raises belongs in the sentence
+        except Exception as error:  # the sentence names every exception of the learner's code
             return f"Not yet: your function stopped with {type(error).__name__}: {error}"
         if all(answer is ... for answer in answers):
             return UNWRITTEN
@@ -43,7 +43,7 @@ class FunctionCheck:
                 return f"Not yet: {sentence}"
         tried = zip(self.cases, answers, wanted, strict=True)
         case, answer, want = next(t for t in tried if not same(t[1], t[2], self.tolerance))
-        return f"Not yet: for {', '.join(map(shown, case))} the answer is {shown(want)}, yours is {shown(answer)}."
+        return f"Not yet: for {', '.join(map(shown, case))} the right result is {shown(want)}, yours is {shown(answer)}."
 
     def _answers(self, function: Callable[..., Any]) -> list[Any]:
         return [function(*copy.deepcopy(case)) for case in self.cases]
@@ -53,7 +53,7 @@ class FunctionCheck:
 
 
 def same(a: Any, b: Any, tolerance: float = 1e-6) -> bool:
-    """Equality of numbers (up to rounding), texts, tensors, and lists, tuples, sets and dicts of them."""
+    """Equality of numbers (up to rounding), strings, tensors, and lists, tuples, sets and dicts of them."""
     a, b = (value.tolist() if hasattr(value, "tolist") else value for value in (a, b))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(same(a[key], b[key], tolerance) for key in a)
@@ -67,7 +67,7 @@ def same(a: Any, b: Any, tolerance: float = 1e-6) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A case or an answer as a sentence writes it: short, numbers with at most four decimals."""
+    """A case or a result as short text for a message; numbers have at most four decimals."""
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, float):
         return f"{value:.4f}".rstrip("0").rstrip(".")

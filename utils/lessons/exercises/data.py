@@ -1,4 +1,4 @@
-"""Checks of notebook 01: agreement, what agreement says about accuracy, the cap per user, the priority rule, duplicates."""
+"""Checks of notebook 01: agreement, accuracy from agreement, the cap per user, the priority rule, duplicates."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from utils.lessons.exercises.common import FunctionCheck
 
 
 def agreement(a: Sequence[int], b: Sequence[int]) -> float:
-    """Share of the pairs that both rankings decide which they order alike (3.4)."""
+    """Of the pairs that both rankings decide: the share that both order in the same way (3.4)."""
     decided = [(x, y) for x, y in _signs(a, b) if x and y]
     return sum(x == y for x, y in decided) / len(decided)
 
 
 def _signs(a: Sequence[int], b: Sequence[int]) -> list[tuple[int, int]]:
-    """For every pair of items which is better by a and by b: 1 the first, -1 the second, 0 neither."""
+    """For every pair of items, which one is better by a and by b: 1 the first, -1 the second, 0 neither."""
     pairs = list(itertools.combinations(range(len(a)), 2))
     return [((a[j] > a[i]) - (a[j] < a[i]), (b[j] > b[i]) - (b[j] < b[i])) for i, j in pairs]
 
@@ -41,10 +41,13 @@ check_agreement = FunctionCheck(
     agreement,
     [([1, 2, 3], [1, 3, 2]), ([1, 2, 2, 3], [2, 1, 3, 4]), ([1, 1, 2], [1, 1, 2]), ([1, 2, 3, 4], [4, 3, 2, 1])],
     [
-        (_ties_as_wrong, "a pair that one of the two ties was counted as a disagreement; leave it out of both counts."),
-        (_ties_as_right, "a pair that both tie was counted as agreement; only pairs that both decide count."),
-        (_same_ranks, "these are equal ranks; compare pairs of answers: 2 and 3 order a pair just as 1 and 2 do."),
-        (lambda a, b: 1 - agreement(a, b), "this is the share on which they disagree."),
+        (_ties_as_wrong, "you counted a pair that one of the two ties as a disagreement; leave it out of both counts."),
+        (_ties_as_right, "you counted a pair that both tie as an agreement; count only pairs that both decide."),
+        (
+            _same_ranks,
+            "you counted equal ranks; compare pairs of answers: ranks 2 and 3 give a pair the same order as ranks 1 and 2.",
+        ),
+        (lambda a, b: 1 - agreement(a, b), "this is the share of pairs on which they disagree."),
     ],
 )
 
@@ -60,15 +63,15 @@ check_accuracy_from_agreement = FunctionCheck(
     accuracy_from_agreement,
     [(0.5,), (0.625,), (0.726,), (1.0,)],
     [
-        (lambda a: a**0.5, "two who are both wrong agree as well: a = p * p + (1 - p) * (1 - p)."),
+        (lambda a: a**0.5, "two labelers also agree if both are wrong: a = p * p + (1 - p) * (1 - p)."),
         (lambda a: (1 - (2 * a - 1) ** 0.5) / 2, "this is the other solution of the equation, the share of mistakes 1 - p."),
-        (lambda a: a, "agreement with each other is lower than accuracy, because both make mistakes of their own."),
-        (lambda a: 2 * a - 1, "this is what is under the root: 2a - 1 = (2p - 1)^2. Solve for p."),
+        (lambda a: a, "agreement with each other is lower than accuracy, because both make mistakes."),
+        (lambda a: 2 * a - 1, "this is the expression under the root: 2a - 1 = (2p - 1)^2. Solve for p."),
         (lambda a: (2 * a - 1) ** 0.5, "this is 2p - 1. Solve for p."),
     ],
 )
 
-# --- at most so many prompts a user --------------------------------------------------------------------------------
+# --- a limit of prompts per user -----------------------------------------------------------------------------------
 
 Asked = Sequence[tuple[str, str]]
 
@@ -99,11 +102,14 @@ check_capped = FunctionCheck(
     capped,
     [(_ASKED, 2), (_ASKED, 1), (_ASKED, 3), ([("ann", "x")], 5)],
     [
-        (_greedy_users_out, "a user over the cap lost all prompts; the first ones stay."),
+        (_greedy_users_out, "you dropped all prompts of a user over the cap; keep the first ones."),
         (lambda rows, cap: list(rows)[:cap], "the cap is for each user, not for all rows together."),
-        (lambda rows, cap: capped(list(rows)[::-1], cap)[::-1], "the last prompts of a user were kept; keep the first."),
-        (_one_too_few, "one too few of each user: the prompt that reaches the cap still counts."),
-        (lambda rows, cap: sorted(capped(rows, cap)), "the right rows in another order; keep the order in which they came."),
+        (lambda rows, cap: capped(list(rows)[::-1], cap)[::-1], "you kept the last prompts of a user; keep the first ones."),
+        (_one_too_few, "you kept one too few per user: keep the prompt that reaches the cap."),
+        (
+            lambda rows, cap: sorted(capped(rows, cap)),
+            "these are the right rows in another order; keep the order of the input.",
+        ),
     ],
 )
 
@@ -111,7 +117,7 @@ check_capped = FunctionCheck(
 
 
 def reweighted(weights: Sequence[float], factors: Sequence[float]) -> list[float]:
-    """Weights times factors, scaled so that their total stays (B.2)."""
+    """Weights times factors, scaled so that their total does not change (B.2)."""
     changed = [w * f for w, f in zip(weights, factors, strict=True)]
     return [c * sum(weights) / sum(changed) for c in changed]
 
@@ -129,10 +135,10 @@ check_reweighted = FunctionCheck(
     reweighted,
     [([3.0, 1.0, 1.0], [2.0, 1.0, 1.0]), ([2.0, 2.0], [1.0, 1.5]), ([3.0, 1.5, 1.5], [1.0, 1.5, 1.5])],
     [
-        (_not_scaled, "the total grew; scale so that every labeler still has the same points to give."),
-        (_to_one, "the weights now add up to 1; they must add up to what they did before."),
+        (_not_scaled, "the total grew; scale the weights so that it is the same as before."),
+        (_to_one, "the weights now add up to 1; their sum must be the same as before."),
         (lambda w, f: list(w), "nothing changed; multiply by the factors first."),
-        (lambda w, f: [a + b for a, b in zip(w, f, strict=True)], "factors multiply, they are not added."),
+        (lambda w, f: [a + b for a, b in zip(w, f, strict=True)], "you added the factors; multiply by them."),
     ],
 )
 
@@ -144,7 +150,7 @@ def deduplicated(prompts: Sequence[str], n: int) -> list[str]:
     seen: set[str] = set()
     kept = []
     for prompt in prompts:
-        key = prompt.lower()[:n]  # of a shorter prompt the whole, which no longer one's first n characters can equal
+        key = prompt.lower()[:n]  # a shorter prompt is its own key; the key of a longer one has n characters
         if key not in seen:
             kept.append(prompt)
         seen.add(key)
@@ -191,11 +197,11 @@ check_deduplicated = FunctionCheck(
     deduplicated,
     [(_PROMPTS, 20), (_PROMPTS, 100), (["Hi", "hi", "Hi there"], 5), (["ab", "abc", "abd"], 2)],
     [
-        (_case_counts, "upper and lower case are the same request: compare prompt.lower()."),
-        (_both_dropped, "both copies went; the first one stays."),
-        (_neighbours, "copies need not stand next to each other; remember all that came before."),
-        (_whole_text, "whole prompts were compared; a long common beginning is enough."),
-        (_last_kept, "the last copy stayed; keep the first."),
-        (_short_prefix, "a short prompt that only begins like a longer one is no copy of it: both must share n characters."),
+        (_case_counts, "prompts that differ only in upper and lower case are the same: compare prompt.lower()."),
+        (_both_dropped, "you dropped both copies; keep the first one."),
+        (_neighbours, "copies may be far apart; remember all earlier prompts."),
+        (_whole_text, "you compared whole prompts; a long common beginning is enough."),
+        (_last_kept, "you kept the last copy; keep the first one."),
+        (_short_prefix, "a short prompt that only begins like a longer one is not a copy of it: both must share n characters."),
     ],
 )

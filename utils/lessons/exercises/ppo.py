@@ -1,4 +1,4 @@
-"""Checks of notebook 04: what counts of a response, two estimates of the KL, the clipped loss, advantages, the best policy."""
+"""Checks of notebook 04: the response mask, two estimates of the KL, the clipped loss, advantages, the best policy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from utils.lessons.exercises.common import FunctionCheck
 
 
 def response_mask(ids: Sequence[int], end: int) -> list[int]:
-    """1 for each sampled token up to and with the first end token, 0 for what follows; all 1 if there is none."""
+    """1 for each sampled token up to and including the first end token, 0 after it; all 1 if there is no end token."""
     n = ids.index(end) + 1 if end in ids else len(ids)
     return [1] * n + [0] * (len(ids) - n)
 
@@ -25,12 +25,12 @@ check_response_mask = FunctionCheck(
     response_mask,
     [([5, 6, 1, 0, 0], 1), ([5, 6, 7], 1), ([1, 0, 0], 1), ([5, 1, 6, 1], 1)],
     [
-        (_without_end, "the end token does not count, so nothing teaches the policy when to stop."),
-        (lambda ids, end: [1] * len(ids), "what follows the end token is padding; it was never chosen by the policy."),
-        (lambda ids, end: [int(i != end) for i in ids], "you mask by value; what follows the first end token is padding."),
+        (_without_end, "you do not count the end token, so nothing teaches the policy when to stop."),
+        (lambda ids, end: [1] * len(ids), "the tokens after the end token are padding; the policy did not choose them."),
+        (lambda ids, end: [int(i != end) for i in ids], "you mask by value; all tokens after the first end token are padding."),
         (
             lambda ids, end: response_mask(ids, end) if end in ids else [0] * len(ids),
-            "an answer without an end token was cut off: all of its tokens were chosen by the policy.",
+            "an answer without an end token was truncated: the policy chose all of its tokens.",
         ),
     ],
 )
@@ -50,7 +50,7 @@ check_kl_estimates = FunctionCheck(
     [
         (
             lambda own, ref: kl_estimates(ref, own),
-            "policy and reference are the wrong way round: k1 is above 0 where the policy made its tokens likelier.",
+            "policy and reference are swapped: k1 is above 0 if the policy made its tokens more likely.",
         ),
         (
             lambda own, ref: [kl_estimates(own, ref)[0], kl_estimates(ref, own)[1]],
@@ -62,11 +62,11 @@ check_kl_estimates = FunctionCheck(
         ),
         (
             lambda own, ref: [kl_estimates(own, ref)[0], sum(math.exp(r - o) - 1 for o, r in zip(own, ref, strict=True))],
-            "k1 is right; k3 lacks the - d, which makes every term at least 0.",
+            "k1 is right; in k3 the - d is missing, which makes every term at least 0.",
         ),
         (
             lambda own, ref: [abs(kl_estimates(own, ref)[0]), kl_estimates(own, ref)[1]],
-            "k1 of one answer may be negative; only its mean over answers may not.",
+            "do not take the absolute value: k1 of one answer may be negative; only its expectation is at least 0.",
         ),
     ],
 )
@@ -87,19 +87,19 @@ check_token_loss = FunctionCheck(
     token_loss,
     [(1.0, 2.0, 0.2), (1.5, 2.0, 0.2), (0.5, 2.0, 0.2), (1.5, -1.0, 0.2), (0.5, -1.0, 0.1), (0.95, 1.0, 0.2)],
     [
-        (lambda r, a, c: -token_loss(r, a, c), "the sign is wrong: a loss falls where the objective rises."),
+        (lambda r, a, c: -token_loss(r, a, c), "the sign is wrong: the loss falls when the objective rises."),
         (lambda r, a, c: -a * r, "nothing is clipped: one lucky answer could move the policy anywhere."),
         (
             lambda r, a, c: -a * _clipped(r, c),
-            "you always take the clipped term: then a step in the wrong direction beyond the border is never undone.",
+            "you always take the clipped term: a step in the wrong direction beyond the limit is then never corrected.",
         ),
         (
             lambda r, a, c: min(-a * r, -a * _clipped(r, c)),
-            "of the two terms take the larger loss: the clip must never make things look better than they are.",
+            "take the larger of the two losses: clipping must never make the loss too low.",
         ),
         (
             lambda r, a, c: max(-a * r, -a * min(r, 1 + c)),
-            "only the upper border is there; below 1 - clip a bad token need not become less likely still.",
+            "only the upper limit is there; below 1 - clip a bad token need not become even less likely.",
         ),
     ],
 )
@@ -108,7 +108,7 @@ check_token_loss = FunctionCheck(
 
 
 def advantages(rewards: Sequence[float], values: Sequence[float], lam: float) -> list[float]:
-    """GAE of one response without discount: A_t = d_t + lam A_{t+1}, d_t = r_t + V_{t+1} - V_t, V after the end 0."""
+    """GAE of one response without discount: A_t = d_t + lam A_{t+1}, d_t = r_t + V_{t+1} - V_t, V = 0 after the end."""
     return _gae(rewards, values, lam, 0.0)
 
 
@@ -146,18 +146,21 @@ check_advantages = FunctionCheck(
     advantages,
     [([0.0, 0.0, 1.0], [0.5, 0.6, 0.2], 0.95), ([-0.1, 0.2, -1.0], [0.3, -0.2, 0.4], 0.5), ([2.0], [0.5], 0.9)],
     [
-        (_deltas, "lambda is missing: these are the surprises of single tokens; each also gets a share of the later ones."),
-        (_to_go, "this is lambda = 1: later surprises count in full."),
-        (_forwards, "you go from the first token to the last; a token is to be credited with what comes after it."),
+        (
+            _deltas,
+            "lambda is missing: these are the TD errors of single tokens; each token also gets a share of the later ones.",
+        ),
+        (_to_go, "this is lambda = 1: later TD errors count in full."),
+        (_forwards, "you go from the first token to the last; a token gets credit for what comes after it, so go backwards."),
         (
             lambda r, v, lam: _gae(r, v, lam, v[-1]),
             "after the last token the value is 0: the episode is over.",
         ),
-        (_returns, "these are the returns, what the value model is trained on; the advantage is the return minus the value."),
+        (_returns, "these are the returns, the targets of the value model; the advantage is the return minus the value."),
     ],
 )
 
-# --- where the objective leads -------------------------------------------------------------------------------------
+# --- the policy that maximises the objective -----------------------------------------------------------------------
 
 
 def best_policy(reference: Sequence[float], scores: Sequence[float], beta: float) -> list[float]:
@@ -179,16 +182,16 @@ check_best_policy = FunctionCheck(
         ),
         (
             lambda q, s, b: best_policy(q, s, 1 / b),
-            "beta is the wrong way round: a large penalty must keep the policy near the reference.",
+            "you multiply by beta; divide by it: a large penalty must keep the policy near the reference.",
         ),
         (
             lambda q, s, b: _normal([math.exp(x / b) for x in s]),
-            "the reference is missing: an answer that it never gives stays unlikely.",
+            "the reference is missing: an answer that is unlikely under the reference stays unlikely.",
         ),
         (lambda q, s, b: best_policy(q, s, 1.0), "beta is missing."),
         (
             lambda q, s, b: [float(x == max(s)) for x in s],
-            "this is beta = 0, the best answer and nothing else: with a penalty the others keep some probability.",
+            "this is beta = 0, only the best answer: with a penalty the other answers keep some probability.",
         ),
     ],
 )

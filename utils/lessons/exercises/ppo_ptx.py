@@ -1,4 +1,4 @@
-"""Checks of notebook 05: Eq. 2, multiple choice, paired differences, win rates, what a gamma multiplies."""
+"""Checks of notebook 05: Eq. 2, multiple choice, paired differences, win rates, what gamma multiplies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from utils.lessons.exercises.common import FunctionCheck
 
 
 def objective(score: float, kl: float, pretraining_loss: float, beta: float, gamma: float) -> float:
-    """Eq. 2 from its three means: score, KL of an answer, loss of a pretraining token."""
+    """Eq. 2 from its three means: score, KL per answer, loss per pretraining token."""
     return score - beta * kl - gamma * pretraining_loss
 
 
@@ -21,12 +21,15 @@ check_objective = FunctionCheck(
     [
         (
             lambda s, k, w, b, g: s - b * k + g * w,
-            "the web loss is minus a log-probability: the objective has to fall when it rises.",
+            "the pretraining loss is minus a log-probability: the objective has to fall when it rises.",
         ),
         (lambda s, k, w, b, g: s + b * k - g * w, "the KL is a penalty: the objective has to fall when it rises."),
-        (lambda s, k, w, b, g: s - g * k - b * w, "beta weighs the KL and gamma the pretraining text; you have them swapped."),
+        (
+            lambda s, k, w, b, g: s - g * k - b * w,
+            "you swapped beta and gamma: beta weighs the KL, gamma weighs the pretraining loss.",
+        ),
         (lambda s, k, w, b, g: s - b * k, "the pretraining term is missing: this is PPO, gamma = 0."),
-        (lambda s, k, w, b, g: -objective(s, k, w, b, g), "this is what a loss would be; Eq. 2 is maximised."),
+        (lambda s, k, w, b, g: -objective(s, k, w, b, g), "this is the loss; Eq. 2 is the objective, which is maximised."),
     ],
 )
 
@@ -34,7 +37,7 @@ check_objective = FunctionCheck(
 
 
 def picked(choices: Sequence[Sequence[float]]) -> int:
-    """Index of the choice that the model takes: the highest mean log-probability per token (App. D)."""
+    """Index of the model's choice: the one with the highest mean log-probability per token (App. D)."""
     return max(range(len(choices)), key=lambda i: sum(choices[i]) / len(choices[i]))
 
 
@@ -44,7 +47,7 @@ check_picked = FunctionCheck(
     [
         (
             lambda c: max(range(len(c)), key=lambda i: sum(c[i])),
-            "a sum punishes long choices for being long: take the mean per token.",
+            "a sum is lower for longer choices: take the mean per token.",
         ),
         (
             lambda c: min(range(len(c)), key=lambda i: sum(c[i]) / len(c[i])),
@@ -86,15 +89,15 @@ check_paired = FunctionCheck(
     [
         (
             _apart,
-            "the mean is right; this is the error of two sets of different prompts. Take differences prompt by prompt first.",
+            "the mean is right, but this is the error for two different sets of prompts. First take the difference per prompt.",
         ),
         (
             _spread,
-            "this is the standard deviation of one prompt; divide by the square root of their number for the mean's error.",
+            "this is the standard deviation of one difference; divide it by the square root of the number of prompts.",
         ),
         (
             lambda a, b: [paired(a, b)[0], paired(a, b)[1] * math.sqrt((len(a) - 1) / len(a))],
-            "almost: divide the squares by n - 1, not by n, because the mean comes from the same prompts.",
+            "almost right: divide the sum of squares by n - 1, not by n, because the mean comes from the same prompts.",
         ),
         (lambda a, b: paired(b, a), "the sign is wrong: it is a minus b."),
     ],
@@ -128,22 +131,22 @@ check_win_rate = FunctionCheck(
     [
         (
             lambda a, b, tie: sum(_won(x - y, tie, 0.0) for x, y in zip(a, b, strict=True)) / len(a),
-            "a tie counts as lost here; it counts half, so that a against b and b against a add up to 1.",
+            "you count a tie as a loss; count it half, so that a against b and b against a add up to 1.",
         ),
-        (_decided, "ties are left out here; they count half. (Both are in use: say which.)"),
-        (lambda a, b, tie: win_rate(a, b, 0.0), "the tie is missing: differences of at most `tie` points decide nothing."),
+        (_decided, "you leave out ties; count them half. (Both are in use: always say which one you use.)"),
+        (lambda a, b, tie: win_rate(a, b, 0.0), "the tie is missing: a difference of at most `tie` points is a tie."),
         (lambda a, b, tie: win_rate(b, a, tie), "this is how often b wins."),
     ],
 )
 
-# --- what a gamma multiplies ---------------------------------------------------------------------------------------
+# --- what gamma multiplies -----------------------------------------------------------------------------------------
 
 
 def same_gamma(gamma: float, answer_tokens: float, web_tokens: float) -> float:
-    """The gamma between means per token whose gradient has the direction that `gamma` has between sums.
+    """The gamma for means per token that gives the gradient the same direction as `gamma` gives for sums.
 
     Sums: loss summed over the tokens of an answer, plus gamma times the loss summed over the tokens of a web row.
-    answer_tokens, web_tokens: tokens of one answer and of one row.
+    answer_tokens, web_tokens: number of tokens of one answer and of one row.
     """
     return gamma * web_tokens / answer_tokens
 
@@ -154,10 +157,10 @@ check_same_gamma = FunctionCheck(
     [
         (
             lambda g, a, w: g * a / w,
-            "it is the other way round: a long row's sum weighs more than its mean, so between means gamma must be larger.",
+            "the ratio is inverted: the sum over a long row is larger than its mean, so with means gamma must be larger.",
         ),
-        (lambda g, a, w: g, "the same number would be right only if an answer and a row had the same length."),
-        (lambda g, a, w: g * w, "a mean divides by the tokens of the row, but the policy's loss became a mean too."),
+        (lambda g, a, w: g, "the same gamma is right only if an answer and a row have the same length."),
+        (lambda g, a, w: g * w, "the mean divides by the tokens of the row, but the policy's loss became a mean too."),
         (lambda g, a, w: g / a, "the policy's loss became a mean, but the pretraining loss did too."),
     ],
 )

@@ -39,14 +39,14 @@ check_split_pair = FunctionCheck(
         (_turns("Hi.", "Hello!", "What is a bat?", "A mammal."), _turns("Hi.", "Hello!", "What is a bat?", "An owl.")),
     ],
     [
-        (_first_turn, "you split at the first turn of the assistant; in a longer dialogue the last shared one counts."),
+        (_first_turn, "you split at the first turn of the assistant; in a longer dialogue split at the last shared one."),
         (
             _common,
-            'the answers may begin alike ("A mammal", "A bird"): end the prompt at the mark, not where the texts part.',
+            'answers may begin with the same text ("A mammal", "A bird"): end the prompt at the mark, not where the texts differ.',
         ),
         (
             lambda c, r: (split_pair(c, r)[0].removesuffix(MARK), *split_pair(c, r)[1:]),
-            'the prompt lost its "\\n\\nAssistant:", which tells the model that it is its turn.',
+            'the prompt lost its "\\n\\nAssistant:", which tells the model to answer.',
         ),
         (lambda c, r: (split_pair(c, r)[0], split_pair(c, r)[2], split_pair(c, r)[1]), "the better answer comes first."),
     ],
@@ -66,10 +66,13 @@ check_missing = FunctionCheck(
     [
         (
             lambda b, e, p: [b, e, p].count(None),
-            "a role that shares its token counts too: GPT-2 ends documents and answers with the same one.",
+            "also count a role that shares its token: GPT-2 ends documents and answers with the same one.",
         ),
-        (lambda b, e, p: len({t for t in (b, e, p) if t is not None}), "these are the tokens that are there."),
-        (lambda b, e, p: 3 - len({b, e, p}), "None is no token: leave it out before you count."),
+        (
+            lambda b, e, p: len({t for t in (b, e, p) if t is not None}),
+            "this is the number of tokens that exist; return the number of missing ones.",
+        ),
+        (lambda b, e, p: 3 - len({b, e, p}), "None is not a token: leave it out before you count."),
     ],
 )
 
@@ -77,8 +80,8 @@ check_missing = FunctionCheck(
 
 
 def gigabytes(policy: float, reward: float) -> float:
-    """10^9 bytes that PPO keeps in float32 for models of `policy` and `reward` weights, activations apart: policy and value
-    with gradient and Adam's two moments, reference and reward model as they are, and the averaged policy."""
+    """10^9 bytes that PPO keeps in float32 for models of `policy` and `reward` weights, without activations: policy and value
+    with gradient and Adam's two moments, reference and reward model (only read), and the averaged policy."""
     trained, read = 4 * 4, 4
     return (trained * (policy + reward) + read * (policy + reward) + read * policy) / 1e9
 
@@ -90,10 +93,13 @@ check_gigabytes = FunctionCheck(
         (lambda p, r: (8 * (p + r) + 4 * (p + r) + 4 * p) / 1e9, "Adam keeps two more numbers for each weight it trains."),
         (
             lambda p, r: (16 * (p + r) + 4 * p) / 1e9,
-            "reference and reward model are read in every round, so they are there too.",
+            "PPO reads reference and reward model in every round, so they need memory too.",
         ),
-        (lambda p, r: 20 * (p + r) / 1e9, "the averaged policy, which is what PPO saves, is one more copy of the policy."),
-        (lambda p, r: (20 * (p + r) + 4 * p) / 2e9, "float32 has four bytes a number."),
+        (
+            lambda p, r: 20 * (p + r) / 1e9,
+            "the averaged policy is missing: PPO saves it, and it is one more copy of the policy.",
+        ),
+        (lambda p, r: (20 * (p + r) + 4 * p) / 2e9, "float32 has four bytes per number."),
     ],
 )
 
@@ -109,11 +115,17 @@ check_hours = FunctionCheck(
     hours,
     [(124e6, 1e6, 3, 8.1e12, 0.35), (1.5e9, 2e6, 1, 65e12, 0.2), (124e6, 5e5, 16, 8.1e12, 0.5)],
     [
-        (lambda w, t, e, p, s: hours(w, t, e, p, s) / 3, "2 operations is a forward pass; the backward pass costs 4 more."),
-        (lambda w, t, e, p, s: hours(w, t, e, p, s) * 3600, "these are seconds."),
+        (
+            lambda w, t, e, p, s: hours(w, t, e, p, s) / 3,
+            "2 operations are only the forward pass; the backward pass needs 4 more.",
+        ),
+        (lambda w, t, e, p, s: hours(w, t, e, p, s) * 3600, "this is the time in seconds; return hours."),
         (lambda w, t, e, p, s: hours(w, t, 1, p, s), "every epoch reads all tokens again."),
-        (lambda w, t, e, p, s: hours(w, t, e, p, 1.0), "a GPU gets only a share of its peak, so it takes longer."),
-        (lambda w, t, e, p, s: hours(w, t, e, p, 1.0) * s, "a smaller share of the peak makes it slower: divide by it."),
+        (lambda w, t, e, p, s: hours(w, t, e, p, 1.0), "a GPU reaches only a share of its peak, so the training takes longer."),
+        (
+            lambda w, t, e, p, s: hours(w, t, e, p, 1.0) * s,
+            "a smaller share of the peak makes the training slower: divide by the share.",
+        ),
     ],
 )
 
@@ -137,13 +149,13 @@ check_held_out = FunctionCheck(
     [
         (
             lambda a, n: [i for i in range(len(a)) if (i + 1) % n == 0],
-            "you counted rows, so one author is on both sides: count authors.",
+            "you counted rows, so an author can be on both sides: count authors.",
         ),
         (
             lambda a, n: [i for i in range(len(a)) if i not in held_out(a, n)],
-            "these are the training rows.",
+            "these are the training rows; return the test rows.",
         ),
-        (_from_zero, "the authors are counted from 1, so that the second of every two is held out."),
-        (lambda a, n: sorted({a[i] for i in held_out(a, n)}), "these are the authors; asked are the numbers of their rows."),
+        (_from_zero, "count the authors from 1: with `every` = 2 the second author is held out."),
+        (lambda a, n: sorted({a[i] for i in held_out(a, n)}), "these are the authors; return the numbers of their rows."),
     ],
 )

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from utils.lessons.exercises.common import FunctionCheck
 
-# --- what K-wise saves ---------------------------------------------------------------------------------------------
+# --- what whole rankings save --------------------------------------------------------------------------------------
 
 
 def forward_rows(ks: Sequence[int]) -> tuple[int, int]:
-    """Sequences through the model for rankings of these many answers without ties: K-wise, and as pairs."""
+    """Number of sequences in the forward pass, for rankings of these lengths without ties: as whole rankings, and as pairs."""
     return sum(ks), sum(2 * math.comb(k, 2) for k in ks)
 
 
@@ -23,9 +23,9 @@ check_forward_rows = FunctionCheck(
         (lambda ks: (sum(ks), sum(math.comb(k, 2) for k in ks)), "you count pairs; each of them is two sequences."),
         (
             lambda ks: (sum(ks), 2 * math.comb(sum(ks), 2)),
-            "you pair answers of different prompts; only answers to one prompt were compared.",
+            "you pair answers of different prompts; labelers compared only answers to the same prompt.",
         ),
-        (lambda ks: (sum(ks), sum(k * k for k in ks)), "an answer is not compared with itself."),
+        (lambda ks: (sum(ks), sum(k * k for k in ks)), "you compare an answer with itself."),
         (lambda ks: (len(ks), sum(2 * math.comb(k, 2) for k in ks)), "one prompt is one batch element, but K sequences."),
     ],
 )
@@ -34,7 +34,7 @@ check_forward_rows = FunctionCheck(
 
 
 def pair_loss(better: float, worse: float) -> float:
-    """-log sigmoid(better - worse): what Eq. 1 charges one pair."""
+    """-log sigmoid(better - worse): the loss of one pair in Eq. 1."""
     return math.log1p(math.exp(worse - better))
 
 
@@ -44,11 +44,11 @@ check_pair_loss = FunctionCheck(
     [
         (
             lambda a, b: pair_loss(b, a),
-            "the sign is wrong: the loss has to fall when the better one gets more.",
+            "the sign is wrong: the loss has to fall when the reward of the better one rises.",
         ),
         (lambda a, b: 1 / (1 + math.exp(b - a)), "this is the probability that the labeler prefers it; the loss is its -log."),
-        (lambda a, b: -pair_loss(a, b), "this is the log of the probability: the loss is minus that."),
-        (lambda a, b: max(0.0, 1 - (a - b)), "this is a hinge; Eq. 1 has -log sigmoid."),
+        (lambda a, b: -pair_loss(a, b), "this is the log of the probability; the loss is minus this number."),
+        (lambda a, b: max(0.0, 1 - (a - b)), "this is a hinge loss; Eq. 1 has -log sigmoid."),
         (lambda a, b: (a - b - 1) ** 2, "this is a squared error; Eq. 1 has -log sigmoid."),
     ],
 )
@@ -90,11 +90,14 @@ check_ranking_loss = FunctionCheck(
         (_ties_count, "a tie is no preference: drop the pairs of equal rank (C.2)."),
         (
             lambda r, k: sum(_pairs(r, k)) / math.comb(len(k), 2),
-            "divide by the pairs that are left; C(K, 2) counts the dropped ties too.",
+            "divide by the number of pairs that are left; C(K, 2) counts the dropped ties too.",
         ),
-        (lambda r, k: sum(_pairs(r, k)), "this is the sum: a long ranking would weigh more; take the mean over its pairs."),
-        (lambda r, k: _mean(r, [-rank for rank in k]), "rank 1 is the best, and has to get the higher reward."),
-        (_neighbours, "you compare neighbours only; a ranking says something about every pair."),
+        (
+            lambda r, k: sum(_pairs(r, k)),
+            "this is the sum: a long ranking would get more weight; take the mean over its pairs.",
+        ),
+        (lambda r, k: _mean(r, [-rank for rank in k]), "rank 1 is the best and has to get the highest reward."),
+        (_neighbours, "you compare neighbours only; a ranking gives an order for every pair."),
     ],
 )
 
@@ -113,12 +116,12 @@ check_shifted = FunctionCheck(
     [
         (
             lambda r, d: [x - sum(r) / len(r) for x in r],
-            "now the policy's own samples average 0; the demonstrations are to average 0.",
+            "now the policy's own samples average 0; the demonstrations have to average 0.",
         ),
-        (lambda r, d: [x + sum(d) / len(d) for x in r], "the sign is wrong: take the demonstrations' mean away."),
+        (lambda r, d: [x + sum(d) / len(d) for x in r], "the sign is wrong: subtract the mean of the demonstrations."),
         (
             lambda r, d: [x / (sum(d) / len(d)) for x in r],
-            "a scale would change the differences, and Eq. 1 with them; a shift leaves them as they are.",
+            "a scale changes the differences, and so the loss of Eq. 1; a shift does not.",
         ),
         (lambda r, d: [x - max(d) for x in r], "take the mean of the demonstrations, not the best of them."),
     ],
@@ -128,7 +131,7 @@ check_shifted = FunctionCheck(
 
 
 def best_of_n(rewards: Sequence[Sequence[float]], gold: Sequence[Sequence[float]]) -> float:
-    """Mean gold of the sample that the reward model likes best, one inner list a prompt."""
+    """Mean gold of the sample with the highest reward; one inner list per prompt."""
     chosen = [max(range(len(row)), key=row.__getitem__) for row in rewards]
     return sum(row[i] for row, i in zip(gold, chosen, strict=True)) / len(gold)
 
@@ -143,26 +146,26 @@ check_best_of_n = FunctionCheck(
     [
         (
             lambda r, g: sum(map(max, g)) / len(g),
-            "this is the best by gold, which no one knows at that moment; the reward model chooses.",
+            "this is the best sample by gold, which nobody knows at that moment; the reward model chooses.",
         ),
-        (lambda r, g: sum(map(max, r)) / len(r), "this is the reward of the chosen one; gold is to judge the choice."),
+        (lambda r, g: sum(map(max, r)) / len(r), "this is the reward of the chosen sample; return its gold."),
         (lambda r, g: sum(map(sum, g)) / sum(map(len, g)), "this is the mean of all samples: nothing was chosen."),
         (
             lambda r, g: best_of_n([[-x for x in row] for row in r], g),
-            "you keep the one that the reward model likes least.",
+            "you choose the sample with the lowest reward.",
         ),
         (
             lambda r, g: max(g[i][max(range(len(row)), key=row.__getitem__)] for i, row in enumerate(r)),
-            "this is the luckiest prompt; take the mean over prompts.",
+            "this is the maximum over prompts; take the mean.",
         ),
     ],
 )
 
-# --- what off-topic answers are for --------------------------------------------------------------------------------
+# --- pairs with off-topic answers ----------------------------------------------------------------------------------
 
 
 def off_topic_accuracy(rewards: Sequence[float], gold: Sequence[float], off_topic: Sequence[bool]) -> float:
-    """Of the pairs of an on-topic answer and an off-topic one that gold likes less: share that the rewards order right."""
+    """Share of correctly ordered pairs of an on-topic answer and an off-topic answer with lower gold."""
     return _share(rewards, gold, off_topic)
 
 
@@ -180,11 +183,11 @@ check_off_topic_accuracy = FunctionCheck(
         ([0.5, 0.4, 0.3, 0.7], [4.0, 5.0, 6.0, 3.0], [False, True, False, True]),
     ],
     [
-        (lambda r, g, o: _share(r, g, None), "these are all pairs; asked are those of an on-topic and an off-topic answer."),
+        (lambda r, g, o: _share(r, g, None), "you use all pairs; use the pairs of an on-topic and an off-topic answer."),
         (
             lambda r, g, o: _share(r, g, o, likes=False),
-            "leave out pairs in which the off-topic answer is no worse by gold: it may be right by luck.",
+            "leave out pairs in which the off-topic answer is not worse by gold: it may be right by chance.",
         ),
-        (lambda r, g, o: 1 - _share(r, g, o), "this is the share that is ordered wrong."),
+        (lambda r, g, o: 1 - _share(r, g, o), "this is the share of pairs in the wrong order."),
     ],
 )

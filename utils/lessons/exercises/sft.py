@@ -1,4 +1,4 @@
-"""Checks of notebook 02: labels, the mean over tokens, the checkpoint, the learning rate, the weight of a mix."""
+"""Checks of notebook 02: labels, the mean over tokens, the checkpoint, the learning rate, the weight of the mix."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ check_labels = FunctionCheck(
     labels,
     [([5, 6], [7, 8], 1), ([5], [9, 9, 9], 2), ([4, 4, 4], [], 1)],
     [
-        (lambda p, c, e: [*p, *c, e], "the prompt carries loss too: put -100 in place of its tokens."),
+        (lambda p, c, e: [*p, *c, e], "your labels give the prompt a loss too: put -100 in place of its tokens."),
         (
             lambda p, c, e: [*([IGNORED] * len(p)), *c, IGNORED],
-            "the end token has no loss: the model never learns to stop.",
+            "the end token has no loss, so the model never learns to stop.",
         ),
-        (lambda p, c, e: [*([IGNORED] * len(p)), *c], "the end token is missing: it is one of the tokens that are learnt."),
+        (lambda p, c, e: [*([IGNORED] * len(p)), *c], "the end token is missing: the model must learn it too."),
         (lambda p, c, e: [0] * len(p) + [1] * (len(c) + 1), "these are a mask; a label is the token's own id, or -100."),
-        (lambda p, c, e: [*p, *([IGNORED] * (len(c) + 1))], "it is the wrong way round: -100 stands where there is no loss."),
+        (lambda p, c, e: [*p, *([IGNORED] * (len(c) + 1))], "the two parts are swapped: -100 marks the tokens without loss."),
         (
             lambda p, c, e: [IGNORED] * (len(p) - 1) + [*c, e],
-            "you have shifted the labels to where they are predicted: give one a token, the loss shifts them itself.",
+            "you have shifted the labels by one position: return one label per token; the loss function does the shift.",
         ),
     ],
 )
@@ -52,13 +52,13 @@ check_batch_loss = FunctionCheck(
         (lambda a: -batch_loss(a), "the sign is wrong: a log-prob is negative, the loss is positive."),
         (
             lambda a: -sum(sum(x) / len(x) for x in a) / len(a),
-            "this is a mean of means, in which a token of a short answer weighs more; every token weighs the same here.",
+            "this is a mean of means: it gives tokens of short answers more weight; here every token has the same weight.",
         ),
         (lambda a: -sum(map(sum, a)), "this is a sum, which grows with the batch; divide by the number of tokens."),
         (lambda a: -sum(map(sum, a)) / len(a), "you divide by the number of answers; divide by the number of tokens."),
         (
             lambda a: -sum(math.exp(v) for x in a for v in x) / sum(map(len, a)),
-            "these are probabilities again; take the mean of the log-probs as they are.",
+            "you converted to probabilities; take the mean of the log-probs.",
         ),
     ],
 )
@@ -81,9 +81,12 @@ check_choose = FunctionCheck(
     [
         (lambda v, r: min(v, key=lambda e: v[e]), "this is the lowest loss, which the paper found a worse guide (3.5)."),
         (lambda v, r: min(r, key=lambda e: r[e]), "this is the lowest reward: a reward is better when it is higher."),
-        (lambda v, r: max(r), "this is the last epoch; look at what each one scored."),
-        (lambda v, r: max(r, key=lambda e: (r[e], e)), "of two equal ones take the earlier: it is less fitted."),
-        (lambda v, r: r[choose(v, r)], "this is the reward itself; asked is the epoch that has it."),
+        (lambda v, r: max(r), "this is the last epoch; compare the rewards."),
+        (
+            lambda v, r: max(r, key=lambda e: (r[e], e)),
+            "if two rewards are equal, take the earlier epoch: it is less overfitted.",
+        ),
+        (lambda v, r: r[choose(v, r)], "this is the reward; return its epoch."),
     ],
 )
 
@@ -105,28 +108,28 @@ check_rate = FunctionCheck(
     [
         (
             lambda s, n, p: p * 0.5 * (1 + math.cos(math.pi * s / (n - 1))),
-            "it falls to 0; the paper's ends at a tenth of the peak.",
+            "it falls to 0; the schedule of the paper ends at a tenth of the peak.",
         ),
         (
             lambda s, n, p: p * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * s / n))),
-            "the last step, total - 1, does not reach a tenth of the peak yet: divide by total - 1.",
+            "at the last step, total - 1, the rate is still above a tenth of the peak: divide by total - 1.",
         ),
         (_linear, "both ends are right, but this is a straight line: a cosine falls slowly at first and at the end."),
         (
             lambda s, n, p: p * (0.1 + 0.5 * (1 + math.cos(math.pi * s / (n - 1)))),
-            "it starts above the peak: only the remaining nine tenths follow the cosine.",
+            "it starts above the peak: multiply the cosine by the remaining nine tenths.",
         ),
         (lambda s, n, p: p * (0.1 + 0.9 * 0.5 * (1 - math.cos(math.pi * s / (n - 1)))), "it rises; it has to fall."),
     ],
 )
 
-# --- what a mix weighs ---------------------------------------------------------------------------------------------
+# --- the weight of the mix -----------------------------------------------------------------------------------------
 
 
 def web_share(batch: int, fraction: float, answer_tokens: float, web_tokens: float) -> float:
-    """Share of a batch's loss that is pretraining text, if `fraction` of its rows is, by tokens that carry loss.
+    """Share of pretraining text in the loss of a batch, counted in loss tokens; `fraction` is its share of the rows.
 
-    answer_tokens: loss tokens of a demonstration on average; web_tokens: of a row of web text.
+    answer_tokens: mean number of loss tokens of a demonstration. web_tokens: that of a row of web text.
     """
     web = round(batch * fraction)
     return web * web_tokens / (web * web_tokens + (batch - web) * answer_tokens)
@@ -146,8 +149,8 @@ check_web_share = FunctionCheck(
         ),
         (
             lambda b, f, a, w: round(b * f) * w / (round(b * f) * w + b * a),
-            "the web rows take the place of demonstrations: of the batch only the others are answers.",
+            "the web rows replace demonstrations: only the other rows of the batch are answers.",
         ),
-        (lambda b, f, a, w: 1 - web_share(b, f, a, w), "this is the answers' share; asked is the web text's."),
+        (lambda b, f, a, w: 1 - web_share(b, f, a, w), "this is the share of the answers; return the share of the web text."),
     ],
 )

@@ -1,4 +1,4 @@
-"""Checks of notebook 00: the loss mask, the pairs of a ranking, what PPO pays, what PPO-ptx pays back."""
+"""Checks of notebook 00: the loss mask, the pairs of a ranking, the rewards of PPO, the loss that PPO-ptx recovers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from utils.lessons.exercises.common import FunctionCheck
 
 
 def loss_mask(n_prompt: int, n_completion: int) -> list[int]:
-    """Which tokens of prompt + completion + end token SFT's loss counts: 1 for the completion and the end token."""
+    """Which tokens of prompt + completion + end token count in the SFT loss: 1 for the completion and the end token."""
     return [0] * n_prompt + [1] * (n_completion + 1)
 
 
@@ -20,11 +20,11 @@ check_loss_mask = FunctionCheck(
     loss_mask,
     [(1, 1), (3, 2), (2, 4), (4, 0)],
     [
-        (lambda p, c: [1] * (p + c + 1), "the prompt counts too; the model is to learn answers, not questions."),
-        (lambda p, c: [0] * p + [1] * c + [0], "the end token does not count, so the model would never learn to stop."),
+        (lambda p, c: [1] * (p + c + 1), "you count the prompt too; the model should learn answers, not questions."),
+        (lambda p, c: [0] * p + [1] * c + [0], "you do not count the end token, so the model would never learn to stop."),
         (lambda p, c: [0] * p + [1] * c, "one entry is missing: the end token is part of the sequence, and it counts."),
-        (lambda p, c: [1] * p + [0] * (c + 1), "it is the wrong way round: 1 marks what counts."),
-        (lambda p, c: [0] * (p + 1) + [1] * c, "it begins one token late: the first token of the completion counts."),
+        (lambda p, c: [1] * p + [0] * (c + 1), "0 and 1 are swapped: 1 marks the tokens that count."),
+        (lambda p, c: [0] * (p + 1) + [1] * c, "your mask starts one token late: the first token of the completion counts."),
     ],
 )
 
@@ -44,13 +44,13 @@ check_pairs = FunctionCheck(
         (lambda r: 2 * pairs_in_ranking(r), "every pair is counted twice, once from each side."),
         (
             lambda r: math.comb(len(set(r)), 2),
-            "these are pairs of ranks; two completions may share a rank and each is compared.",
+            "you count pairs of ranks; two completions may share a rank, and each of them is compared.",
         ),
-        (lambda r: len(r) - 1, "these are neighbours only; a ranking compares every completion with every other."),
+        (lambda r: len(r) - 1, "you count neighbours only; a ranking compares every completion with every other one."),
     ],
 )
 
-# --- PPO: what is paid at which token ------------------------------------------------------------------------------
+# --- PPO: the reward of each token ---------------------------------------------------------------------------------
 
 
 def token_rewards(score: float, logprobs: Sequence[float], ref_logprobs: Sequence[float], beta: float) -> list[float]:
@@ -84,20 +84,23 @@ check_token_rewards = FunctionCheck(
         (0.5, [-1.0], [-1.5], 0.2),
     ],
     [
-        (lambda s, a, b, beta: token_rewards(s, b, a, beta), "the penalty's sign is wrong: it pays for leaving the reference."),
-        (_score_everywhere, "the score is paid at every token; it is paid once, at the last."),
-        (_score_first, "the score is paid at the first token, before anything was said."),
+        (
+            lambda s, a, b, beta: token_rewards(s, b, a, beta),
+            "the sign of the penalty is wrong: you reward moving away from the reference.",
+        ),
+        (_score_everywhere, "you add the score at every token; add it once, at the last token."),
+        (_score_first, "you add the score at the first token; add it at the last one, when the answer is complete."),
         (lambda s, a, b, beta: token_rewards(s, a, b, 1.0), "beta is missing."),
         (_all_at_the_end, "the sum is right, but each penalty belongs to the token that caused it."),
         (lambda s, a, b, beta: _penalties(a, b, beta), "the score is missing."),
     ],
 )
 
-# --- PPO-ptx: what is paid back ------------------------------------------------------------------------------------
+# --- PPO-ptx: the loss that it recovers ----------------------------------------------------------------------------
 
 
 def tax_undone(base: float, ppo: float, ppo_ptx: float) -> float:
-    """Share of PPO's rise in web loss over the base that PPO-ptx undoes (4.2)."""
+    """Share of PPO's rise in pretraining loss over the base that PPO-ptx undoes (4.2)."""
     return (ppo - ppo_ptx) / (ppo - base)
 
 
@@ -107,10 +110,13 @@ check_tax_undone = FunctionCheck(
     [
         (
             lambda base, ppo, ptx: (ptx - base) / (ppo - base),
-            "this is the share that is left; asked is the share that is gone.",
+            "this is the share of the rise that is left; return the share that is undone.",
         ),
-        (lambda base, ppo, ptx: ppo - ptx, "this is the loss that came back, in nats; divide it by the whole rise."),
-        (lambda base, ppo, ptx: (ppo - ptx) / ppo, "divide by the rise, ppo - base: the base's own loss is no tax."),
+        (lambda base, ppo, ptx: ppo - ptx, "this is the recovered loss in nats; divide it by the whole rise."),
+        (
+            lambda base, ppo, ptx: (ppo - ptx) / ppo,
+            "divide by the rise, ppo - base: the base's own loss is not part of the tax.",
+        ),
         (lambda base, ppo, ptx: (ppo - ptx) / base, "divide by the rise, ppo - base, not by the base's loss."),
         (lambda base, ppo, ptx: (ptx - ppo) / (ppo - base), "the sign is wrong: undoing the whole rise is 1."),
     ],
