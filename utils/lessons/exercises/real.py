@@ -42,7 +42,7 @@ check_split_pair = FunctionCheck(
         (_first_turn, "you split at the first turn of the assistant; in a longer dialogue split at the last shared one."),
         (
             _common,
-            'answers may begin with the same text ("A mammal", "A bird"): end the prompt at the mark, not where the texts differ.',
+            'answers may begin alike ("A mammal", "A bird"): end the prompt at the mark, not where the texts differ.',
         ),
         (
             lambda c, r: (split_pair(c, r)[0].removesuffix(MARK), *split_pair(c, r)[1:]),
