@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import GPT2ForSequenceClassification
 
 from utils.models import gpt2
+from utils.models.heads import in_float32
 from utils.models.lora import effective_weight
 
 Ids = Sequence[int]
@@ -87,7 +88,7 @@ def can_share(model: nn.Module) -> bool:
 
 
 def shared_prompt_scores(model: Any, packed: Packed) -> Tensor:
-    """Reward (U,) of each completion at its last token, without the shift."""
+    """Reward (U,) of each completion at its last token, without the shift, float32."""
     trunk = model.transformer
     # What each completion attends to: (U, P + R) places in the flat list, its prompt's and its own.
     seen = torch.cat([packed.prompts.slots[packed.owner], packed.completions.slots], 1)
@@ -95,7 +96,8 @@ def shared_prompt_scores(model: Any, packed: Packed) -> Tensor:
     x = F.embedding(packed.ids, trunk.wte.weight) + F.embedding(packed.positions, trunk.wpe.weight)
     for block in trunk.h[:-1]:
         x = _block(block, x, packed, seen, visible)
-    return model.score(trunk.ln_f(_last_block(trunk.h[-1], x, packed, seen, visible))).squeeze(-1)
+    hidden = trunk.ln_f(_last_block(trunk.h[-1], x, packed, seen, visible))  # (U, C)
+    return in_float32(model.score, hidden).squeeze(-1)
 
 
 def _visible(packed: Packed) -> Tensor:

@@ -20,11 +20,12 @@ from utils.core import processes
 from utils.core.runtime import autocast
 from utils.data.encoding import encode_completion, encode_completions, encode_prompt, encode_prompts, pad_right
 from utils.data.schemas import Comparison, Demonstration
+from utils.models.heads import float32_head
 from utils.models.loading import context_length, load_reward
 from utils.models.prompt_sharing import can_share, pack, shared_prompt_scores
 from utils.models.tokenizers import load_tokenizer
 from utils.reward.batches import Encoded, Group, encode_comparisons, make_targets, prompt_limit, size_batches
-from utils.sampling.rollout import eval_mode, selected_scores
+from utils.sampling.rollout import eval_mode, selected_scores, unwrapped
 from utils.sampling.sampler import Response
 from utils.training.sharding import unsharded
 
@@ -152,13 +153,13 @@ def plain_scores(model: nn.Module, groups: Sequence[Group], pad_id: int, device:
     ids, mask = pad_right([[*group.prompt, *response] for group in groups for response in group.responses], pad_id)
     mask = mask.long().to(device)  # (U, T)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    with autocast(device):
+    with float32_head(unwrapped(model).score), autocast(device):  # type: ignore[arg-type]
         output = model(input_ids=ids.to(device), attention_mask=mask, position_ids=positions, use_cache=False)
     return output.logits.squeeze(-1).float()  # (U, 1) -> (U,)
 
 
 def score_groups(model: nn.Module, groups: Sequence[Group], pad_id: int, device: torch.device) -> Tensor:
-    """Rewards (U,) of all distinct responses of the groups, at their last token, without the shift.
+    """Rewards (U,) of all distinct responses of the groups, at their last token, without the shift, float32.
 
     GPT-2 reads each prompt once for all its responses (`utils.models.prompt_sharing`), other models once for each.
     """
@@ -166,4 +167,4 @@ def score_groups(model: nn.Module, groups: Sequence[Group], pad_id: int, device:
         return plain_scores(model, groups, pad_id, device)
     packed = pack([group.prompt for group in groups], [group.responses for group in groups], device)
     with autocast(device):
-        return shared_prompt_scores(model, packed).float()
+        return shared_prompt_scores(model, packed)

@@ -21,6 +21,7 @@ from utils.core.runtime import autocast, is_autocast
 from utils.data.encoding import pad_left
 from utils.losses import token_logprobs
 from utils.models import gpt2
+from utils.models.heads import float32_head, in_float32
 from utils.models.loading import context_length
 
 OnTokens = Callable[[Tensor, Tensor], None]  # called as on_tokens(rows (A,), tokens (A,)) at each step of sampling
@@ -97,6 +98,7 @@ class CachedDecoder:
     def __init__(self, model: PreTrainedModel, prompt_ids: Tensor, prompt_mask: Tensor, max_new_tokens: int) -> None:
         self.model, self.prompt_ids, self.mask = model, prompt_ids, prompt_mask
         self.cache = DynamicCache(config=model.config)
+        self.head: nn.Module = model.get_output_embeddings()
 
     def prefill(self) -> Tensor:
         """Next-token logits (B, V) after the prompts."""
@@ -113,12 +115,12 @@ class CachedDecoder:
         self.mask = self.mask[rows]
 
     def _forward(self, ids: Tensor, positions: Tensor) -> Tensor:
-        with autocast(ids.device):
+        with float32_head(self.head), autocast(ids.device):
             output = self.model(
                 input_ids=ids, attention_mask=self.mask.long(), position_ids=positions,
                 past_key_values=self.cache, use_cache=True, logits_to_keep=1,
             )  # fmt: skip
-        return output.logits[:, -1].float()
+        return output.logits[:, -1].float()  # (B, 1, V) -> (B, V)
 
 
 def _sample_batch(
@@ -264,21 +266,6 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return getattr(model, "module", model)
 
 
-@contextmanager
-def _before(module: nn.Module, change: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
-    """Inside the block `change` sees, and may replace, what goes into `module`."""
-
-    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        new = change(inputs[0])
-        return None if new is None else (new, *inputs[1:])
-
-    handle = module.register_forward_pre_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
 def _forward(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
     """`logits` of the model's own forward over right-padded ids (B, S)."""
     positions = (mask.long().cumsum(1) - 1).clamp(min=0)
@@ -292,24 +279,33 @@ def selected_logits(model: PreTrainedModel, ids: Tensor, mask: Tensor, keep: Ten
     """
     if gpt2.supported(model):
         with autocast(ids.device):
-            return model.lm_head(gpt2.hidden_states(cast(GPT2Model, model.transformer), ids, mask, keep)).float()
+            hidden = gpt2.hidden_states(cast(GPT2Model, model.transformer), ids, mask, keep)  # (N, C)
+        return in_float32(cast(nn.Module, model.lm_head), hidden)
     head = unwrapped(model).get_output_embeddings()  # type: ignore[operator]
-    with _before(head, lambda hidden: hidden[keep].unsqueeze(0)), autocast(ids.device):
-        return _forward(model, ids, mask).squeeze(0).float()
+    # (B, S, C) -> (1, N, C) before the head, whatever the model does with the logits after it.
+    with float32_head(head, lambda hidden: hidden[keep].unsqueeze(0)), autocast(ids.device):
+        return _forward(model, ids, mask).squeeze(0).float()  # (N, V)
 
 
 def selected_scores(model: PreTrainedModel, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
     """Scalar head minus `config.reward_shift` (N,) at the N positions of `keep`, float32; as in `selected_logits`."""
     plain = unwrapped(model)
-    with autocast(ids.device):
-        if gpt2.supported(model):
-            hidden = gpt2.hidden_states(cast(GPT2Model, model.transformer), ids, mask, keep)
-        else:
-            seen: list[Tensor] = []
-            with _before(plain.score, lambda x: seen.append(x)):  # type: ignore[arg-type]
-                _forward(model, ids, mask)
-            hidden = seen[0][keep]
-    return plain.score(hidden.float()).squeeze(-1) - float(getattr(plain.config, "reward_shift", 0.0))  # type: ignore[operator]
+    score = cast(nn.Module, plain.score)
+    if gpt2.supported(model):
+        with autocast(ids.device):
+            hidden = gpt2.hidden_states(cast(GPT2Model, model.transformer), ids, mask, keep)  # (N, C)
+    else:
+        seen: list[Tensor] = []  # what goes into the head, (B, S, C); its own output is not used
+
+        def note(states: Tensor) -> Tensor:
+            seen.append(states)
+            return states
+
+        with float32_head(score, note), autocast(ids.device):
+            _forward(model, ids, mask)
+        hidden = seen[0][keep]  # (N, C)
+    shift = float(getattr(plain.config, "reward_shift", 0.0))
+    return in_float32(score, hidden).squeeze(-1) - shift  # (N, 1) -> (N,)
 
 
 def sequence_logprobs(model: PreTrainedModel, ids: Tensor, mask: Tensor, targets: Tensor) -> Tensor:
