@@ -197,3 +197,9 @@ def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: str, sentence: st
 def test_an_unknown_profile() -> None:
     assert message("huge") == 'Unknown profile "huge": use full, gpt2, tiny, or the path of a .yaml file.'
     assert message("no.yaml") == "The file no.yaml does not exist: check the path."
+
+
+def test_a_file_with_a_setting_that_is_gone_stays_readable(tmp_path: Path) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text("reward:\n  read: end\n  epochs: 3\n")
+    assert load_config(file).reward.epochs == 3

@@ -149,9 +149,8 @@ class RewardConfig:
 
     epochs: paper 1. learning_rate: paper 9e-6 (6B), cosine to 0.1. prompts_per_step: paper 64 distinct prompts.
     element: what one element of a batch is: "prompt", a whole ranking (the paper), or "pair", one pair of it (the
-    shuffled pairs that the paper found to overfit, footnote 5). read: where the reward is read; "end" = the last token
-    of the response, as in the paper. cv_groups, cv_prompts: cross-validation over groups of labelers (paper: 5 groups,
-    4.1); cv_prompts training prompts a fold.
+    shuffled pairs that the paper found to overfit, footnote 5). cv_groups, cv_prompts: cross-validation over groups of
+    labelers (paper: 5 groups, 4.1); cv_prompts training prompts per fold.
     """
 
     epochs: int = 2
@@ -164,7 +163,6 @@ class RewardConfig:
     adam_eps: float = 1e-5
     max_grad_norm: float = 1.0
     element: str = "prompt"
-    read: str = "end"
     cv_groups: int = 5
     cv_prompts: int = 400
 
@@ -302,6 +300,7 @@ def shortened(cfg: PPOConfig, rounds: int, **changes: Any) -> PPOConfig:
 Section = TypeVar("Section")
 
 PROFILES = ROOT / "configs"
+RETIRED = ("reward.read",)  # settings with one legal value that are gone; files that hold them stay readable
 PUBLIC = "hub:"  # begins the name of a public dataset where a file could stand
 CHOICES = {
     "device": DEVICES,
@@ -385,6 +384,8 @@ def _fill(section: Section, values: Mapping[str, Any], prefix: str, where: str, 
     changes = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
+        if name in RETIRED:
+            continue
         if key not in hints:
             raise UserError(f'{where}: unknown setting "{name}"{_suggest(name, prefix, list(hints))}.')
         old = getattr(section, key)

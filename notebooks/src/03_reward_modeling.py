@@ -182,7 +182,7 @@ from dataclasses import replace
 from utils.core import read_jsonl
 from utils.lessons import quiet
 from utils.models import context_length, count_parameters, load_tokenizer, reward_from_policy
-from utils.reward import RewardModel, encode_comparisons, fit
+from utils.reward import Rankings, RewardModel, encode_comparisons, fit
 
 start_dir = lesson.checkpoint("sft", lesson.kept_epochs("sft")[0])  # the SFT model after its first epoch
 tokenizer = load_tokenizer(start_dir)
@@ -197,7 +197,7 @@ def learn(name, **settings):
     """Train on the few rankings; the records of the training, with the held-out loss several times a pass."""
     model, how = RewardModel(reward_from_policy(start_dir, seed=cfg.seed), tokenizer, cfg.data), replace(cfg.reward, **settings)
     with quiet():
-        fit(folder / name, model, fitted, how, cfg.seed, name, held_out).finish()
+        fit(folder / name, model, Rankings(fitted, held_out), how, cfg.seed, name).finish()
     return read_jsonl(folder / name / "metrics.jsonl")
 
 

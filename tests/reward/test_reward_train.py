@@ -24,7 +24,7 @@ from utils.reward import train as reward
 from utils.reward.batches import Group, as_pairs, encode_comparisons
 from utils.reward.evaluation import evaluate_reward
 from utils.reward.scoring import RewardModel, reward_at_end
-from utils.reward.train import fit, kwise_step, train_reward
+from utils.reward.train import Rankings, fit, kwise_step, train_reward
 
 DEMOS = [Demonstration(f"p{i}", f"Name {i}.", GOOD) for i in range(4)]
 
@@ -55,7 +55,7 @@ def test_fit_logs_held_out_loss_as_evaluated_after_that_step(
 ) -> None:
     cfg = replace(CFG, element=element, epochs=2)
     judge = RewardModel(reward_model, tokenizer, DATA)
-    loop = fit(tmp_path, judge, groups, cfg, 7, "x", valid=groups[:3], valid_per_epoch=1)
+    loop = fit(tmp_path, judge, Rankings(groups, groups[:3], valid_per_epoch=1), cfg, 7, "x")
     loop.finish()
     rows = [row for row in read_jsonl(tmp_path / "metrics.jsonl") if "valid_loss" in row]
     assert [row["passes"] for row in rows] == [1.0, 2.0]
@@ -141,11 +141,6 @@ def test_rankings_that_tie_everything_are_refused(tmp_path: Path, policy_dir: Pa
     rows = [replace(row, ranks=(1,) * len(row.ranks)) for row in comparisons()]
     with pytest.raises(UserError, match="None of the comparisons in out has two completions of different rank"):
         train(tmp_path / "out", policy_dir, rows)
-
-
-def test_unknown_place_to_read_the_reward(tmp_path: Path, policy_dir: Path) -> None:
-    with pytest.raises(UserError, match='reward.read is "mean": only "end"'):
-        train(tmp_path, policy_dir, cfg=replace(CFG, read="mean"))
 
 
 def test_nan_loss_names_stage_step_and_remedy(tmp_path: Path, policy_dir: Path, tokenizer: PreTrainedTokenizerBase) -> None:

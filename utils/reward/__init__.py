@@ -10,11 +10,12 @@ from utils.reward.cross_validation import cross_validate
 from utils.reward.evaluation import evaluate_reward
 from utils.reward.metrics import Accuracy, pair_accuracy, part_weights, rank_values
 from utils.reward.scoring import RewardModel, Scorer, plain_scores, reward_at_end, score_groups
-from utils.reward.train import fit, kwise_step, train_reward
+from utils.reward.train import Rankings, fit, kwise_step, train_reward
 
 __all__ = [
     "Accuracy",
     "Group",
+    "Rankings",
     "RewardModel",
     "Scorer",
     "as_pairs",

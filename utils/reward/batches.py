@@ -1,4 +1,7 @@
-"""TODO"""
+"""Rankings as batches of token ids: encoding with its limits, pairs, shares of processes, parts that fit in memory.
+
+N prompts with K ranked completions each have U distinct responses in all: only those go through the model.
+"""
 
 from __future__ import annotations
 
@@ -106,17 +109,17 @@ def _check(comparison: Comparison, row: int) -> None:
     if k < 2:
         raise UserError(f"{where} has {k} completions: at least two are needed to compare.")
     if len(comparison.ranks) != k:
-        raise UserError(f"{where} has {k} completions but {len(comparison.ranks)} ranks: give one rank a completion.")
+        raise UserError(f"{where} has {k} completions but {len(comparison.ranks)} ranks: give one rank per completion.")
     if comparison.finished and len(comparison.finished) != k:
         raise UserError(f"{where} has {k} completions but {len(comparison.finished)} in finished: give one each, or none.")
 
 
 def make_targets(groups: Sequence[Group]) -> Targets:
-    """Where each completion's score is, and its rank."""
+    """Where each completion's score is among those of all U distinct responses, and its rank: each (N, K), K the largest."""
     width = max(len(group.which) for group in groups)
     which, ranks = torch.zeros(2, len(groups), width, dtype=torch.long)
     mask = torch.zeros(len(groups), width, dtype=torch.bool)
-    offset = 0
+    offset = 0  # responses of the groups before
     for row, group in enumerate(groups):
         k = len(group.which)
         which[row, :k] = torch.tensor(group.which) + offset
@@ -167,7 +170,7 @@ def micro_batches(
     """Parts of a process's share of a batch, and what the mean over each counts for in the mean over the share.
 
     As many groups in each as surely have no more than `size` distinct responses, at least one; 0: the whole share. Every
-    process has as many parts; one that runs out of groups runs along with weight 0.
+    process has as many parts; one that runs out of groups runs a dummy pass with weight 0.
     """
     if not size:
         yield share, 1.0

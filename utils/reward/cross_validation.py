@@ -1,10 +1,11 @@
-"""TODO"""
+"""Cross-validation of the reward model over groups of labelers (sec. 4.1): does it predict labelers it never saw?"""
 
 from __future__ import annotations
 
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from utils.models.loading import reward_from_policy
 from utils.models.tokenizers import load_tokenizer
 from utils.reward.metrics import clustered_mean, pair_accuracy, rank_values
 from utils.reward.scoring import RewardModel
-from utils.reward.train import fit
+from utils.reward.train import Rankings, fit
 
 
 def labeler_groups(comparisons: Sequence[Comparison], n_groups: int, seed: int) -> dict[str, int]:
@@ -82,10 +83,11 @@ def cross_validate(
     """
     groups = labeler_groups(comparisons, cfg.cv_groups, seed)
     key = digest([digest_path(init_dir), cfg, data_cfg, seed, comparisons, *compute.lora])
+    trial = Trial(init_dir, cfg, data_cfg, seed, key, device, compute)
     folds = []
     for held_out in range(cfg.cv_groups):
         fold = split_fold(comparisons, groups, held_out, cfg.cv_prompts, seed)
-        folds.append(_run_fold(Path(out_dir) / f"fold_{held_out}", fold, init_dir, cfg, data_cfg, seed, device, key, compute))
+        folds.append(trial.run(Path(out_dir) / f"fold_{held_out}", fold))
     result: dict[str, Any] = {"groups": cfg.cv_groups, "train_rows": folds[0]["train_rows"], "folds": folds}
     for name in ("inside", "outside"):
         result[name], result[f"{name}_se"] = _mean_se([fold[name] for fold in folds])
@@ -101,31 +103,35 @@ def _mean_se(values: Sequence[float]) -> tuple[float, float]:
     return accuracy.mean, accuracy.se
 
 
-def _run_fold(
-    out_dir: Path,
-    fold: Fold,
-    init_dir: Path | str,
-    cfg: RewardConfig,
-    data_cfg: DataConfig,
-    seed: int,
-    device: str,
-    key: str,
-    compute: ComputeConfig,
-) -> dict[str, Any]:
-    """Train and test one fold; its model is not kept, its result is `out_dir`.json."""
-    done = out_dir.with_suffix(".json")
-    known = processes.on_main(lambda: read_json(done) if done.exists() else {})
-    if known.get("key") == key:
-        return known
-    judge = RewardModel(reward_from_policy(init_dir, choose_device(device), seed), load_tokenizer(init_dir), data_cfg)
-    loop = fit(out_dir, judge, judge.encode(fold.train).groups, cfg, seed, f"{key} {out_dir.name}", compute=compute)
-    result: dict[str, Any] = {"key": key, "train_rows": len(fold.train)}
-    for name, part in (("inside", fold.inside), ("outside", fold.outside)):
-        accuracy = pair_accuracy(judge.score_comparisons(part), rank_values([c.ranks for c in part]))
-        result |= {name: accuracy.mean, f"{name}_se": accuracy.se, f"{name}_pairs": accuracy.pairs}
-    if processes.is_main():
-        write_json(done, result)
-    loop.finish()
-    if processes.is_main():
-        shutil.rmtree(out_dir, ignore_errors=True)
-    return result
+@dataclass(frozen=True)
+class Trial:
+    """What all folds share. key: digest of everything that decides their results."""
+
+    init_dir: Path | str
+    cfg: RewardConfig
+    data: DataConfig
+    seed: int
+    key: str
+    device: str
+    compute: ComputeConfig
+
+    def run(self, out_dir: Path, fold: Fold) -> dict[str, Any]:
+        """Train and test one fold; its model is not kept, its result is `out_dir`.json."""
+        done = out_dir.with_suffix(".json")
+        known = processes.on_main(lambda: read_json(done) if done.exists() else {})
+        if known.get("key") == self.key:
+            return known
+        model = reward_from_policy(self.init_dir, choose_device(self.device), self.seed)
+        judge = RewardModel(model, load_tokenizer(self.init_dir), self.data)
+        rankings = Rankings(judge.encode(fold.train).groups)
+        loop = fit(out_dir, judge, rankings, self.cfg, self.seed, f"{self.key} {out_dir.name}", self.compute)
+        result: dict[str, Any] = {"key": self.key, "train_rows": len(fold.train)}
+        for name, part in (("inside", fold.inside), ("outside", fold.outside)):
+            accuracy = pair_accuracy(judge.score_comparisons(part), rank_values([c.ranks for c in part]))
+            result |= {name: accuracy.mean, f"{name}_se": accuracy.se, f"{name}_pairs": accuracy.pairs}
+        if processes.is_main():
+            write_json(done, result)
+        loop.finish()
+        if processes.is_main():
+            shutil.rmtree(out_dir, ignore_errors=True)
+        return result

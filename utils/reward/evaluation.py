@@ -1,4 +1,4 @@
-"""TODO"""
+"""How well a reward model predicts rankings it was not trained on (sec. 4.1): accuracy, loss, calibration, by labeler."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""Reward model from K-wise rankings (Eq. 1; sec. 3.5, 4.1, C.2): training, shift, evaluation, cross-validation.
+"""Training of a reward model from rankings (Eq. 1; sec. 3.5, C.2).
 
 All pairs of one prompt are one batch element and each distinct completion is forwarded once; ties are dropped. The
-reward is read at the last token of the answer: the end token if the answer ended itself, else whatever token it was
-cut off at. So the model can tell the two apart.
+reward is read at the last token of the answer: the end token of a finished answer, or the token at which it was cut off.
+So the model can tell the two apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,11 +43,57 @@ class Step(NamedTuple):
 def kwise_step(
     model: nn.Module, groups: Sequence[Group], pad_id: int, device: torch.device, scorer: Scorer = score_groups
 ) -> Step:
-    """Forward of one batch: each distinct response once, every pair of a prompt in the loss, ties dropped."""
+    """Forward pass of N rankings: each distinct response once (U of them), every pair of a prompt in the loss, ties dropped.
+
+    scorer: how the responses are scored, `score_groups` or `plain_scores`. Gradients flow through loss and scores.
+    """
     targets = Targets(*(tensor.to(device) for tensor in make_targets(groups)))
     scores = scorer(model, groups, pad_id, device)[targets.which]  # (U,) -> (N, K)
     accuracy = kwise_accuracy(scores.detach(), targets.ranks, targets.mask)
     return Step(kwise_loss(scores, targets.ranks, targets.mask), accuracy, scores)
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """What a reward model is trained on: encoded rankings, and others that are only scored on the way.
+
+    valid: rankings whose loss and accuracy are logged about `valid_per_epoch` times an epoch.
+    """
+
+    train: Sequence[Group]
+    valid: Sequence[Group] = ()
+    valid_per_epoch: int = 4
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which batch elements each step takes: every epoch all of them once, in an order of its own."""
+
+    elements: Sequence[Group]
+    per_step: int
+    epochs: int
+    seed: int
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps of one epoch; the last one may have fewer elements."""
+        return -(-len(self.elements) // self.per_step)
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole training."""
+        return self.epochs * self.per_epoch
+
+    def batch(self, step: int) -> list[Group]:
+        """Elements of a step, at most `per_step`. The order is drawn from the stream (seed, "reward", "epoch", epoch)."""
+        epoch, index = divmod(step, self.per_epoch)
+        order = torch.randperm(len(self.elements), generator=torch_generator(self.seed, "reward", "epoch", epoch)).tolist()
+        return [self.elements[i] for i in order[index * self.per_step : (index + 1) * self.per_step]]
+
+    def is_checked(self, step: int, times: int) -> bool:
+        """Whether held-out rankings are scored after this step: about `times` times an epoch, and at its end."""
+        done = step % self.per_epoch + 1
+        return done % max(1, self.per_epoch // times) == 0 or done == self.per_epoch
 
 
 def train_reward(
@@ -63,15 +110,15 @@ def train_reward(
 ) -> None:
     """Train a reward model from the policy in `init_dir`; write it to `out_dir/model`, with metrics and data.json.
 
-    The shift makes the mean reward of `demonstrations` (those of training prompts) 0; without any it stays 0. A
-    killed run goes on where it was. Raises UserError if no comparison has a pair that is not tied.
+    The shift makes the mean reward of `demonstrations` (those of training prompts) 0; without any it stays 0. A run that
+    was interrupted continues where it stopped. Raises UserError if no comparison has a pair that is not tied.
     """
     judge = RewardModel(reward_from_policy(init_dir, choose_device(device), seed), load_tokenizer(init_dir), data_cfg)
     encoded = judge.encode(comparisons)
     if processes.is_main():
         write_json(Path(out_dir) / "data.json", encoded.counts)
     fingerprint = digest([digest_path(init_dir), cfg, data_cfg, encoded.groups, *compute.lora])
-    loop = fit(out_dir, judge, encoded.groups, cfg, seed, fingerprint, compute=compute)
+    loop = fit(out_dir, judge, Rankings(encoded.groups), cfg, seed, fingerprint, compute)
     judge.set_shift(demonstrations)
     save_trained(judge.model, judge.tokenizer, Path(out_dir) / "model")
     loop.finish()
@@ -80,66 +127,72 @@ def train_reward(
 def fit(
     out_dir: Path | str,
     judge: RewardModel,
-    groups: Sequence[Group],
+    rankings: Rankings,
     cfg: RewardConfig,
     seed: int,
     fingerprint: str,
-    valid: Sequence[Group] = (),
-    valid_per_epoch: int = 4,
     compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
 ) -> TrainingLoop:
     """Train the model of `judge` in place: AdamW, cosine to `final_lr_fraction` without warmup, `prompts_per_step` prompts
-    in each step.
+    in each step (C.2).
 
-    valid: rankings whose loss and accuracy are logged about `valid_per_epoch` times an epoch, with the passes over the
-    training data done until then. Returns the loop, to be finished when the model is saved.
+    Where held-out rankings are logged, `passes` says how often the training data has been read until then. Returns the
+    loop, to be finished when the model is saved. Raises UserError if no ranking has a pair that is not tied.
     """
-    if cfg.read != "end":
-        raise UserError(f'reward.read is "{cfg.read}": only "end", the last token of the answer, is known.')
-    elements, per_step = batch_elements(groups, cfg)
+    elements, per_step = batch_elements(rankings.train, cfg)
     if not elements:
         raise UserError(
-            f"None of the comparisons in {Path(out_dir).name} has two completions of different rank: rankings that tie "
-            "everything teach nothing, so give others."
+            f"None of the comparisons in {Path(out_dir).name} has two completions of different rank: all completions tie. "
+            "Provide rankings with a preference."
         )
-    model, pad_id = judge.model, judge.tokenizer.pad_token_id
-    per_epoch = -(-len(elements) // per_step)
-    total = cfg.epochs * per_epoch
-    add_adapters(model, compute, seed, "reward")
+    schedule = Schedule(elements, per_step, cfg.epochs, seed)
+    loop = _start(out_dir, judge, schedule, cfg, fingerprint, compute)
+    for step in loop:
+        loss, accuracy = _gradient(loop, judge, schedule.batch(step), compute.micro_batch)
+        rate = learning_rate(step, schedule.total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
+        norm = loop.optimizer_step("reward", lr=rate, max_grad_norm=cfg.max_grad_norm)
+        held_out = {}
+        if rankings.valid and schedule.is_checked(step, rankings.valid_per_epoch):
+            held_out = {"passes": (step + 1) / schedule.per_epoch, **_held_out(judge, rankings.valid)}
+        loop.log(step, loss=loss, accuracy=accuracy, lr=rate, grad_norm=norm, **held_out)
+    judge.model.eval()
+    return loop
+
+
+def _start(
+    out_dir: Path | str, judge: RewardModel, schedule: Schedule, cfg: RewardConfig, fingerprint: str, compute: ComputeConfig
+) -> TrainingLoop:
+    """The loop over the steps, with adapters, optimizer and checkpoints; the model is in training mode."""
+    add_adapters(judge.model, compute, schedule.seed, "reward")
     loop = TrainingLoop(
         out_dir,
         label="reward",
-        total_steps=total,
-        models={"reward": model},
-        optimizers={"reward": stage_optimizer(model.parameters(), cfg.learning_rate, cfg)},
-        seed=seed,
+        total_steps=schedule.total,
+        models={"reward": judge.model},
+        optimizers={"reward": stage_optimizer(judge.model.parameters(), cfg.learning_rate, cfg)},
+        seed=schedule.seed,
         fingerprint=fingerprint,
-        checkpoint_every=max(1, total // 10),
+        checkpoint_every=max(1, schedule.total // 10),
     )
-    device, rank, world = loop.accelerator.device, loop.accelerator.process_index, loop.accelerator.num_processes
-    every = max(1, per_epoch // valid_per_epoch)
-    model.train()
+    judge.model.train()
     if compute.gradient_checkpointing:
-        checkpoint_gradients(model)
-    for step in loop:
-        epoch, index = divmod(step, per_epoch)
-        order = torch.randperm(len(elements), generator=torch_generator(seed, "reward", "epoch", epoch)).tolist()
-        batch = [elements[i] for i in order[index * per_step : (index + 1) * per_step]]
-        share, weight = shard(batch, rank, world)
-        loss, counted = 0.0, torch.zeros(2, device=device)  # pairs ordered right, pairs
-        for part, fraction in micro_batches(share, compute.micro_batch, batch, world):
-            done = kwise_step(loop.models["reward"], part, pad_id, device)
-            loss += loop.backward("reward", done.loss * (weight * fraction))
-            if weight * fraction > 0:
-                counted += torch.stack([done.accuracy, torch.ones_like(done.accuracy)]) * n_pairs(part)
-        rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
-        norm = loop.optimizer_step("reward", lr=rate, max_grad_norm=cfg.max_grad_norm)
-        now = valid and ((index + 1) % every == 0 or index + 1 == per_epoch)
-        held_out = {"passes": (step + 1) / per_epoch, **_held_out(judge, valid)} if now else {}
-        right, pairs = loop.accelerator.reduce(counted, reduction="sum").tolist()
-        loop.log(step, loss=loss, accuracy=right / pairs, lr=rate, grad_norm=norm, **held_out)
-    model.eval()
+        checkpoint_gradients(judge.model)
     return loop
+
+
+def _gradient(loop: TrainingLoop, judge: RewardModel, batch: Sequence[Group], micro_batch: int) -> tuple[float, float]:
+    """Gradient of a batch in the model; its loss in this process and its accuracy over all of them."""
+    accelerator, pad_id = loop.accelerator, judge.tokenizer.pad_token_id
+    # Each process takes every n-th ranking; the weight makes the mean over processes the mean over the batch.
+    share, weight = shard(batch, accelerator.process_index, accelerator.num_processes)
+    loss, counted = 0.0, torch.zeros(2, device=accelerator.device)  # pairs ordered right, pairs
+    for part, fraction in micro_batches(share, micro_batch, batch, accelerator.num_processes):
+        step = kwise_step(loop.models["reward"], part, pad_id, accelerator.device)
+        loss += loop.backward("reward", step.loss * (weight * fraction))
+        if weight * fraction > 0:  # a dummy pass does not count
+            counted += torch.stack([step.accuracy, torch.ones_like(step.accuracy)]) * n_pairs(part)
+    right, pairs = accelerator.reduce(counted, reduction="sum").tolist()
+    return loss, right / pairs
 
 
 def _held_out(judge: RewardModel, groups: Sequence[Group]) -> dict[str, float]:
