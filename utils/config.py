@@ -34,8 +34,10 @@ class DataConfig:
     n_sft/n_rm/n_ppo: training prompts of each set (paper, Table 6: 12,725 / 33,207 / 31,144).
     n_valid, n_test: prompts for choices / for final figures only. max_rows: no more than the first so many rows of each
     split of the user's demonstrations and rankings are used; None takes all.
-    cap_per_user: paper 200 (A.2). dedup_prefix_chars: a common prefix this long makes two prompts duplicates; the
-    paper says "long" and gives no number. pii_filter: drop training prompts with personal data (paper: yes).
+    cap_per_user: paper 200 (A.2); 0 keeps all. dedup_prefix_chars: a common prefix this long makes two prompts duplicates;
+    the paper says "long" and gives no number; 0 leaves only equal prompts out. language: prompts in other languages are
+    dropped (paper: English); "any" keeps all; "auto" is English for the tiny world and any for your own data. pii_filter:
+    drop training prompts with personal data (paper: yes).
     max_prompt_tokens: longer prompts are dropped (paper: 1,000 of 2,048, App. C).
     max_response_tokens: responses are cut here (paper: 1,000). chat_template: "auto" asks in the tokenizer's chat template
     if it has one, "always" and "never" say so; without it a prompt is followed by prompt_suffix and a completion begins with
@@ -55,6 +57,7 @@ class DataConfig:
     n_test: int = 900
     cap_per_user: int = 200
     dedup_prefix_chars: int = 64
+    language: str = "auto"
     pii_filter: bool = True
     max_prompt_tokens: int = 40
     max_response_tokens: int = 32
@@ -302,7 +305,11 @@ Section = TypeVar("Section")
 PROFILES = ROOT / "configs"
 RETIRED = ("reward.read",)  # settings with one legal value that are gone; files that hold them stay readable
 PUBLIC = "hub:"  # begins the name of a public dataset where a file could stand
+LANGUAGES = (
+    "english", "spanish", "french", "german", "italian", "portuguese", "dutch", "swedish", "polish", "turkish", "indonesian",
+)  # fmt: skip
 CHOICES = {
+    "language": ("auto", "any", *LANGUAGES),
     "device": DEVICES,
     "tracking": TRACKERS,
     "precision": PRECISIONS,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from utils.core.errors import UserError
 from utils.data.chat import to_messages
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts, load_texts
-from utils.data.left_out import LeftOut
+from utils.data.left_out import LeftOut, Notes
 from utils.data.matching import normalise
 from utils.data.records import Record
 from utils.data.schemas import Comparison
@@ -387,11 +387,11 @@ def test_all_rows_tied(write) -> None:
     ],
 )  # fmt: skip
 def test_empty_texts_are_left_out_all_at_once(write, loader: Any, good: dict, bad: dict, reason: str) -> None:
-    found: list[LeftOut] = []
+    notes = Notes()
     path = write(good, bad, good, bad, bad)
-    assert len(loader(path, left_out=found)) == 2
+    assert len(loader(path, notes=notes)) == 2
     what = "demonstrations" if loader is load_demonstrations else "rankings"
-    assert found == [LeftOut(what, 3, reason, first=f"{path}, row 2")]
+    assert notes.left_out == [LeftOut(what, 3, reason, first=f"{path}, row 2")]
     assert sentence(loader, write(bad, bad)) == f"mine.jsonl: none of its 2 {what} can be used (2: {reason})."
 
 
@@ -447,9 +447,9 @@ TURNS = "\n\nHuman: Who?\n\nAssistant: Me."
     ],
 )  # fmt: skip
 def test_every_part_of_a_prompt_is_used(write, row: dict[str, Any], prompt: str) -> None:
-    found: list[LeftOut] = []
-    assert load_prompts(write(row), left_out=found)[0].prompt == prompt
-    assert found == []
+    notes = Notes()
+    assert load_prompts(write(row), notes=notes)[0].prompt == prompt
+    assert notes.lines() == []
 
 
 def test_line_breaks_of_windows_lose_no_turn(write) -> None:
@@ -493,10 +493,10 @@ def test_a_history_before_a_transcript_is_refused(write) -> None:
     ],
 )  # fmt: skip
 def test_columns_that_are_not_used_are_said(write, loader: Any, row: dict[str, Any], expected: list[str]) -> None:
-    found: list[LeftOut] = []
+    notes = Notes()
     path = write(row)
-    assert len(loader(path, left_out=found)) == 1
-    lines = [entry.line().replace(f"{path.parent}/", "") for entry in found]
+    assert len(loader(path, notes=notes)) == 1
+    lines = [line.replace(f"{path.parent}/", "") for line in notes.lines()]
     assert len(lines) == len(expected) and all(line.startswith(start) for line, start in zip(lines, expected, strict=True)), (
         lines
     )
@@ -614,7 +614,7 @@ def test_real_prompts_of_self_instruct() -> None:
     assert prompts[0].prompt_id == "user_oriented_task_0" and "\n\nIf you have any questions" in prompts[0].prompt
     demonstrations = load_demonstrations(SELF_INSTRUCT / "predictions" / "text-davinci-003.jsonl")
     assert len(demonstrations) == 252 and demonstrations[0].completion.startswith("Have questions about my rate?")
-    found: list[LeftOut] = []
+    notes = Notes()
     path = SELF_INSTRUCT / "predictions" / "davinci-t0-ft.jsonl"
-    assert len(load_demonstrations(path, left_out=found)) == 252 - 48
-    assert found[0] == LeftOut("demonstrations", 48, "an answer is empty", first=f"{path}, row 6")
+    assert len(load_demonstrations(path, notes=notes)) == 252 - 48
+    assert notes.left_out[0] == LeftOut("demonstrations", 48, "an answer is empty", first=f"{path}, row 6")

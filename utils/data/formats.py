@@ -16,19 +16,20 @@ Optional fields: `id` (or `prompt_id`), `user_id`, `labeler_id`, `use_case` (or 
 K-wise rows `finished`, `policies`, `ratings`, `flags`. `columns` gives other names: {"prompt": "my_column"}.
 
 Rows without a prompt, an answer or a preference are left out and counted, and so are columns that no field is read from:
-a loader appends them to the list `left_out` (`utils.data.left_out`), or logs one warning each if it is given none.
+a loader adds them to `notes` (`utils.data.left_out.Notes`), or logs one warning each if it is given none.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from utils.core.errors import UserError
 from utils.core.io import PathLike
 from utils.data.conversations import split_answer
-from utils.data.left_out import LeftOut, reasons
+from utils.data.left_out import LeftOut, Notes, reasons, row_key
 from utils.data.records import FIELDS, Record, UnusableRow, is_blank, read_records
 from utils.data.rows import (
     ANSWERS,
@@ -46,7 +47,7 @@ from utils.data.schemas import SOURCES, Comparison, Demonstration, Prompt
 from utils.data.splits import assign_splits, check_ids
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
+Built = TypeVar("Built", Prompt, Demonstration, Comparison)
 Read = TypeVar("Read")
 LOST = "\ufffd"
 PREFERENCE = ("ranks", "best", "finished", "policies", "ratings", "flags")
@@ -60,17 +61,17 @@ def load_prompts(
     path: PathLike,
     columns: Mapping[str, str] | None = None,
     seed: int = 0,
-    left_out: list[LeftOut] | None = None,
+    notes: Notes | None = None,
 ) -> list[Prompt]:
     """Prompts of a file of any form of this module (completions are ignored); blank ones are left for `clean_prompts`.
 
-    columns: field -> the file's name for it. seed: of the split, if the file has none. left_out: see the module.
+    columns: field -> the file's name for it. seed: of the split, if the file has none. notes: see the module.
     Raises UserError naming file, row, field and remedy.
     """
     rows = _Rows(path, read_records(path, columns), _prompt_or_blank, "prompts")
     records, prompts = rows.records, rows.values
     used = [(prompt, _last_answer(record)) for record, prompt in zip(records, prompts, strict=True)]
-    rows.note(left_out, PROMPT_CONTENT, used, *ANSWERS, *PREFERENCE)
+    rows.note(notes, PROMPT_CONTENT, used, *ANSWERS, *PREFERENCE)
 
     def build(i: int, prompt_id: str, split: str) -> Prompt:
         source = records[i].optional("source")
@@ -83,14 +84,14 @@ def load_prompts(
             split=split,
         )
 
-    return _checked(records, prompts, build, seed)
+    return _checked(records, prompts, build, seed, notes)
 
 
 def load_demonstrations(
     path: PathLike,
     columns: Mapping[str, str] | None = None,
     seed: int = 0,
-    left_out: list[LeftOut] | None = None,
+    notes: Notes | None = None,
 ) -> list[Demonstration]:
     """Demonstrations of a file; arguments and errors as in `load_prompts`.
 
@@ -98,7 +99,7 @@ def load_demonstrations(
     """
     rows = _Rows(path, read_records(path, columns), _demonstration, "demonstrations")
     records, read = rows.records, rows.values
-    rows.note(left_out, (*PROMPT_CONTENT, "completion"), read)
+    rows.note(notes, (*PROMPT_CONTENT, "completion"), read)
 
     def build(i: int, prompt_id: str, split: str) -> Demonstration:
         return Demonstration(
@@ -110,14 +111,14 @@ def load_demonstrations(
             split=split,
         )
 
-    return _checked(records, [prompt for prompt, _ in read], build, seed)
+    return _checked(records, [prompt for prompt, _ in read], build, seed, notes)
 
 
 def load_comparisons(
     path: PathLike,
     columns: Mapping[str, str] | None = None,
     seed: int = 0,
-    left_out: list[LeftOut] | None = None,
+    notes: Notes | None = None,
 ) -> list[Comparison]:
     """Rankings of a file, pairs as K = 2; arguments and errors as in `load_prompts`.
 
@@ -127,7 +128,7 @@ def load_comparisons(
     rows = _Rows(path, read_records(path, columns), ranking_of, "rankings")
     records, rankings = rows.records, rows.values
     used = [(ranking.prompt, *ranking.completions) for ranking in rankings]
-    rows.note(left_out, PROMPT_CONTENT, used, "completions", "chosen", "rejected", *PREFERENCE)
+    rows.note(notes, PROMPT_CONTENT, used, "completions", "chosen", "rejected", *PREFERENCE)
 
     def build(i: int, prompt_id: str, split: str) -> Comparison:
         record, ranking = records[i], rankings[i]
@@ -146,16 +147,16 @@ def load_comparisons(
             split=split,
         )
 
-    return _checked(records, [ranking.prompt for ranking in rankings], build, seed)
+    return _checked(records, [ranking.prompt for ranking in rankings], build, seed, notes)
 
 
-def load_texts(path: PathLike, limit: int | None = None, left_out: list[LeftOut] | None = None) -> list[str]:
+def load_texts(path: PathLike, limit: int | None = None, notes: Notes | None = None) -> list[str]:
     """Documents of pretraining text of a file, the first `limit` of them; empty ones are left out and counted.
 
     Raises UserError for a row without text, and if no row is left.
     """
     rows = _Rows(path, read_records(path), _text, "documents")
-    rows.note(left_out, (), [(text,) for text in rows.values], "text")
+    rows.note(notes, (), [(text,) for text in rows.values], "text")
     return rows.values[:limit]
 
 
@@ -217,8 +218,8 @@ class _Rows(Generic[Read]):
         if not self.records:
             raise UserError(f"{path}: none of its {len(records):,} {what} can be used ({reasons(self.left_out)}).")
 
-    def note(self, left_out: list[LeftOut] | None, fields: Sequence[str], used: Sequence[Sequence[str]], *also: str) -> None:
-        """Add what is left out to the caller's list, or log it: rows, columns, characters.
+    def note(self, notes: Notes | None, fields: Sequence[str], used: Sequence[Sequence[str]], *also: str) -> None:
+        """Add what is left out to the caller's notes, or log it: rows, columns, characters.
 
         fields: content that should be in the texts `used` of each row. also: fields that are read in other ways.
         """
@@ -228,8 +229,8 @@ class _Rows(Generic[Read]):
             *self._other_columns((*fields, *also)),
             *self._lost_characters(used),
         ]
-        if left_out is not None:
-            left_out += found
+        if notes is not None:
+            notes.left_out += found
         else:
             for entry in found:
                 log.warning("%s", entry.line())
@@ -280,9 +281,30 @@ def _all_malformed(errors: Sequence[tuple[Record, UserError]], total: int) -> Us
     )
 
 
-def _checked(records: Sequence[Record], prompts: Sequence[str], build: Callable[[int, str, str], T], seed: int) -> list[T]:
-    """`build(row index, prompt id, split)` for every row, after the checks over all rows."""
+def _checked(
+    records: Sequence[Record],
+    prompts: Sequence[str],
+    build: Callable[[int, str, str], Built],
+    seed: int,
+    notes: Notes | None,
+) -> list[Built]:
+    """`build(row index, prompt id, split)` for every row, after the checks over all rows.
+
+    If all rows are of one user and the file gives no split, they are split by prompt, as one user has only one split.
+    """
     ids = [id_of(record, prompt) for record, prompt in zip(records, prompts, strict=True)]
     check_ids(records, ids, prompts)
     splits = assign_splits(records, prompts, seed)
-    return [build(i, ids[i], splits[i]) for i in range(len(records))]
+    users = {record.optional("user_id") for record in records}
+    if len(users) == 1 and users != {""} and not any(record.optional("split") for record in records):
+        splits = assign_splits([replace(record, values={}) for record in records], prompts, seed)
+        remark = f"{records[0].path}: all rows are of one user, so they are split by prompt and not by user."
+        if notes is not None:
+            notes.remarks.append(remark)
+        else:
+            log.warning("%s", remark)
+    built = [build(i, ids[i], splits[i]) for i in range(len(records))]
+    if notes is not None:
+        for record, row in zip(records, built, strict=True):
+            notes.places.setdefault(row_key(row), record.place)
+    return built

@@ -1,7 +1,7 @@
-"""Is a prompt English? By the script of its letters and by function words.
+"""Is a prompt in the language wanted (English by default)? By the script of its letters and by function words.
 
 The paper measured > 96 % English with langid.py (A.4); this works offline and in microseconds. It needs evidence
-against English to say no, so very short prompts, code, tables and lists of names stay. Limits: languages in Latin
+against the language to say no, so very short prompts, code, tables and lists of names stay. Limits: languages in Latin
 script that are not in `FUNCTION_WORDS` are only noticed in longer prompts with accented letters and hardly any
 English function word; a short English instruction about a longer foreign text counts as foreign.
 """
@@ -69,19 +69,22 @@ def foreign_letters(text: str) -> float:
     return foreign / len(letters) if letters else 0.0
 
 
-def foreign_language(text: str) -> str:
-    """Why `text` is not mostly English, as "german" or "script"; "" if it is or if it is too short to tell."""
+def foreign_language(text: str, wanted: str = "english") -> str:
+    """Why `text` is mostly not in the language `wanted` (a name of `FUNCTION_WORDS`), as "german" or "script".
+
+    "" if it is, or if it is too short to tell.
+    """
     if foreign_letters(text) > MAX_FOREIGN_SCRIPT:
         return "script"
     words = _WORD.findall(text.lower())
     if len(words) < MIN_WORDS:
         return ""
     found = {language: len(known.intersection(words)) for language, known in FUNCTION_WORDS.items()}
-    english = found.pop("english")
+    own = found.pop(wanted)
     best = max(found, key=lambda language: found[language])
-    if found[best] >= 2 and found[best] > english:
+    if found[best] >= 2 and found[best] > own:
         return best
     accented = sum(not word.isascii() for word in words)
-    if len(words) >= 8 and english / len(words) < 0.15 and accented / len(words) > 0.15:
+    if len(words) >= 8 and own / len(words) < 0.15 and accented / len(words) > 0.15:
         return "unknown"
     return ""

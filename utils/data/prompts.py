@@ -6,12 +6,16 @@ Works on any list of `Prompt` rows. Every cleaning step is a function of its own
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+import math
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from utils.data.language import foreign_language
+from utils.data.left_out import LeftOut
 from utils.data.matching import normalise
 from utils.data.pii import find_pii
 from utils.data.schemas import Prompt
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
 
 Length = Callable[[str], int]
 
+PREFIX_SOURCES = ("customer",)  # whose prompts are compared by their beginning
+FEWEST_SHARING = 5  # a beginning is a preamble if so many different prompts follow it,
+LEAST_SHARING = 0.05  # and such a share of all prompts
+PREAMBLE_LEVELS = 4  # a template within a system message has two
 REASONS = ("empty", "too_long", "language", "pii", "duplicate", "user_cap")
 
 
@@ -92,9 +100,9 @@ def drop_too_long(prompts: Sequence[Prompt], length: Length, maximum: int) -> Cl
     return _sift(prompts, "too_long", why)
 
 
-def drop_foreign(prompts: Sequence[Prompt]) -> CleaningResult:
-    """Drop prompts that are not mostly English; see `utils.data.language` for what it can tell."""
-    return _sift(prompts, "language", lambda p: foreign_language(p.prompt))
+def drop_foreign(prompts: Sequence[Prompt], language: str = "english") -> CleaningResult:
+    """Drop prompts that are mostly in another language; see `utils.data.language` for what it can tell."""
+    return _sift(prompts, "language", lambda p: foreign_language(p.prompt, language))
 
 
 def drop_pii(prompts: Sequence[Prompt], splits: Sequence[str] = ("train",)) -> CleaningResult:
@@ -108,24 +116,31 @@ def drop_pii(prompts: Sequence[Prompt], splits: Sequence[str] = ("train",)) -> C
     return _sift(prompts, "pii", why)
 
 
-def deduplicate(prompts: Sequence[Prompt], prefix_chars: int, prefix_sources: Sequence[str] = ("customer",)) -> CleaningResult:
+def deduplicate(
+    prompts: Sequence[Prompt],
+    prefix_chars: int,
+    prefix_sources: Sequence[str] = PREFIX_SOURCES,
+    preambles: Mapping[str, int] | None = None,
+) -> CleaningResult:
     """Drop prompts that repeat an earlier one (sec. 3.2: "share a long common prefix").
 
     Two prompts are duplicates if they are equal after `normalise`, or if both come from `prefix_sources` and share
-    their first `prefix_chars` normalised characters. Labeler-written prompts are only compared as a whole, as the
-    paper built several of them from one template with other few-shot examples (A.3). To share a prefix of a fixed
-    length is to have equal beginnings, so one look into a table per prompt does: O(n).
+    their first `prefix_chars` normalised characters (0: only equal prompts are duplicates). Labeler-written prompts are
+    only compared as a whole, as the paper built several of them from one template with other few-shot examples (A.3).
+    preambles: normalised text -> number of its first characters that are a preamble (`preamble_lengths`); the
+    `prefix_chars` are counted from there. Two prompts with equal beginnings are found by one look into a table: O(n).
     """
     first_whole: dict[str, str] = {}
     first_prefix: dict[str, str] = {}
 
     def why(prompt: Prompt) -> str:
         text = normalise(prompt.prompt)
-        prefix = text[:prefix_chars] if prompt.source in prefix_sources and len(text) >= prefix_chars else None
+        end = prefix_chars + (preambles or {}).get(text, 0)
+        prefix = text[:end] if prefix_chars and prompt.source in prefix_sources and len(text) >= end else None
         if text in first_whole:
             return f"equal to {first_whole[text]}"
         if prefix is not None and prefix in first_prefix:
-            return f"same first {prefix_chars} characters as {first_prefix[prefix]}"
+            return f"same first {end} characters as {first_prefix[prefix]}"
         first_whole[text] = prompt.prompt_id
         if prefix is not None:
             first_prefix[prefix] = prompt.prompt_id
@@ -134,12 +149,46 @@ def deduplicate(prompts: Sequence[Prompt], prefix_chars: int, prefix_sources: Se
     return _sift(prompts, "duplicate", why)
 
 
+def preamble_lengths(
+    prompts: Sequence[Prompt], prefix_chars: int, prefix_sources: Sequence[str] = PREFIX_SOURCES
+) -> dict[str, int]:
+    """Normalised text -> length of the preamble that it shares with many other prompts; texts without one are left out.
+
+    A preamble is a beginning of at least `prefix_chars` characters that many prompts share which then differ: a template's
+    first lines ("Below is an instruction ...") or one system message. It says nothing about what is asked.
+    """
+    if not prefix_chars:
+        return {}
+    texts = list(dict.fromkeys(normalise(prompt.prompt) for prompt in prompts if prompt.source in prefix_sources))
+    least = max(FEWEST_SHARING, math.ceil(LEAST_SHARING * len(texts)))
+    return _preambles(texts, 0, prefix_chars, least, PREAMBLE_LEVELS)
+
+
+def _preambles(texts: Sequence[str], start: int, width: int, least: int, levels: int) -> dict[str, int]:
+    """Lengths of the preambles of `texts`, which agree in their first `start` characters. A preamble may hold another."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for text in texts:
+        if len(text) >= start + width:
+            groups[text[start : start + width]].append(text)
+    found: dict[str, int] = {}
+    for group in groups.values():
+        if len(group) < least or not levels:
+            continue
+        end = len(os.path.commonprefix([min(group), max(group)]))
+        inner = _preambles(group, end, width, least, levels - 1)
+        lengths = {text: inner.get(text, end) for text in group}
+        # It is a preamble only if many prompts remain after it: else the group are repetitions of a few.
+        if len({text[: length + width] for text, length in lengths.items()}) >= least:
+            found |= lengths
+    return found
+
+
 def cap_per_user(prompts: Sequence[Prompt], cap: int) -> CleaningResult:
-    """Keep the first `cap` prompts of every user (sec. 3.2: 200). Without a user id a prompt has a user of its own."""
+    """Keep the first `cap` prompts of every user (sec. 3.2: 200; 0: all). A prompt without a user id has its own user."""
     seen: Counter[str] = Counter()
 
     def why(prompt: Prompt) -> str:
-        if not prompt.user_id:
+        if not prompt.user_id or not cap:
             return ""
         seen[prompt.user_id] += 1
         return f"number {seen[prompt.user_id]} of its user, at most {cap}" if seen[prompt.user_id] > cap else ""
@@ -147,21 +196,28 @@ def cap_per_user(prompts: Sequence[Prompt], cap: int) -> CleaningResult:
     return _sift(prompts, "user_cap", why)
 
 
+def wanted_language(data_cfg: DataConfig) -> str:
+    """The language that cleaning keeps: `data.language`, where "auto" is English."""
+    return "english" if data_cfg.language == "auto" else data_cfg.language
+
+
 def clean_prompts(
     prompts: Sequence[Prompt], data_cfg: DataConfig, tokenizer: PreTrainedTokenizerBase | Length | None = None
 ) -> CleaningResult:
     """All steps: empty, too long, language, personal data, duplicates, cap per user. Cleaning twice changes nothing.
 
+    Switched off by data.language="any", data.pii_filter=False, data.dedup_prefix_chars=0 and data.cap_per_user=0.
     tokenizer: a tokenizer, or a function from text to its length in tokens; without one, length is counted in words.
     Personal data is looked for in the train split, where a prompt is until `split_by_user` has moved it.
     """
     length = length_function(tokenizer, data_cfg)
+    language, prefix_chars = wanted_language(data_cfg), data_cfg.dedup_prefix_chars
     steps: list[Callable[[Sequence[Prompt]], CleaningResult]] = [
         drop_empty,
         lambda rows: drop_too_long(rows, length, data_cfg.max_prompt_tokens),
-        drop_foreign,
+        *([partial(drop_foreign, language=language)] if language != "any" else []),
         *([drop_pii] if data_cfg.pii_filter else []),
-        lambda rows: deduplicate(rows, data_cfg.dedup_prefix_chars),
+        lambda rows: deduplicate(rows, prefix_chars, preambles=preamble_lengths(rows, prefix_chars)),
         lambda rows: cap_per_user(rows, data_cfg.cap_per_user),
     ]
     kept, dropped = list(prompts), []
@@ -170,3 +226,35 @@ def clean_prompts(
         kept = result.kept
         dropped += result.dropped
     return CleaningResult(kept, dropped)
+
+
+def left_out_by_cleaning(result: CleaningResult, data_cfg: DataConfig, place: Callable[[Prompt], str]) -> list[LeftOut]:
+    """What cleaning dropped, by reason, each with the setting that keeps it. place(prompt): where a prompt stands."""
+    groups: dict[tuple[str, str], list[Prompt]] = {}
+    for dropped in result.dropped:
+        groups.setdefault(_why(dropped, data_cfg), []).append(dropped.prompt)
+    return [LeftOut("prompts", len(rows), why, setting, place(rows[0])) for (why, setting), rows in groups.items()]
+
+
+def _why(dropped: Dropped, data_cfg: DataConfig) -> tuple[str, str]:
+    """(reason, setting that decides) of a dropped prompt, for the user."""
+    if dropped.reason == "duplicate" and dropped.detail.startswith("equal"):
+        return "they repeat another prompt", ""
+    limit, prefix = data_cfg.max_prompt_tokens, data_cfg.dedup_prefix_chars
+    return {
+        "empty": ("they hold only blanks", ""),
+        "too_long": (f"they are longer than {limit} tokens", f"data.max_prompt_tokens={limit}, raise it"),
+        "language": (
+            f"they are not in {wanted_language(data_cfg).capitalize()}",
+            f"data.language={data_cfg.language}, any keeps all languages",
+        ),
+        "pii": ("they hold personal data", "data.pii_filter=true, false keeps them"),
+        "duplicate": (
+            f"their beginning of {prefix} characters or more is that of another prompt",
+            f"data.dedup_prefix_chars={prefix}, 0 keeps them",
+        ),
+        "user_cap": (
+            f"their user has {data_cfg.cap_per_user} other prompts",
+            f"data.cap_per_user={data_cfg.cap_per_user}, 0 keeps all",
+        ),
+    }[dropped.reason]

@@ -18,6 +18,7 @@ USE_CASES = (
     "other",
 )
 SPLITS = ("train", "valid", "test")
+PER_COMPLETION = ("completions", "ranks", "finished", "policies", "ratings", "flags")  # fields of a Comparison
 SOURCES = ("labeler_plain", "labeler_few_shot", "labeler_user_based", "customer")
 
 

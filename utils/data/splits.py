@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from utils.core.errors import UserError
+from utils.core.io import PathLike
 from utils.core.runtime import stream_seed
+from utils.data.left_out import Notes
 from utils.data.matching import prompt_key, user_key
 from utils.data.records import Record
 from utils.data.schemas import SPLITS, Comparison, Demonstration, Prompt
 
+Row = TypeVar("Row", Prompt, Demonstration, Comparison)
+
 SPLIT_NAMES = {"training": "train", "validation": "valid", "val": "valid", "dev": "valid", "testing": "test"}
 SPLIT_FRACTIONS = {"train": 0.9, "valid": 0.05, "test": 0.05}
+TAKEN = 0.1  # of the training rows go to a split that has none
 LEAST_FILLED = 0.9  # of the prompts asked for by count; users are not divided to fill the rest
 
 
@@ -164,8 +170,53 @@ def split_by_user(
     return [replace(prompt, split=split_of[user_key(prompt)]) for prompt in prompts]
 
 
+def fill_splits(path: PathLike, rows: Sequence[Row], needed: Sequence[str], seed: int, notes: Notes) -> list[Row]:
+    """Rows of the file `path`; to each split in `needed` that has none, a part of the training rows is moved, with a remark.
+
+    About `TAKEN` of the training rows are moved: whole users (prompts where no users are known) in the order of their hash,
+    or single prompts if all rows are of one user. Nothing is moved if there is only one prompt.
+    """
+    rows = list(rows)
+    for name in needed:
+        train = [row for row in rows if row.split == "train"]
+        if any(row.split == name for row in rows):
+            continue
+        key = _owner if len({_owner(row) for row in train}) > 1 else _text
+        moved = _first_keys([key(row) for row in train], seed)
+        rows = [replace(row, split=name) if row.split == "train" and key(row) in moved else row for row in rows]
+        count = sum(row.split == name for row in rows)
+        if count:
+            remark = f"{path}: no row is in the split {name}, so {count} of its {len(train)} training rows are taken for it."
+            notes.remarks.append(remark)
+    return rows
+
+
+def _owner(row: Prompt | Demonstration | Comparison) -> str:
+    """Whose a row is; its prompt where no user is known."""
+    return user_key(row) if isinstance(row, Prompt) else prompt_key(row.prompt)
+
+
+def _text(row: Prompt | Demonstration | Comparison) -> str:
+    return prompt_key(row.prompt)
+
+
+def _first_keys(keys: Sequence[str], seed: int) -> set[str]:
+    """Keys, in the order of their hash, that hold about `TAKEN` of the rows; none that holds more than half of them."""
+    sizes = Counter(keys)
+    chosen: set[str] = set()
+    for key in sorted(sizes, key=lambda k: (stream_seed(seed, "split", k), k)):
+        if sum(sizes[k] for k in chosen) >= max(1, round(TAKEN * len(keys))):
+            break
+        if sizes[key] <= len(keys) / 2:
+            chosen.add(key)
+    return chosen
+
+
 def check_leaks(**sets: Iterable[Prompt | Demonstration | Comparison]) -> None:
-    """UserError if the same prompt is in different splits in different sets, such as prompts=..., comparisons=..."""
+    """UserError if the same prompt is in different splits in different sets.
+
+    sets: what to call each in the message -> its rows, such as prompts=... or **{"rankings of a.jsonl": ...}.
+    """
     first: dict[str, tuple[str, str]] = {}
     for name, rows in sets.items():
         for row in rows:

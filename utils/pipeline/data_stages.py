@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,10 +15,13 @@ from utils.core.io import write_json, write_rows
 from utils.core.runtime import python_rng, stream_seed
 from utils.data import hub
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts, load_texts
+from utils.data.left_out import Notes, reasons, write_left_out
+from utils.data.limits import distinct_answers, within_limits
+from utils.data.matching import prompt_key
 from utils.data.prompt_tables import cleaning_table, length_table, prompts_per_user_table, source_table, use_case_table
-from utils.data.prompts import clean_prompts, token_length
+from utils.data.prompts import clean_prompts, left_out_by_cleaning, token_length
 from utils.data.schemas import SPLITS, Comparison, Demonstration, Prompt
-from utils.data.splits import check_leaks, split_by_user
+from utils.data.splits import check_leaks, fill_splits, split_by_user
 from utils.labeling import (
     FINAL_EVALUATION,
     TRAINING,
@@ -47,6 +50,7 @@ Outputs = Sequence[Sequence[tuple[str, Response]]]
 Parts = Sequence[Sequence[Scores]]
 Row = TypeVar("Row", Prompt, Demonstration, Comparison)
 SOURCE_FILE = "source.json"
+FINAL = ("train", "test")  # splits that rankings need: to train the reward model and to measure it
 SETS = ("sft", "rm", "ppo", "valid", "test")
 SPARE = 1.35  # raw prompts made per prompt wanted: cleaning drops some, mostly duplicates
 CALIBRATION_PROMPTS = 300
@@ -58,11 +62,13 @@ SCREENING_POOL = 1500
 
 def prompts_stage(run: Run, folder: Path) -> None:
     """Raw prompts -> cleaned -> one file for each of SETS, and tables of what was dropped and of what is left."""
-    cfg = run.config
-    check_files(cfg)
+    cfg, notes = run.config, Notes()
+    check_files(cfg, notes)
+    filters = replace(cfg.data, language=language_of(cfg))
     length = token_length(run.tokenizer(), cfg.data)
-    result = clean_prompts(_raw_prompts(cfg, folder), cfg.data, length)
-    sets = assign_prompts(result.kept, cfg)
+    result = clean_prompts(_raw_prompts(cfg, folder, notes), filters, length)
+    notes.left_out += left_out_by_cleaning(result, filters, notes.place)
+    sets = assign_prompts(result.kept, cfg, notes)
     for name, rows in sets.items():
         write_rows(folder / f"{name}.jsonl", rows)
     kept = [row for rows in sets.values() for row in rows]
@@ -74,14 +80,30 @@ def prompts_stage(run: Run, folder: Path) -> None:
         "lengths": length_table(kept, length),
     }
     write_json(folder / "tables.json", tables)
+    write_left_out(folder, Notes() if _of_the_world(cfg) else notes)
 
 
-def check_files(cfg: Config) -> None:
-    """Read the user's other files, so that what is wrong in them is said before anything is trained."""
+def _of_the_world(cfg: Config) -> bool:
+    """Whether the prompts are the tiny world's, which makes more of them than are needed."""
+    return cfg.data.prompts is None and not stand_ins(cfg)
+
+
+def language_of(cfg: Config) -> str:
+    """The language that cleaning keeps: `data.language`, where "auto" is English in the tiny world and any elsewhere."""
+    if cfg.data.language != "auto":
+        return cfg.data.language
+    return "english" if _of_the_world(cfg) else "any"
+
+
+def check_files(cfg: Config, notes: Notes | None = None) -> None:
+    """Read the user's other files, so that what is wrong in them is said before anything is trained.
+
+    notes: gets what is left out of the pretraining text, which no other stage of the data reads.
+    """
     readers: dict[str, Callable[[str], object]] = {
-        "demonstrations": user_demonstrations,
-        "comparisons": user_comparisons,
-        "pretraining": lambda path: load_texts(path, cfg.web_documents),
+        "demonstrations": lambda path: user_demonstrations(path, Notes()),
+        "comparisons": lambda path: user_comparisons(path, cfg.seed, Notes(), needed=("train",) if stand_ins(cfg) else FINAL),
+        "pretraining": lambda path: load_texts(path, cfg.web_documents, notes or Notes()),
     }
     for kind in readers:  # all names before any download
         if hub.is_hub(getattr(cfg.data, kind)):
@@ -94,7 +116,7 @@ def check_files(cfg: Config) -> None:
             read(source)
 
 
-def _raw_prompts(cfg: Config, folder: Path) -> list[Prompt]:
+def _raw_prompts(cfg: Config, folder: Path, notes: Notes) -> list[Prompt]:
     """The user's prompts, those of a public dataset (in a random order) or the tiny world's, before cleaning."""
     d = cfg.data
     source, kind = (d.prompts, "prompts") if d.prompts is not None or not stand_ins(cfg) else (d.comparisons, "comparisons")
@@ -102,16 +124,26 @@ def _raw_prompts(cfg: Config, folder: Path) -> list[Prompt]:
         loaded = hub.load_examples(source, kind)
         asked = hub.as_prompts(loaded.examples)
         write_json(folder / SOURCE_FILE, hub.source_record(loaded, len(asked)))
-        return sorted(asked, key=lambda p: stream_seed(cfg.seed, "hub", p.prompt_id))
+        rows = sorted(asked, key=lambda p: stream_seed(cfg.seed, "hub", p.prompt_id))
+        return fill_splits(source, rows, ("valid", "test"), cfg.seed, notes)
     if d.prompts is not None:
-        rows = load_prompts(d.prompts)
-        if {row.split for row in rows} == {"train"}:
-            rows = split_by_user(rows, fractions={"train": 0.8, "valid": 0.1, "test": 0.1}, seed=cfg.seed)
-        return rows
+        return fill_splits(d.prompts, _split(load_prompts(d.prompts, notes=notes), cfg), ("valid", "test"), cfg.seed, notes)
     if stand_ins(cfg):
-        return prompts_of(_own_rankings(cfg))
+        assert d.comparisons is not None
+        rankings = _own_rankings(cfg, notes)
+        for c in rankings:
+            notes.places.setdefault((c.prompt,), notes.place(c))
+        return fill_splits(d.comparisons, prompts_of(rankings), ("valid", "test"), cfg.seed, notes)
     wanted = {"train": d.n_sft + d.n_rm + d.n_ppo, "valid": d.n_valid, "test": d.n_test}
     return make_prompts(World.load(), cfg.seed, {k: round(SPARE * n) for k, n in wanted.items()})
+
+
+def _split(rows: list[Prompt], cfg: Config) -> list[Prompt]:
+    """The user's prompts, split by user if all are for training; as they are if that leaves none to train on."""
+    if {row.split for row in rows} != {"train"}:
+        return rows
+    found = split_by_user(rows, fractions={"train": 0.8, "valid": 0.1, "test": 0.1}, seed=cfg.seed)
+    return found if any(row.split == "train" for row in found) else rows
 
 
 def stand_ins(cfg: Config) -> bool:
@@ -121,24 +153,28 @@ def stand_ins(cfg: Config) -> bool:
 
 
 def prompts_of(comparisons: Sequence[Comparison]) -> list[Prompt]:
-    """The prompts of rankings, each once."""
-    found = {c.prompt_id: Prompt(c.prompt_id, c.prompt, c.use_case, split=c.split) for c in comparisons}
+    """The prompts of rankings, each once (as `prompt_key` compares them: rows may have ids of their own)."""
+    found: dict[str, Prompt] = {}
+    for c in comparisons:
+        found.setdefault(prompt_key(c.prompt), Prompt(c.prompt_id, c.prompt, c.use_case, split=c.split))
     return list(found.values())
 
 
-def _own_rankings(cfg: Config) -> list[Comparison]:
+def _own_rankings(cfg: Config, notes: Notes) -> list[Comparison]:
     """All of the user's rankings."""
     assert cfg.data.comparisons is not None
-    return [row for rows in user_comparisons(cfg.data.comparisons).values() for row in rows]
+    splits = user_comparisons(cfg.data.comparisons, cfg.seed, notes, needed=("train",))
+    return [row for rows in splits.values() for row in rows]
 
 
-def assign_prompts(prompts: Sequence[Prompt], cfg: Config) -> dict[str, list[Prompt]]:
+def assign_prompts(prompts: Sequence[Prompt], cfg: Config, notes: Notes | None = None) -> dict[str, list[Prompt]]:
     """The prompts of each of SETS; a prompt is in at most one of them.
 
     Labelers' prompts go to SFT first, customers' to the reward model and PPO (Table 6). With fewer training prompts
-    than asked for, the three training sets shrink in proportion. Raises UserError if a set would be empty.
+    than asked for, the three training sets shrink in proportion. notes: gets the prompts that no set has room for. Raises
+    UserError if a set would be empty, with what was left out before.
     """
-    d = cfg.data
+    d, notes = cfg.data, notes or Notes()
     rows = {s: [p for p in prompts if p.split == s] for s in ("train", "valid", "test")}
     order = {p.prompt_id: stream_seed(cfg.seed, "set", p.prompt_id) for p in rows["train"]}
     train = sorted(rows["train"], key=lambda p: (p.source == "customer", order[p.prompt_id]))
@@ -146,14 +182,25 @@ def assign_prompts(prompts: Sequence[Prompt], cfg: Config) -> dict[str, list[Pro
     sizes = [d.n_sft, d.n_rm, d.n_ppo]
     if len(train) < total:
         sizes = [max(1, round(len(train) * n / total)) for n in sizes]
+        if sizes[0] + sizes[1] >= len(train) > 2:  # each set has at least one
+            sizes = [1, len(train) - 2, 1]
     cut, end = sizes[0], sizes[0] + sizes[1]
     sets = {"sft": train[:cut], "rm": train[cut:end], "ppo": train[end : end + sizes[2]]}
     sets |= {"valid": rows["valid"][: d.n_valid], "test": rows["test"][: d.n_test]}
     empty = [name for name, found in sets.items() if not found]
     if empty:
+        counts = ", ".join(f"{len(found)} in {name}" for name, found in rows.items())
+        why = f"; left out: {reasons(notes.left_out)}" if notes.left_out else ""
         raise UserError(
-            f"After cleaning no prompt is left for {', '.join(empty)} ({len(prompts)} prompts in all); give more prompts "
-            "or relax data.max_prompt_tokens and the other filters."
+            f"After cleaning no prompt is left for {', '.join(empty)} ({len(prompts)} prompts in all: {counts}{why}); "
+            + ("change the setting named" if why else "give more prompts, at least 3 for training and 1 each in valid and test")
+            + "."
+        )
+    extra = f"data.n_sft + data.n_rm + data.n_ppo = {total}"
+    notes.leave_out("prompts", train[end + sizes[2] :], "there are more for training than are asked for", extra)
+    for name, wanted in (("valid", d.n_valid), ("test", d.n_test)):
+        notes.leave_out(
+            "prompts", rows[name][wanted:], f"there are more in {name} than are asked for", f"data.n_{name}={wanted}"
         )
     return sets
 
@@ -165,7 +212,7 @@ def pretraining_texts(run: Run, folder: Path | None = None) -> list[str]:
     if own is None:
         return web_texts(cfg.web_documents)
     if not hub.is_hub(own):
-        return load_texts(own, cfg.web_documents)
+        return load_texts(own, cfg.web_documents, Notes())  # what is left out was said by the stage of the prompts
     texts, record = hub.load_texts(own, cfg.web_documents, quiet=not processes.is_main())
     if folder is not None and processes.is_main():
         write_json(folder / SOURCE_FILE, record)
@@ -201,50 +248,64 @@ def screened(cfg: LabelerConfig, seed: int) -> ScreeningReport:
 
 def demonstrations_stage(run: Run, folder: Path) -> None:
     """Demonstrations by hired simulated labelers for the SFT prompts and some validation prompts, or the user's file."""
-    path = run.config.data.demonstrations
+    path, notes = run.config.data.demonstrations, Notes()
     if path is not None:
-        splits = _hub_demonstrations(run, folder, path) if hub.is_hub(path) else user_demonstrations(path)
-        splits = _first_rows(splits, run.config.data.max_rows)
-        train, valid = splits["train"], splits["valid"]
-        check_leaks(demonstrations=[r for rows in splits.values() for r in rows], prompts=_held_out(run))
+        splits = _hub_demonstrations(run, folder, path) if hub.is_hub(path) else _file_demonstrations(run, path, notes)
+        check_leaks(**{f"demonstrations of {path}": [*splits["train"], *splits["valid"]], "prompts": _held_out(run)})
     elif stand_ins(run.config):
-        train, valid = _best_answers(run)
+        splits = dict(zip(("train", "valid"), _best_answers(run, notes), strict=True))
     else:
-        train, valid = (write_demonstrations(run, run.prompts(s)) for s in ("sft", "valid"))
-    write_rows(folder / "train.jsonl", train)
-    write_rows(folder / "valid.jsonl", valid)
+        splits = {name: write_demonstrations(run, run.prompts(s)) for name, s in (("train", "sft"), ("valid", "valid"))}
+    if path is not None or stand_ins(run.config):
+        tokenizer = run.tokenizer()
+        rows = within_limits([*splits["train"], *splits["valid"]], tokenizer, run.config.data, notes)
+        splits = _by_split(str(path or run.config.data.comparisons), rows, ("train",), notes)
+    write_rows(folder / "train.jsonl", splits["train"])
+    write_rows(folder / "valid.jsonl", splits["valid"])
+    write_left_out(folder, notes)
 
 
-def _best_answers(run: Run) -> tuple[list[Demonstration], list[Demonstration]]:
+def _file_demonstrations(run: Run, path: str, notes: Notes) -> dict[str, list[Demonstration]]:
+    """The demonstrations of the user's file for training and validation."""
+    splits = user_demonstrations(path, notes)
+    notes.leave_out("demonstrations", splits["test"], "they are in the split test, which is for other data")
+    return _first_rows({name: splits[name] for name in ("train", "valid")}, run.config.data.max_rows, "demonstrations", notes)
+
+
+def _best_answers(run: Run, notes: Notes) -> tuple[list[Demonstration], list[Demonstration]]:
     """The best-ranked answers to the prompts of SFT and of validation stand in for demonstrations (train, valid)."""
     cfg = run.config
-    comparisons = _own_rankings(cfg)
-    sets = {name: {p.prompt_id for p in run.prompts(name)} for name in ("sft", "valid", "test", "rm", "ppo")}
-    train = [c for c in comparisons if c.prompt_id in sets["sft"]]
+    own = Notes()
+    comparisons = _own_rankings(cfg, own)
+    sets = {name: {prompt_key(p.prompt) for p in run.prompts(name)} for name in SETS}
+    train = [c for c in comparisons if prompt_key(c.prompt) in sets["sft"]]
     if not train:  # the prompts are another file's
         others = set().union(*sets.values())
         order = {c.prompt_id: stream_seed(cfg.seed, "set", c.prompt_id) for c in comparisons}
-        train = [c for c in comparisons if c.split == "train" and c.prompt_id not in others]
+        train = [c for c in comparisons if c.split == "train" and prompt_key(c.prompt) not in others]
         train = sorted(train, key=lambda c: order[c.prompt_id])[: cfg.data.n_sft]
-    valid = [c for c in comparisons if c.prompt_id in sets["valid"]]
+    valid = [c for c in comparisons if prompt_key(c.prompt) in sets["valid"]]
     if not train:
         raise UserError(f"{cfg.data.comparisons}: no ranking is left to take a demonstration from: give --demonstrations FILE.")
+    shown, shown_valid = demonstrations_of(train, "train"), demonstrations_of(valid, "valid")
     print(
-        f"demonstrations: the best-ranked answers of {len(train)} prompts of {cfg.data.comparisons} stand in for "
-        "demonstrations, and their rankings are not used again. Preference data need not be good to imitate (the card of "
-        "hh-rlhf advises against it): give better ones with --demonstrations FILE (or hub:dolly).",
+        f"demonstrations: the best-ranked answers of {len(shown)} prompts of {cfg.data.comparisons} stand in for "
+        "demonstrations, and their rankings are not used again. Preferred answers may still be poor training examples (the "
+        "card of hh-rlhf advises against them): give better ones with --demonstrations FILE (or hub:dolly).",
         flush=True,
     )
-    return demonstrations_of(train), demonstrations_of(valid)
+    for c in (*train, *valid):
+        notes.places.update({(c.prompt, text): own.place(c) for text in c.completions})
+    return shown, shown_valid
 
 
-def demonstrations_of(comparisons: Sequence[Comparison]) -> list[Demonstration]:
-    """The best-ranked completion of each prompt, the first of equals."""
+def demonstrations_of(comparisons: Sequence[Comparison], split: str) -> list[Demonstration]:
+    """The best-ranked completion of each prompt, the first of equals, as demonstrations of one split."""
     found: dict[str, Demonstration] = {}
     for c in comparisons:
         best = c.completions[c.ranks.index(min(c.ranks))]
-        row = Demonstration(c.prompt_id, c.prompt, best, c.labeler_id, c.use_case, c.split)
-        found.setdefault(c.prompt_id, row)
+        row = Demonstration(c.prompt_id, c.prompt, best, c.labeler_id, c.use_case, split)
+        found.setdefault(prompt_key(c.prompt), row)
     return list(found.values())
 
 
@@ -271,7 +332,7 @@ def _from_hub(
     """
     cfg = run.config
     length = token_length(run.tokenizer(), cfg.data)
-    loaded = hub.clean_examples(hub.load_examples(text, kind), cfg.data, length)
+    loaded = hub.clean_examples(hub.load_examples(text, kind), replace(cfg.data, language=language_of(cfg)), length)
     rows: list[Any] = hub.rows_of(loaded)
     wanted = [row for row in rows if row.split in limits]
     free = [r for split in limits for r in hub.without_prompts_of([w for w in wanted if w.split == split], apart[split])]
@@ -281,7 +342,7 @@ def _from_hub(
     loaded.dropped["its prompt is in another set of this run"] = len(wanted) - len(free)
     loaded.dropped["more than the settings ask for (data.n_...)"] = len(free) - used
     write_json(folder / SOURCE_FILE, hub.source_record(loaded, used))
-    return _by_split(text, [row for split in splits.values() for row in split], needed)
+    return _by_split(text, [row for split in splits.values() for row in split], needed, Notes())
 
 
 def _held_out(run: Run) -> list[Prompt]:
@@ -289,34 +350,44 @@ def _held_out(run: Run) -> list[Prompt]:
     return [*run.prompts("valid"), *run.prompts("test")]
 
 
-def user_demonstrations(path: str) -> dict[str, list[Demonstration]]:
+def user_demonstrations(path: str, notes: Notes) -> dict[str, list[Demonstration]]:
     """The user's demonstrations by split. Raises UserError if there are none to train on, and see the loader."""
-    return _by_split(path, load_demonstrations(path), ("train",))
+    return _by_split(path, load_demonstrations(path, notes=notes), ("train",), notes)
 
 
-def user_comparisons(path: str) -> dict[str, list[Comparison]]:
-    """The user's rankings, or all of a public dataset, by split. Raises UserError if there are none to train or to test
-    on, and see the loaders."""
+def user_comparisons(path: str, seed: int, notes: Notes, needed: Sequence[str] = FINAL) -> dict[str, list[Comparison]]:
+    """The user's rankings, or all of a public dataset, by split; a part of train is the test split if the file has none.
+
+    Raises UserError if a split in `needed` is empty, and see the loaders.
+    """
     rows: list[Any] = (
-        hub.rows_of(hub.load_examples(path, "comparisons", quiet=True)) if hub.is_hub(path) else load_comparisons(path)
+        hub.rows_of(hub.load_examples(path, "comparisons", quiet=True))
+        if hub.is_hub(path)
+        else load_comparisons(path, notes=notes)
     )
-    return _by_split(path, rows, ("train", "test"))
+    if "test" in needed:
+        rows = fill_splits(path, rows, ("test",), seed, notes)
+    return _by_split(path, rows, needed, notes)
 
 
-def _by_split(path: str, rows: Sequence[Row], needed: Sequence[str]) -> dict[str, list[Row]]:
+def _by_split(path: str, rows: Sequence[Row], needed: Sequence[str], notes: Notes) -> dict[str, list[Row]]:
     """Rows of the user's file by split. Raises UserError if one of the splits in `needed` is empty."""
     splits = {name: [row for row in rows if row.split == name] for name in SPLITS}
     empty = [name for name in needed if not splits[name]]
     if empty:
+        why = f" ({reasons(notes.left_out)})" if notes.left_out else ""
         raise UserError(
-            f'{path}: none of its {len(rows)} rows is in the split "{empty[0]}": give more rows, or a column split '
-            "with train, valid or test."
+            f'{path}: none of its {len(rows)} rows that can be used is in the split "{empty[0]}"{why}: give more rows, or a '
+            "column split with train, valid or test."
         )
     return splits
 
 
-def _first_rows(splits: Mapping[str, list[Row]], limit: int | None) -> dict[str, list[Row]]:
-    """At most `limit` rows of each split, in the order of the file."""
+def _first_rows(splits: Mapping[str, list[Row]], limit: int | None, what: str, notes: Notes) -> dict[str, list[Row]]:
+    """At most `limit` rows of each split, in the order of the file; the others are noted."""
+    if limit is not None:
+        gone = [row for rows in splits.values() for row in rows[limit:]]
+        notes.leave_out(what, gone, "there are more in their split than are asked for", f"data.max_rows={limit}")
     return {name: rows[:limit] for name, rows in splits.items()}
 
 
@@ -379,23 +450,36 @@ def _rank_outputs(run: Run, folder: Path, sets: Mapping[str, Sequence[Prompt]], 
 
 def _user_comparisons(run: Run, folder: Path, path: str) -> None:
     """Write train.jsonl, valid.jsonl and test.jsonl of the user's own rankings or of a public dataset."""
-    cfg = run.config
+    cfg, notes = run.config, Notes()
     if stand_ins(cfg) and cfg.data.prompts is None:
-        rankings = user_comparisons(path)
-        splits = {name: _of_set(run, rows, "rm" if name == "train" else name) for name, rows in rankings.items()}
-        _by_split(path, [row for rows in splits.values() for row in rows], ("train", "test"))
+        splits = _of_sets(run, _own_rankings(cfg, notes), notes)
+    elif hub.is_hub(path):
+        splits = _first_rows(_hub_comparisons(run, folder, path), cfg.data.max_rows, "rankings", notes)
     else:
-        splits = _hub_comparisons(run, folder, path) if hub.is_hub(path) else user_comparisons(path)
-        splits = _first_rows(splits, cfg.data.max_rows)
-    check_leaks(comparisons=[r for rows in splits.values() for r in rows], prompts=_held_out(run))
-    for split, rows in splits.items():
-        write_rows(folder / f"{split}.jsonl", rows)
+        splits = _first_rows(user_comparisons(path, cfg.seed, notes), cfg.data.max_rows, "rankings", notes)
+    rows = [row for split in splits.values() for row in split]
+    rows = distinct_answers(rows, run.tokenizer(), cfg.data, notes)
+    splits = _by_split(path, rows, FINAL, notes)
+    check_leaks(**{f"rankings of {path}": rows, "prompts": _held_out(run)})
+    for split, found in splits.items():
+        write_rows(folder / f"{split}.jsonl", found)
+    write_left_out(folder, notes)
 
 
-def _of_set(run: Run, comparisons: Sequence[Comparison], name: str) -> list[Comparison]:
-    """The rankings of the prompts of one set: those of SFT's and PPO's prompts are not for the reward model."""
-    chosen = {p.prompt_id for p in run.prompts(name)}
-    return [c for c in comparisons if c.prompt_id in chosen]
+def _of_sets(run: Run, comparisons: Sequence[Comparison], notes: Notes) -> dict[str, list[Comparison]]:
+    """The rankings of the prompts for the reward model, validation and test, in the splits of these prompts.
+
+    Rankings of SFT's and PPO's prompts are not for the reward model, and those of prompts that cleaning dropped are not used.
+    """
+    set_of = {prompt_key(p.prompt): name for name in SETS for p in run.prompts(name)}
+    groups: dict[str | None, list[Comparison]] = {}
+    for c in comparisons:
+        groups.setdefault(set_of.get(prompt_key(c.prompt)), []).append(c)
+    others = [*groups.get("sft", []), *groups.get("ppo", [])]
+    notes.leave_out("rankings", others, "their prompts are in the sets of SFT and PPO", "data.n_sft, data.n_rm, data.n_ppo")
+    notes.leave_out("rankings", groups.get(None, []), "their prompts are left out or in no set (see the stage prompts)")
+    names = {"train": "rm", "valid": "valid", "test": "test"}
+    return {split: [replace(c, split=split) for c in groups.get(name, [])] for split, name in names.items()}
 
 
 def _hub_comparisons(run: Run, folder: Path, text: str) -> dict[str, list[Comparison]]:

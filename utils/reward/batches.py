@@ -16,13 +16,10 @@ from torch import Tensor
 from utils.config import DataConfig, RewardConfig
 from utils.core.errors import UserError
 from utils.data.encoding import encode_completions, encode_prompts
-from utils.data.schemas import Comparison
+from utils.data.schemas import PER_COMPLETION, Comparison
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-PER_COMPLETION = ("completions", "ranks", "finished", "policies", "ratings", "flags")  # fields of a Comparison
 
 
 class Group(NamedTuple):
