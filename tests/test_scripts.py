@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib.util
 import math
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -240,3 +244,41 @@ def test_shipped_bases_get_better_with_size_and_stay_small() -> None:
         assert values == sorted(values), key
     assert len({digest_path(MODELS / name / "tokenizer.json") for name in SIZES}) == 1
     assert sum(f.stat().st_size for f in MODELS.rglob("*") if f.is_file()) <= 40_000_000
+
+
+# --- Ctrl-C before a command has begun ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["pipeline", "chat", "docs", "build_notebooks"])
+def test_ctrl_c_during_imports_is_one_line(name: str, tmp_path: Path) -> None:
+    """The signal comes while the script imports: a package that takes for ever stands in for torch and others."""
+    for package in ("torch", "transformers", "jupytext", "numpy"):
+        (tmp_path / f"{package}.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts" / f"{name}.py")],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (errors, process.returncode) == ("Stopped: run the same command again.\n", 130)
+
+
+def test_every_script_stops_quietly_during_its_imports() -> None:
+    """`_bootstrap` comes before every import that takes time, so its handler is there."""
+    for file in sorted((ROOT / "scripts").glob("[!_]*.py")):
+        imported = [
+            node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+            for node in ast.parse(file.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        before = imported[: imported.index("_bootstrap")]
+        assert all(name.partition(".")[0] in sys.stdlib_module_names for name in before), file.name
+
+
+def test_another_program_keeps_its_own_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    load_script("_bootstrap", monkeypatch)
+    assert signal.getsignal(signal.SIGINT) is before

@@ -33,14 +33,14 @@ class _Terminated(BaseException):
 def main(run: Callable[[Sequence[str]], Any], arguments: Sequence[str] | None = None) -> int:
     """Call `run` with the command line's arguments and return the exit code: 0, 2 (UserError, full disk), 130, 141 or 143.
 
-    A script ends in `sys.exit(main(run))`. Every other exception is a fault of the program and keeps its traceback. Of
-    several processes only the one that stopped first says why. 141, without a word: what read the output, such as
-    `head`, has ended, as of a program that SIGPIPE ends.
+    A script ends in `sys.exit(main(run))`. Every other exception is an error in this program and keeps its traceback. Of
+    several processes only the one that stopped first says why. 141, without a message: the program that read the output,
+    such as `head`, has ended (the exit code of a program that SIGPIPE ends).
     """
     given = sys.argv[1:] if arguments is None else arguments
     show_any_text()
     try:
-        with _sigterm_raises():
+        with _handled(signal.SIGTERM, _terminate), _handled(signal.SIGINT, signal.default_int_handler):
             return _run(run, given)
     except _Terminated:
         return _stop(LEFT if processes.world() > 1 else ALONE, EXIT_TERMINATED)
@@ -53,7 +53,7 @@ def main(run: Callable[[Sequence[str]], Any], arguments: Sequence[str] | None = 
 
 
 def _run(run: Callable[[Sequence[str]], Any], given: Sequence[str]) -> int:
-    """`main` without SIGTERM."""
+    """`main` without signals and a reader that has ended."""
     try:
         _run_and_flush(run, given)
         processes.leave()
@@ -105,21 +105,22 @@ def _discard_unread() -> None:
         os.close(nowhere)
 
 
+def _terminate(*_: Any) -> None:
+    """SIGTERM raises, so that what is being written is put away."""
+    raise _Terminated
+
+
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM raises `_Terminated` in the block, so that what is being written is put away (main thread only)."""
-    if threading.current_thread() is not threading.main_thread():
+def _handled(number: signal.Signals, handler: Callable[..., Any]) -> Iterator[None]:
+    """`handler` takes the signal inside the block, unless it is ignored (main thread only)."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(number) is signal.SIG_IGN:
         yield
         return
-
-    def handler(*_: Any) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, handler)
+    before = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
 
 
 def _stop(sentence: str, code: int) -> int:

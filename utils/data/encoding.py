@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from utils.config import DataConfig
 
 
+SENTENCEPIECE_BLANK = "\N{LOWER ONE EIGHTH BLOCK}"
+
+
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Ids of plain text. Special tokens that someone wrote into the text are encoded as ordinary characters."""
     return encode_texts(tokenizer, [text])[0]
@@ -33,9 +36,10 @@ def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> li
 
 
 def beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The bos token if the tokenizer itself puts it before a text, as its model has always seen it there; else nothing."""
-    first = tokenizer("")["input_ids"][:1]
-    return first if first == [tokenizer.bos_token_id] else []
+    """The bos or eos token if the tokenizer itself puts it before a text, as its model has always seen it there; else
+    nothing."""
+    first = tokenizer("a")["input_ids"][0]
+    return [first] if first in (tokenizer.bos_token_id, tokenizer.eos_token_id) else []
 
 
 def encode_question(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -80,10 +84,21 @@ def encode_completions(
     tokenizer: PreTrainedTokenizerBase, completions: Sequence[str], finished: Sequence[bool], data_cfg: DataConfig
 ) -> list[list[int]]:
     """`encode_completion` of many completions at once."""
-    prefix = "" if uses_template(tokenizer, data_cfg) else data_cfg.completion_prefix
+    prefix = answer_prefix(tokenizer, data_cfg)
     texts = encode_texts(tokenizer, [prefix + text if text else "" for text in completions])
     whole = (ids + [tokenizer.eos_token_id] if end else ids for ids, end in zip(texts, finished, strict=True))
     return [ids[: data_cfg.max_response_tokens] for ids in whole]
+
+
+def answer_prefix(tokenizer: PreTrainedTokenizerBase, data_cfg: DataConfig) -> str:
+    """Text before an answer: `data_cfg.completion_prefix`, nothing in a chat template.
+
+    A tokenizer that puts a blank before every text itself (SentencePiece as Llama 1 and 2 have it) gets no second one.
+    """
+    if uses_template(tokenizer, data_cfg):
+        return ""
+    blank_added = tokenizer.convert_ids_to_tokens(encode_text(tokenizer, "a"))[0].startswith(SENTENCEPIECE_BLANK)
+    return data_cfg.completion_prefix.removeprefix(" ") if blank_added else data_cfg.completion_prefix
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

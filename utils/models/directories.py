@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 
 from huggingface_hub import constants, snapshot_download
 from transformers import __version__ as transformers_version
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 from transformers.utils import logging as hf_logging
@@ -28,6 +29,8 @@ from transformers.utils import logging as hf_logging
 from utils.core.errors import UserError
 
 HUB_SECONDS = 5.0
+ANOTHER = "use another model, such as a GPT-2, GPT-NeoX, OPT, Llama or Qwen"
+CAUSAL_BY_OTHER_FIELD = ("xlm",)  # kinds of masked language models whose decoders are not marked by `is_decoder`
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 
@@ -130,11 +133,21 @@ def _check_architecture(config: dict[str, Any], directory: Path) -> None:
             f"{directory}: transformers {transformers_version} does not know the model type {kind}; upgrade "
             "transformers, or use another model."
         )
+    if config.get("is_encoder_decoder", getattr(CONFIG_MAPPING[kind], "is_encoder_decoder", False)):
+        raise UserError(
+            f"{directory}: {kind} is an encoder-decoder, but a decoder-only language model is needed, which reads prompt "
+            f"and answer as one text; {ANOTHER}."
+        )
+    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and kind not in CAUSAL_BY_OTHER_FIELD and not config.get("is_decoder"):
+        raise UserError(
+            f"{directory}: {kind} without is_decoder in its config.json is an encoder, whose tokens see those after them, "
+            f"so it cannot write text; {ANOTHER}."
+        )
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or kind not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
         missing = "causal language model" if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES else "sequence classifier"
         raise UserError(
-            f"{directory}: transformers has no {missing} of the type {kind}, and both are needed; use another model, such "
-            "as a GPT-2, GPT-NeoX, OPT, Llama or Qwen."
+            f"{directory}: transformers has no {missing} of the type {kind}, and both a language model and a classifier "
+            f"(the reward model) are needed; {ANOTHER}."
         )
     if "quantization_config" in config:
         raise UserError(

@@ -19,6 +19,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
     PreTrainedModel,
@@ -29,7 +30,7 @@ from transformers.activations import NewGELUActivation
 from utils.core.errors import UserError
 from utils.core.io import disk_errors
 from utils.core.runtime import stream_seed, torch_generator
-from utils.models.directories import check_kind, model_directory, quiet_transformers, read_config
+from utils.models.directories import ANOTHER, check_kind, model_directory, quiet_transformers, read_config
 from utils.models.dropout import disable_dropout
 from utils.models.lora import merged_state
 from utils.models.tokenizers import check_vocabulary, prepare_tokenizer, read_tokenizer, set_special_ids
@@ -50,8 +51,9 @@ def _load(auto_class: type, path: str | Path, new: tuple[str, ...] = (), **kwarg
                 if isinstance(getattr(config, name, None), int | float):
                     setattr(config, name, 0.0)
             model, report = auto_class.from_pretrained(  # type: ignore[attr-defined]
-                directory, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **safe
-            )
+                directory, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
+                generation_config=GenerationConfig(), **safe
+            )  # fmt: skip
     except SafetensorError as error:
         raise UserError(f"{path}: model.safetensors is damaged or cut off ({error}); copy it again.") from None
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -60,6 +62,12 @@ def _load(auto_class: type, path: str | Path, new: tuple[str, ...] = (), **kwarg
             reason = "a weight has another shape than config.json says"
         raise UserError(f"{path}: the model cannot be loaded ({reason}); check the directory or name.") from None
     missing = sorted(set(report["missing_keys"]) - set(new))
+    head = [name for name in missing if new and not name.startswith(f"{model.base_model_prefix}.")]
+    if head or any(name not in dict(model.named_parameters()) for name in new):
+        raise UserError(
+            f"{path}: the classifier of transformers for {model.config.model_type} ({type(model).__name__}) does not end in "
+            f"one linear layer named score, which the reward model needs; {ANOTHER}."
+        )
     if missing:
         raise UserError(
             f"{path}: {len(missing)} of the model's weights are not in its files (the first: {missing[0]}); copy the "
@@ -150,12 +158,16 @@ def save_model(
     path: str | Path,
     weights: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write model and tokenizer as one Hugging Face directory; an old one is replaced only when the new is whole.
+    """Write model and tokenizer as one Hugging Face directory; an old one is replaced only when the new is complete.
+
+    generation_config.json holds the three special ids alone.
 
     weights: by name, tied ones once, if they are not to be asked of the model. LoRA adapters are merged into what is
     written; the model itself keeps them.
     """
     check_vocabulary(model, tokenizer, path)
+    if model.can_generate():  # the base's sampling settings, forced and suppressed tokens are not those of this model
+        model.generation_config = GenerationConfig()
     set_special_ids(model, tokenizer)
     final = Path(path)
     temporary = final.with_name(f".{final.name}.partial")

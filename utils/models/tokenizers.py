@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.core.errors import UserError
@@ -11,6 +13,7 @@ from utils.data.chat import end_of_turn
 from utils.models.directories import model_directory, quiet_transformers
 
 BOS, EOS, PAD = "<|endoftext|>", "<|end|>", "<|pad|>"
+SEPARATOR = "<|startoftext|>"  # where BOS ends the turns of a chat template
 # What other tokenizers call the same, the likeliest first: taken before a token is added.
 END_NAMES = (EOS, "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end_of_turn|>")
 PAD_NAMES = (PAD, "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>")
@@ -51,33 +54,76 @@ def read_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
 
 def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    """Give both an end-of-answer token and a padding token of their own, and the model one row a token (in place).
+    """Give both an end-of-answer token and a padding token of their own, and the model one row for each token (in place).
 
     The end token is the one that the chat template writes after an answer; else the tokenizer's own if it is not the
     document separator (bos) as well; else one of END_NAMES that the vocabulary has; else EOS is added. GPT-2's one
-    special token stays the separator. Rows of new tokens are the mean of the old ones, so that a new token starts
-    neither favoured nor impossible; rows that no token has (a vocabulary rounded up) go, so that no response holds an
-    id without text.
+    special token stays the separator; if a chat template ends its turns in that token, it becomes the end token, and a
+    separator is added that starts as a copy of it. Rows of other new tokens are the mean of the old ones, so that a new
+    token starts neither favoured nor impossible. Rows after the last token (a vocabulary rounded up) are removed, so
+    that no response holds an id without text.
     """
-    old = len(tokenizer)
+    old = id_count(tokenizer)
+    bos, end, pad = roles = _roles(tokenizer)
+    new = [token for token in dict.fromkeys(roles) if token not in tokenizer.get_vocab()]
+    if new and old > len(tokenizer):
+        _add_after_highest(tokenizer, new)
+    tokenizer.add_special_tokens({"bos_token": bos, "eos_token": end, "pad_token": pad})
+
+    rows = id_count(tokenizer)
+    if rows != _embedded(model):
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    if new:
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            if layer is not None:
+                weight = layer.get_parameter("weight").data  # (rows, width)
+                weight[old:] = weight[:old].mean(0)
+                if bos in new and bos == SEPARATOR:
+                    weight[tokenizer.bos_token_id] = weight[tokenizer.eos_token_id]
+    set_special_ids(model, tokenizer)
+
+
+def _roles(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
+    """Three different tokens for bos, eos and pad; those that the vocabulary lacks have to be added."""
     bos, eos = tokenizer.bos_token, tokenizer.eos_token
     end = end_of_turn(tokenizer) or (eos if eos != bos and bos is not None else None)
     end = end or _known(tokenizer, END_NAMES, (bos, eos)) or EOS
     if bos in (None, end):
-        bos = _known(tokenizer, (eos or BOS, *BOS_NAMES), (end,)) or BOS
-    taken = (bos, end)
+        bos = _known(tokenizer, (eos or BOS, *BOS_NAMES), (end,)) or (BOS if end != BOS else SEPARATOR)
     pad = tokenizer.pad_token
-    if pad is None or pad in taken:
-        pad = _known(tokenizer, PAD_NAMES, taken) or PAD
-    tokenizer.add_special_tokens({"bos_token": bos, "eos_token": end, "pad_token": pad})
-    if len(tokenizer) != _embedded(model):
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    if len(tokenizer) > old:
-        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-            if layer is not None:
-                weight = layer.get_parameter("weight")
-                weight.data[old:] = weight.data[:old].mean(0)
-    set_special_ids(model, tokenizer)
+    if pad is None or pad in (bos, end):
+        pad = _known(tokenizer, PAD_NAMES, (bos, end)) or PAD
+    return bos, end, pad
+
+
+def id_count(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Highest id + 1: the rows that a model needs. More than `len(tokenizer)` if the vocabulary leaves ids out."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def _add_after_highest(tokenizer: PreTrainedTokenizerBase, new: list[str]) -> None:
+    """Put tokens into a vocabulary that leaves ids out, with the ids after the highest.
+
+    The tokenizers library would number them by the count of tokens when it reads its file, and so give them the ids of
+    others. In a dictionary from token to id they keep what they are given; a list of tokens leaves no id out.
+    """
+    data = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary = data["model"]["vocab"]
+    if isinstance(vocabulary, dict):
+        first = id_count(tokenizer)
+        vocabulary |= {token: first + place for place, token in enumerate(new)}
+        tokenizer._tokenizer = Tokenizer.from_str(json.dumps(data))
+
+
+def check_saved_ids(tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
+    """Raise UserError if bos, eos or pad of the tokenizer that was saved in `path` shares its id with another token."""
+    ids = list(tokenizer.get_vocab().values())
+    for token in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token):
+        if ids.count(tokenizer.convert_tokens_to_ids(token)) > 1:
+            raise UserError(
+                f"{path}: the token {token} got the id of another token, as the vocabulary leaves ids out; give every id "
+                "from 0 to the highest a token in tokenizer.json."
+            )
 
 
 def _embedded(model: PreTrainedModel) -> int:
@@ -98,7 +144,7 @@ def is_ready(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> bool
         None not in ids
         and len(ids) == 3
         and tokenizer.eos_token == (end_of_turn(tokenizer) or tokenizer.eos_token)
-        and len(tokenizer) == _embedded(model)
+        and id_count(tokenizer) == _embedded(model)
     )
 
 
@@ -113,11 +159,11 @@ def set_special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
     """Raise UserError if the tokenizer has ids that the model has no embedding for."""
-    rows = _embedded(model)
-    if len(tokenizer) > rows:
+    rows, ids = _embedded(model), id_count(tokenizer)
+    if ids > rows:
         raise UserError(
-            f"{path}: the tokenizer has {len(tokenizer)} tokens but the model embeds only {rows}; "
-            "use the tokenizer that belongs to this model."
+            f"{path}: the tokenizer has ids up to {ids - 1} but the model embeds only {rows} tokens, from 0; use the "
+            "tokenizer that belongs to this model."
         )
 
 

@@ -13,17 +13,27 @@ from utils.core.io import COMMIT, write_json
 from utils.core.runtime import locate
 from utils.data.encoding import encode_question
 from utils.models.directories import model_directory
-from utils.models.loading import context_length, count_parameters, load_as_published, load_policy, save_model
-from utils.models.tokenizers import is_ready, load_tokenizer, prepare_tokenizer
+from utils.models.loading import (
+    context_length,
+    count_parameters,
+    load_as_published,
+    load_policy,
+    reward_from_policy,
+    save_model,
+)
+from utils.models.tokenizers import check_saved_ids, is_ready, load_tokenizer, prepare_tokenizer
 from utils.pipeline.run import Run
 from utils.planning import memory
 from utils.report.tables import Table, print_table
+from utils.sampling.support import check_policy, check_reward
 
 
 def base_stage(run: Run, folder: Path) -> None:
     """Check the base model, add what its tokenizer lacks (then the copy in `folder`/model is used), write base.json."""
     path = prepared(run.config.model, folder / "model")
     tokenizer, model = load_tokenizer(path), load_policy(path)
+    check_policy(model, tokenizer)
+    check_reward(reward_from_policy(path), tokenizer)
     if run.config.reward_init is not None:  # it is needed much later, and what is wrong with it is better known now
         load_as_published(model_directory(locate(run.config.reward_init)))
     context = context_length(model)
@@ -56,6 +66,7 @@ def prepared(path: str | Path, copy: Path) -> Path:
         return place
     prepare_tokenizer(tokenizer, model)
     save_model(model, tokenizer, copy)
+    check_saved_ids(load_tokenizer(copy), copy)
     return copy
 
 

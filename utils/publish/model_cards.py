@@ -24,7 +24,7 @@ from utils.core.errors import UserError
 from utils.core.io import disk_errors, read_text, write_text
 from utils.core.runtime import ROOT, locate
 from utils.data.chat import uses_template
-from utils.data.encoding import beginning, stop_ids
+from utils.data.encoding import answer_prefix, beginning, stop_ids
 from utils.data.hub import is_hub, parse_source
 from utils.data.hub.registry import TRAINING_KINDS
 from utils.evaluation.summary import Section, Summary
@@ -302,7 +302,7 @@ def _encoding(config: Config, tokenizer: PreTrainedTokenizerBase) -> tuple[str, 
         )
     special = bool(beginning(tokenizer))
     code = f'ids = tokenizer(prompt + {config.data.prompt_suffix!r}, add_special_tokens={special})["input_ids"]'
-    return code, config.data.completion_prefix
+    return code, answer_prefix(tokenizer, config.data)
 
 
 def _use_policy(config: Config, tokenizer: PreTrainedTokenizerBase) -> str:
