@@ -1,5 +1,5 @@
 # make tutorial [SEED=7] [OUT=runs/x]   install into .venv, run the tiny pipeline, say where the report is
-# make test                             install what the tests need, run them all
+# make test [COVERAGE=1]                install what the tests need, run them all (COVERAGE=1: fail below 90 % of the lines)
 # make test-deepspeed                   install DeepSpeed too (Linux), run the tests that need it
 # make notebooks | lab | colab | lint | coverage | clean
 #
@@ -10,6 +10,7 @@
 SEED ?= 1
 OUT ?= runs/tiny
 WORKERS ?= 2
+COVERAGE ?=
 TORCH ?= torch==2.13.0
 
 VENV := .venv
@@ -30,15 +31,15 @@ tutorial: $(VENV)/.installed-run
 
 # Two workers of one thread each beat one process of two threads on models this small.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not hub"
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not hub" \
+		$(if $(COVERAGE),--cov --cov-report=term-missing:skip-covered --cov-fail-under=90)
 
 test-deepspeed: $(VENV)/.installed-dev
 	$(PIP) -e ".[deepspeed]"
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -k "zero or deepspeed" tests/core/test_processes.py
 
-coverage: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not hub" \
-		--cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+coverage:
+	$(MAKE) test COVERAGE=1
 
 lint: $(VENV)/.installed-dev
 	$(PY) -m ruff check .

@@ -299,8 +299,11 @@ def broken(published: dict[str, Path], tmp_path: Path) -> Path:
     [
         ({"model_type": "own", "auto_map": {"AutoModel": "m.M"}}, "needs Python code from its directory, which is never run"),
         ({"model_type": "llama9"}, "does not know the model type llama9; upgrade transformers"),
-        ({"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}, "no causal language model of the type t5"),
-        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "is no causal language model .BertForMaskedLM."),
+        ({"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}, "t5 is an encoder-decoder, but a decoder-only"),
+        (
+            {"model_type": "bert", "architectures": ["BertForMaskedLM"]},
+            "bert without is_decoder in its config.json is",
+        ),
         ({"quantization_config": {"quant_method": "gptq"}}, "its weights are quantised, which cannot be trained here"),
         ({"num_hidden_layers": 3}, "of the model's weights are not in its files .the first: model.layers.2"),
     ],

@@ -179,7 +179,7 @@ def test_a_missing_or_broken_tokenizer_is_refused(broken: Path) -> None:
 
 def test_a_tokenizer_of_another_model_is_refused(policy: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBase) -> None:
     small = models.new_policy(100, 8, 1, 2, 16, 0.02, 0)
-    with pytest.raises(UserError, match="the tokenizer has 320 tokens but the model embeds only 100"):
+    with pytest.raises(UserError, match="the tokenizer has ids up to 319 but the model embeds only 100 tokens"):
         tokenizers.check_vocabulary(small, tokenizer, "x")
     tokenizers.check_vocabulary(policy, tokenizer, "x")
 

@@ -56,7 +56,7 @@ def _load(auto_class: type, path: str | Path, new: tuple[str, ...] = (), **kwarg
             )  # fmt: skip
     except SafetensorError as error:
         raise UserError(f"{path}: model.safetensors is damaged or cut off ({error}); copy it again.") from None
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, RuntimeError, AssertionError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         if "ignore_mismatched_sizes" in reason:
             reason = "a weight has another shape than config.json says"
