@@ -40,9 +40,9 @@ from utils.models.tokenizers import (
     is_ready,
     load_tokenizer,
 )
+from utils.pipeline import support
 from utils.pipeline.base import prepared
-from utils.sampling import support
-from utils.sampling.support import check_policy, check_reward
+from utils.pipeline.support import check_policy, check_reward
 
 END = "<|endoftext|>"
 TEXT = ["Name an animal.", "A whale lives in the sea.", "The dog ran home. It was wet and happy."] * 4

@@ -23,9 +23,9 @@ from utils.models.loading import (
 )
 from utils.models.tokenizers import check_saved_ids, is_ready, load_tokenizer, prepare_tokenizer
 from utils.pipeline.run import Run
+from utils.pipeline.support import check_policy, check_reward
 from utils.planning import memory
 from utils.report.tables import Table, print_table
-from utils.sampling.support import check_policy, check_reward
 
 
 def base_stage(run: Run, folder: Path) -> None:

@@ -16,7 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from utils.core.errors import UserError
 from utils.core.runtime import torch_generator
 from utils.models.directories import ANOTHER
-from utils.sampling.rollout import episode_uniforms, response_logprobs, reward_at_end, sample
+from utils.reward.scoring import reward_at_end
+from utils.sampling.rollout import episode_uniforms, response_logprobs, sample
 
 LENGTHS = (3, 7, 5)  # of the prompts
 NEW = 6  # tokens of each response
