@@ -28,7 +28,7 @@ class DataConfig:
     """Prompts and demonstrations (sec. 3.2, App. A).
 
     prompts, demonstrations, comparisons, pretraining: the user's own files or public datasets ("hub:dolly",
-    "hub:dolly@REVISION", "hub:dolly=FILE": utils/data/hub); None takes the tiny world's. Without the tiny world, prompts
+    "hub:dolly@REVISION", "hub:dolly=FILE": utils/data/hub); None takes those of the run's world. Without a world, prompts
     and demonstrations that are None come from the comparisons (their best answers), and pretraining text that is None is
     what the base model itself writes, at most `pretraining_samples` rows (`utils.pretraining.replay`).
     n_sft/n_rm/n_ppo: training prompts of each set (paper, Table 6: 12,725 / 33,207 / 31,144).
@@ -261,6 +261,9 @@ class ComputeConfig:
 class Config:
     """One run. `model`: directory of the base causal LM. `largest_model`: the largest base, compared when prompted.
 
+    world: name of the place whose truth is known, from which prompts, labelers, text and the gold score come
+    (`utils.worlds`); "none" for the user's own data. web_documents: documents of pretraining text.
+
     tracking: where training stages send a copy of their metrics (none, tensorboard, wandb, ...: utils/core/tracking.py).
     """
 
@@ -270,7 +273,7 @@ class Config:
     model: str = "data/models/small"
     reward_init: str | None = None
     largest_model: str | None = "data/models/large"
-    world: bool = True
+    world: str = "tiny"
     web_documents: int = 20_000
     device: str = "auto"
     tracking: str = "none"
@@ -317,6 +320,8 @@ CHOICES = {
     "element": ("prompt", "pair"),
     "chat_template": ("auto", "always", "never"),
 }
+# What `world` could be before worlds had names, in files and on command lines -> its name.
+WORLD_BEFORE = {"true": "tiny", "false": "none", "none": "none", "null": "none"}
 SHARES = ("fraction", "share", "beta1", "beta2", "decay", "lambda", "gae_gamma", "flaw", "nice", "unsure", "confidence")
 
 
@@ -396,6 +401,8 @@ def _fill(section: Section, values: Mapping[str, Any], prefix: str, where: str, 
         if key not in hints:
             raise UserError(f'{where}: unknown setting "{name}"{_suggest(name, prefix, list(hints))}.')
         old = getattr(section, key)
+        if name == "world":
+            value = WORLD_BEFORE.get(str(value).lower(), value)
         if dataclasses.is_dataclass(old):
             if not isinstance(value, Mapping):
                 raise UserError(f'{where}, setting "{name}": it is a group of settings; give {name}.NAME.')

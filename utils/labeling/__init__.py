@@ -1,6 +1,6 @@
 """Labelers: who they are, how they are screened, how they rank, how much they agree.
 
-All labelers here are simulated.
+All labelers here are simulated: they judge the answers to a world's prompts (`utils.worlds`).
 """
 
 from __future__ import annotations
@@ -8,31 +8,39 @@ from __future__ import annotations
 from utils.labeling.agreement import Agreement, cohens_kappa, krippendorff_alpha, mean_agreement, pair_agreement
 from utils.labeling.items import Items, make_items
 from utils.labeling.labelers import (
-    FINAL_EVALUATION,
     FLAGS,
-    NEVER_RAISED,
     TOPICS,
-    TRAINING,
     SimulatedLabeler,
     dense_ranks,
     make_candidates,
     make_heldout,
 )
-from utils.labeling.ranking import assign, calibrate_noise, completion_names, judge_pairs, label_comparisons, rank_all, rate
-from utils.labeling.screening import ScreeningMaterial, ScreeningReport, ScreeningRow, make_material, screen
-from utils.labeling.tiny_world import (
+from utils.labeling.ranking import (
+    assign,
+    calibrate_noise,
     comparison_items,
     comparison_parts,
-    demonstration_writer,
+    completion_names,
+    judge_pairs,
+    label_comparisons,
+    rank_all,
     relabel,
+)
+from utils.labeling.screening import (
+    ScreeningMaterial,
+    ScreeningReport,
+    ScreeningRow,
+    demonstration_writer,
+    make_material,
+    screen,
     screening_prompts,
     screening_set,
 )
+from utils.worlds.protocol import FINAL_EVALUATION, TRAINING
 
 __all__ = [
     "FINAL_EVALUATION",
     "FLAGS",
-    "NEVER_RAISED",
     "TOPICS",
     "TRAINING",
     "Agreement",
@@ -59,7 +67,6 @@ __all__ = [
     "mean_agreement",
     "pair_agreement",
     "rank_all",
-    "rate",
     "relabel",
     "screen",
     "screening_prompts",

@@ -10,15 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from utils.core.errors import UserError
 from utils.data.schemas import Prompt
-from utils.worlds.tiny.rubric import PARTS
+from utils.worlds.protocol import Rubric, World
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
-
-# Use cases that are bound to their input; only there is new content a "hallucination" (sec. 3.6).
-CLOSED_DOMAIN = ("rewrite", "summarization", "classification", "closed_qa", "extract")
-HARMFUL_TASK = "harm"  # the tiny world's requests for bad advice or insults
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,39 +22,42 @@ class Items:
     """P prompts with up to K completions each.
 
     prompt_ids (P,); names[p][k] tells the completions of prompt p apart: a labeler has one opinion per name, so equal
-    names tie. parts (P, K, 6) in [0, 1], order of `PARTS`, 0 where there is no completion; mask (P, K) says where one
-    is. closed_domain, harmful_request (P,): what the prompt is, for the flags.
+    names tie. rubric: of the world that the prompts are from, with S parts. parts (P, K, S) in [0, 1], order of
+    `rubric.parts`, 0 where there is no completion; mask (P, K) says where one is. closed_domain, sensitive (P,): what the
+    prompt is, for the flags.
     """
 
     prompt_ids: tuple[str, ...]
     names: tuple[tuple[str, ...], ...]
+    rubric: Rubric
     parts: FloatArray
     mask: BoolArray
     closed_domain: BoolArray
-    harmful_request: BoolArray
+    sensitive: BoolArray
 
     def __len__(self) -> int:
         return len(self.prompt_ids)
 
 
-def check_parts(parts: ArrayLike, where: str) -> FloatArray:
-    """parts as (n, 6) floats in [0, 1]; anything else raises UserError that names `where`."""
+def check_parts(rubric: Rubric, parts: ArrayLike, where: str) -> FloatArray:
+    """parts as (n, S) floats in [0, 1], S parts of the rubric; anything else raises UserError that names `where`."""
     array = np.asarray(parts, dtype=np.float64)
-    if array.ndim != 2 or array.shape[1] != len(PARTS):
-        raise UserError(f"{where}: part scores have shape {array.shape}, give one row of {len(PARTS)} per completion.")
+    if array.ndim != 2 or array.shape[1] != len(rubric.parts):
+        raise UserError(f"{where}: part scores have shape {array.shape}, give one row of {len(rubric.parts)} per completion.")
     if not np.all((array >= 0.0) & (array <= 1.0)):
-        raise UserError(f"{where}: part scores must lie in [0, 1], score the completions with utils.worlds.tiny.rubric.score.")
+        raise UserError(f"{where}: part scores must lie in [0, 1], score the completions with World.score.")
     return array
 
 
 def make_items(
+    world: World,
     parts_by_prompt: Sequence[ArrayLike],
     prompts: Sequence[Prompt] | None = None,
     names: Sequence[Sequence[str]] | None = None,
 ) -> Items:
-    """Pack one (K_p, 6) array (or list of `Scores`) per prompt.
+    """Pack one (K_p, S) array (or list of `Scores`) per prompt of the world.
 
-    Without `prompts` the ids are running numbers and no prompt is closed-domain or harmful. names default to the place
+    Without `prompts` the ids are running numbers and no prompt is closed-domain or sensitive. names default to the place
     in the list (so that every completion is judged for itself); give the completions' texts to make equal texts tie.
     Raises UserError on wrong shapes or values.
     """
@@ -68,12 +67,14 @@ def make_items(
         raise UserError(f"labeling: scores for {len(parts_by_prompt)} of {len(prompts)} prompts, give a list for each.")
     if not prompts:
         raise UserError("labeling: there are no prompts to label, give at least one.")
-    rows = [check_parts(row, f"prompt {one.prompt_id!r}") for one, row in zip(prompts, parts_by_prompt, strict=True)]
+    rows = [
+        check_parts(world.rubric, row, f"prompt {one.prompt_id!r}") for one, row in zip(prompts, parts_by_prompt, strict=True)
+    ]
     if names is None:
         names = [[str(k) for k in range(len(row))] for row in rows]
     if len(names) != len(rows):
         raise UserError(f"labeling: completions of {len(names)} of {len(rows)} prompts, give a list for each.")
-    parts = np.zeros((len(rows), max(len(row) for row in rows), len(PARTS)))
+    parts = np.zeros((len(rows), max(len(row) for row in rows), len(world.rubric.parts)))
     mask = np.zeros(parts.shape[:2], dtype=bool)
     for p, row in enumerate(rows):
         if len(names[p]) != len(row) or not len(row):
@@ -86,13 +87,9 @@ def make_items(
     return Items(
         prompt_ids=tuple(one.prompt_id for one in prompts),
         names=tuple(tuple(n) for n in names),
+        rubric=world.rubric,
         parts=parts,
         mask=mask,
-        closed_domain=np.array([one.use_case in CLOSED_DOMAIN for one in prompts]),
-        harmful_request=np.array([one.meta.get("task") == HARMFUL_TASK for one in prompts]),
+        closed_domain=np.array([world.is_closed(one) for one in prompts]),
+        sensitive=np.array([world.is_sensitive(one) for one in prompts]),
     )
-
-
-def as_items(material: Items | Sequence[ArrayLike]) -> Items:
-    """`material` itself if it is packed already, else `make_items(material)`."""
-    return material if isinstance(material, Items) else make_items(material)

@@ -1,9 +1,9 @@
 """Simulated labelers: the gold rubric with personal weights, noise, carelessness and strictness (sec. 3.4, B.1-B.2).
 
-Nothing here is human data. A simulated labeler sees the six part scores of a completion (utils.worlds.tiny.rubric), weighs
-them in their own way and adds noise that belongs to (seed, labeler, prompt, completion): asked again, in any order or
-company, the same labeler says the same. All functions work on rows of (labeler, prompt) pairs, so that 4,000 prompts
-with nine completions take about a second.
+Nothing here is human data. A simulated labeler sees the part scores of a completion by the rubric of a world (`World.score`),
+weighs them in their own way and adds noise that belongs to (seed, labeler, prompt, completion): asked again, in any order
+or company, the same labeler says the same. All functions work on rows of (labeler, prompt) pairs, so that 4,000 prompts
+with nine completions take about a second. S is the number of the rubric's parts.
 """
 
 from __future__ import annotations
@@ -17,22 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from utils.config import LabelerConfig
 from utils.core.errors import UserError
 from utils.core.runtime import numpy_rng, stream_seed
-from utils.data.schemas import Prompt
 from utils.labeling.draws import mix, normals, uniforms
-from utils.labeling.items import BoolArray, FloatArray, IntArray, Items, check_parts, make_items
-from utils.worlds.tiny.rubric import GOLD_WEIGHTS, PARTS
-
-GOLD = np.array([GOLD_WEIGHTS[part] for part in PARTS], dtype=np.float64)
-MAX_POINTS = float(GOLD.sum())
-
-TRAINING = "training"
-FINAL_EVALUATION = "final_evaluation"
-# B.2: helpfulness first while training data is made, truthful and harmless first in the final evaluation. The factors
-# are ours: helpful outweighs truthful + harmless in training, and the other way round in the final evaluation.
-PRIORITY: dict[str, dict[str, float]] = {
-    TRAINING: {"helpful": 1.25},
-    FINAL_EVALUATION: {"truthful": 1.5, "harmless": 1.5},
-}
+from utils.labeling.items import BoolArray, FloatArray, IntArray, Items, check_parts
+from utils.worlds.protocol import Rubric
 
 FLAGS = (
     "fails_instruction",
@@ -47,22 +34,11 @@ FLAGS = (
     "expresses_opinion",
     "expresses_moral_judgment",
 )
-# The tiny world has no sexual or violent text and no groups of people, and the rubric does not tell opinions or moral
-# judgments from other text: these are never raised, not even by accident.
-NEVER_RAISED = (
-    "sexual_content",
-    "violent_content",
-    "encourages_violence",
-    "denigrates_protected_class",
-    "expresses_opinion",
-    "expresses_moral_judgment",
-)
-
 # Subjects on which a candidate may say that they recognise sensitive speech (B.1, criterion 4).
 TOPICS = ("age", "body", "class", "disability", "gender", "language", "nationality", "politics", "race", "religion")
 
-BASE_NOISE = 2.0  # points, before calibration
-RANDOM_SPREAD = 3.0  # sd in points of an answer given at random, around the middle of the scale
+BASE_NOISE = 0.2  # before calibration, as a share of the rubric's points
+RANDOM_SPREAD = 0.3  # sd of an answer given at random around the middle of the scale, as a share of the rubric's points
 FALSE_ALARM = 0.2  # chance to raise a flag wrongly, per chance to miss one
 
 
@@ -70,7 +46,7 @@ FALSE_ALARM = 0.2  # chance to raise a flag wrongly, per chance to miss one
 class SimulatedLabeler:
     """One simulated labeler.
 
-    weights: six personal weights in the order of `PARTS`, total as the gold rubric's (points). noise: sd in points.
+    weights: personal weights (S,) in the order of the rubric's parts, total as the gold rubric's (points). noise: sd in points.
     carelessness: chance that a whole item (one prompt's ranking, ratings, flags) is answered at random. strictness:
     Likert points taken off, and a tenth of it added to the score below which a part counts as failed. sensitivity:
     chance to notice what deserves a flag. slip: chance of a slip in a demonstration they write. topics: self-reported
@@ -80,7 +56,7 @@ class SimulatedLabeler:
 
     labeler_id: str
     weights: tuple[float, ...]
-    noise: float = BASE_NOISE
+    noise: float = 2.0
     carelessness: float = 0.0
     strictness: float = 0.0
     sensitivity: float = 0.95
@@ -89,40 +65,12 @@ class SimulatedLabeler:
     tie_below: float = 0.3
     reliable: bool = True
 
-    def utility(self, parts: ArrayLike, phase: str) -> FloatArray:
-        """Points (n,) without noise for part scores (n, 6), by the priority rule of `phase` (3.4, B.2)."""
-        return check_parts(parts, f"labeler {self.labeler_id}") @ phase_weights([self], phase)[0]
+    def utility(self, rubric: Rubric, parts: ArrayLike, phase: str) -> FloatArray:
+        """Points (n,) without noise for part scores (n, S), by the priority rule of `phase` (3.4, B.2).
 
-    def rank(
-        self, parts: ArrayLike, phase: str, seed: int, prompt: Prompt | None = None, names: Sequence[str] | None = None
-    ) -> IntArray:
-        """Dense ranks (K,), 1 best, ties share a rank, of the K completions of one prompt (B.5)."""
-        items, seen = self._look(parts, seed, prompt, names)
-        return dense_ranks(perceived([self], items, seen, phase), np.array([[self.tie_below]]), items.mask)[0]
-
-    def likert(
-        self, parts: ArrayLike, phase: str, seed: int, prompt: Prompt | None = None, names: Sequence[str] | None = None
-    ) -> IntArray:
-        """Overall quality 1-7 (n,) of n completions of one prompt (Table 3)."""
-        items, seen = self._look(parts, seed, prompt, names)
-        return likert([self], seen, perceived([self], items, seen, phase))[0]
-
-    def flags(
-        self,
-        parts: ArrayLike,
-        seed: int,
-        prompt: Prompt | None = None,
-        names: Sequence[str] | None = None,
-    ) -> dict[str, BoolArray]:
-        """Table 3's yes/no fields, each (n,), for n completions of one prompt."""
-        items, seen = self._look(parts, seed, prompt, names)
-        raised = flags([self], items, seen)[0]
-        return {name: raised[:, f] for f, name in enumerate(FLAGS)}
-
-    def _look(self, parts: ArrayLike, seed: int, prompt: Prompt | None, names: Sequence[str] | None) -> tuple[Items, Seen]:
-        items = make_items([parts], None if prompt is None else [prompt], None if names is None else [names])
-        first = np.zeros(1, dtype=np.int64)
-        return items, look([self], items, first, first, seed)
+        Raises UserError for another number of parts, for scores outside [0, 1] and for an unknown phase.
+        """
+        return check_parts(rubric, parts, f"labeler {self.labeler_id}") @ phase_weights(rubric, [self], phase)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,12 +107,12 @@ def look_at_all(labelers: Sequence[SimulatedLabeler], items: Items, seed: int) -
     return look(labelers, items, labeler, prompt, seed)
 
 
-def phase_weights(labelers: Sequence[SimulatedLabeler], phase: str) -> FloatArray:
-    """Weights (L, 6) in points under the priority rule of `phase`; every labeler's total stays the same (B.2)."""
-    if phase not in PRIORITY:
-        raise UserError(f"labeling: phase {phase!r} is unknown, use one of {', '.join(PRIORITY)}.")
+def phase_weights(rubric: Rubric, labelers: Sequence[SimulatedLabeler], phase: str) -> FloatArray:
+    """Weights (L, S) in points under the priority rule of `phase`; every labeler's total stays the same (B.2)."""
+    if phase not in rubric.priority:
+        raise UserError(f"labeling: phase {phase!r} is unknown, use one of {', '.join(rubric.priority)}.")
     weights = np.array([one.weights for one in labelers], dtype=np.float64)
-    factors = np.array([PRIORITY[phase].get(part, 1.0) for part in PARTS])
+    factors = np.array([rubric.priority[phase].get(part, 1.0) for part in rubric.parts])
     changed = weights * factors
     return changed * (weights.sum(axis=1) / changed.sum(axis=1))[:, None]
 
@@ -173,11 +121,12 @@ def perceived(
     labelers: Sequence[SimulatedLabeler], items: Items, seen: Seen, phase: str, noise_factor: float = 1.0
 ) -> FloatArray:
     """Noisy utility (R, K) in points; -inf where the prompt has no such completion."""
-    weights = phase_weights(labelers, phase)[seen.labeler]
+    weights = phase_weights(items.rubric, labelers, phase)[seen.labeler]  # (R, S)
+    points = items.rubric.maximum
     utility = np.einsum("rkp,rp->rk", items.parts[seen.prompt], weights)
     noise = np.array([one.noise for one in labelers])[seen.labeler] * noise_factor
     honest = utility + noise[:, None] * seen.noise
-    guessed = MAX_POINTS / 2 + RANDOM_SPREAD * seen.noise
+    guessed = points / 2 + RANDOM_SPREAD * points * seen.noise
     return np.where(items.mask[seen.prompt], np.where(seen.at_random[:, None], guessed, honest), -np.inf)
 
 
@@ -205,11 +154,11 @@ def dense_ranks(utility: FloatArray, tie_below: ArrayLike, mask: BoolArray | Non
     return np.where(valid, result, 0)
 
 
-def likert(labelers: Sequence[SimulatedLabeler], seen: Seen, utility: FloatArray) -> IntArray:
-    """Likert 1 (worst) to 7 (best), (R, K), from noisy utility; 0 where there is no completion (Table 3)."""
+def likert(rubric: Rubric, labelers: Sequence[SimulatedLabeler], seen: Seen, utility: FloatArray) -> IntArray:
+    """Likert 1 (worst) to 7 (best), (R, K), from noisy utility (R, K) in points; 0 where there is no completion (Table 3)."""
     strict = np.array([one.strictness for one in labelers])[seen.labeler]
     there = np.isfinite(utility)
-    points = 1.0 + 6.0 * np.where(there, utility, 0.0) / MAX_POINTS - strict[:, None]
+    points = 1.0 + 6.0 * np.where(there, utility, 0.0) / rubric.maximum - strict[:, None]
     return np.where(there, np.clip(np.rint(points), 1, 7).astype(np.int64), 0)
 
 
@@ -226,50 +175,51 @@ def flags(labelers: Sequence[SimulatedLabeler], items: Items, seen: Seen) -> Boo
 
     A part fails below 0.5 plus a tenth of the labeler's strictness. Untruth is a hallucination in closed-domain prompts
     only (3.6), harm is advice where harm was asked for. `satisfies_constraint` is the absence of a noticed violation.
-    Flags in `NEVER_RAISED` are False.
+    Fields that the rubric has no part for (`Rubric.flags`) are False, not even raised by accident.
     """
     strict = np.array([one.strictness for one in labelers])[seen.labeler]
     limit = np.clip(0.5 + 0.1 * strict, 0.05, 0.95)[:, None, None]
-    failed = dict(zip(PARTS, np.moveaxis(items.parts[seen.prompt] < limit, -1, 0), strict=True))
+    failed = dict(zip(items.rubric.parts, np.moveaxis(items.parts[seen.prompt] < limit, -1, 0), strict=True))
+    where = {"hallucination": items.closed_domain, "harmful_advice": items.sensitive}  # (P,); other fields: everywhere
     truth = np.zeros(seen.seeds.shape + (len(FLAGS),), dtype=bool)
-    truth[..., FLAGS.index("fails_instruction")] = failed["helpful"]
-    truth[..., FLAGS.index("inappropriate_for_customer_assistant")] = failed["harmless"]
-    truth[..., FLAGS.index("hallucination")] = failed["truthful"] & items.closed_domain[seen.prompt][:, None]
-    truth[..., FLAGS.index("satisfies_constraint")] = failed["constraint"]
-    truth[..., FLAGS.index("harmful_advice")] = failed["harmless"] & items.harmful_request[seen.prompt][:, None]
+    for name, part in items.rubric.flags.items():
+        here = where[name][seen.prompt][:, None] if name in where else True
+        truth[..., FLAGS.index(name)] = failed[part] & here
     raised = noticed(labelers, seen, truth)
-    raised[..., FLAGS.index("satisfies_constraint")] ^= True
-    raised[..., [FLAGS.index(name) for name in NEVER_RAISED]] = False
+    if "satisfies_constraint" in items.rubric.flags:
+        raised[..., FLAGS.index("satisfies_constraint")] ^= True
+    raised[..., [f for f, name in enumerate(FLAGS) if name not in items.rubric.flags]] = False
     return raised & items.mask[seen.prompt][:, :, None]
 
 
-def make_candidates(cfg: LabelerConfig, seed: int) -> list[SimulatedLabeler]:
+def make_candidates(rubric: Rubric, cfg: LabelerConfig, seed: int) -> list[SimulatedLabeler]:
     """The pool that is screened: n_candidates, of whom careless_share (rounded) are careless or unskilled (B.1)."""
-    return _draw_people("candidate", cfg.n_candidates, cfg, seed)
+    return _draw_people("candidate", cfg.n_candidates, rubric, cfg, seed)
 
 
-def make_heldout(cfg: LabelerConfig, seed: int) -> list[SimulatedLabeler]:
+def make_heldout(rubric: Rubric, cfg: LabelerConfig, seed: int) -> list[SimulatedLabeler]:
     """Held-out labelers: same vendors, so the same distribution, but not screened; they never make training data (3.4).
 
     Calibrate their noise to `cfg.agreement_heldout` before use.
     """
-    return _draw_people("heldout", cfg.n_heldout, cfg, seed)
+    return _draw_people("heldout", cfg.n_heldout, rubric, cfg, seed)
 
 
-def _draw_people(group: str, n: int, cfg: LabelerConfig, seed: int) -> list[SimulatedLabeler]:
+def _draw_people(group: str, n: int, rubric: Rubric, cfg: LabelerConfig, seed: int) -> list[SimulatedLabeler]:
     if n < 2:
         raise UserError(f"labelers: {n} {group} labelers are too few to agree with each other, ask for at least 2.")
     unreliable = numpy_rng(seed, "labelers", group, "unreliable").permutation(n)[: round(cfg.careless_share * n)]
     place = {int(who): order for order, who in enumerate(unreliable)}
-    return [_draw_person(f"{group}_{i:03d}", place.get(i), cfg, seed) for i in range(n)]
+    return [_draw_person(f"{group}_{i:03d}", place.get(i), rubric, cfg, seed) for i in range(n)]
 
 
-def _draw_person(labeler_id: str, unreliable: int | None, cfg: LabelerConfig, seed: int) -> SimulatedLabeler:
+def _draw_person(labeler_id: str, unreliable: int | None, rubric: Rubric, cfg: LabelerConfig, seed: int) -> SimulatedLabeler:
     """unreliable: None for a careful person; even numbers are careless, odd ones do their best but are unskilled."""
     rng = numpy_rng(seed, "labelers", labeler_id)
-    weights = GOLD * np.exp(cfg.weight_spread * rng.standard_normal(len(PARTS)))
-    weights *= MAX_POINTS / weights.sum()
-    noise, strictness = BASE_NOISE * float(np.exp(0.2 * rng.standard_normal())), 0.4 * float(rng.standard_normal())
+    gold, points = np.array(list(rubric.weights.values()), dtype=np.float64), rubric.maximum
+    weights = gold * np.exp(cfg.weight_spread * rng.standard_normal(len(gold)))
+    weights *= points / weights.sum()
+    noise, strictness = BASE_NOISE * points * float(np.exp(0.2 * rng.standard_normal())), 0.4 * float(rng.standard_normal())
     carelessness, sensitivity = float(rng.uniform(0.0, 0.05)), float(rng.uniform(0.85, 0.98))
     slip = cfg.flaw * float(np.exp(0.2 * rng.standard_normal()))
     topics = rng.permutation(len(TOPICS))[: int(rng.integers(1, 5))]

@@ -1,4 +1,4 @@
-"""What simulated labelers make: comparisons, ratings, verdicts on pairs; their noise, calibrated to an agreement."""
+"""What simulated labelers make: comparisons, verdicts on pairs; their noise, calibrated to an agreement."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from utils.data.schemas import Comparison, Prompt
 from utils.labeling import labelers as simulated
 from utils.labeling.agreement import mean_rate
 from utils.labeling.draws import uniforms
-from utils.labeling.items import BoolArray, FloatArray, IntArray, Items, as_items, check_parts, make_items
+from utils.labeling.items import FloatArray, IntArray, Items, check_parts, make_items
 from utils.labeling.labelers import FLAGS, SimulatedLabeler, dense_ranks, look, look_at_all, perceived
+from utils.worlds.protocol import TRAINING, Scores, World
 
 MAX_DOUBLINGS = 12
 BISECTIONS = 24
@@ -37,9 +38,8 @@ def assign(labelers: Sequence[SimulatedLabeler], prompt_ids: Sequence[str], seed
     return np.argsort(uniforms(seeds, len(labelers)), axis=1)[:, :m]
 
 
-def rank_all(labelers: Sequence[SimulatedLabeler], material: Items | Sequence[ArrayLike], phase: str, seed: int) -> IntArray:
+def rank_all(labelers: Sequence[SimulatedLabeler], items: Items, phase: str, seed: int) -> IntArray:
     """Dense ranks (L, P, K) of every labeler on every prompt; 0 where a prompt has fewer completions."""
-    items = as_items(material)
     seen = look_at_all(labelers, items, seed)
     ties = _ties(labelers, seen.labeler)
     ranks = dense_ranks(perceived(labelers, items, seen, phase), ties, items.mask[seen.prompt])
@@ -48,7 +48,7 @@ def rank_all(labelers: Sequence[SimulatedLabeler], material: Items | Sequence[Ar
 
 def calibrate_noise(
     labelers: Sequence[SimulatedLabeler],
-    parts_by_prompt: Items | Sequence[ArrayLike],
+    items: Items,
     target: float,
     phase: str,
     seed: int,
@@ -60,7 +60,6 @@ def calibrate_noise(
     targets: 0.726 training labelers, 0.773 held-out. Raises UserError if the target is out of reach by more than
     `tolerance` (with no noise at all these labelers agree less than that, or chance agreement is above it).
     """
-    items = as_items(parts_by_prompt)
     seen = look_at_all(labelers, items, seed)
     ties, mask = _ties(labelers, seen.labeler), items.mask[seen.prompt]
     shape = (len(labelers), len(items), -1)
@@ -87,6 +86,7 @@ def calibrate_noise(
 
 
 def label_comparisons(
+    world: World,
     prompts: Sequence[Prompt],
     completions: Sequence[Sequence[str]],
     parts: Sequence[ArrayLike],
@@ -99,19 +99,20 @@ def label_comparisons(
 ) -> list[Comparison]:
     """Each prompt's completions ranked, rated and flagged by one simulated labeler (3.5, 5.3: most had one only).
 
-    completions[p], finished[p], policies[p]: K_p entries; parts[p]: (K_p, 6). Who labels and what they see are streams of
-    the prompt's id, the labeler's id and the text, so order does not matter and equal completions tie.
+    completions[p], finished[p], policies[p]: K_p entries; parts[p]: (K_p, S), by the world's rubric. Who labels and what
+    they see are streams of the prompt's id, the labeler's id and the text, so order does not matter and equal completions
+    tie.
     """
     ends = finished if finished is not None else [[True] * len(texts) for texts in completions]
     for name, lists in (("completions", completions), ("finished", ends), ("policies", policies or prompts)):
         if len(lists) != len(prompts):
             raise UserError(f"labeling: {name} holds {len(lists)} lists for {len(prompts)} prompts, give one for each.")
-    items = make_items(parts, prompts, [completion_names(t, e) for t, e in zip(completions, ends, strict=True)])
+    items = make_items(world, parts, prompts, [completion_names(t, e) for t, e in zip(completions, ends, strict=True)])
     who = assign(labelers, items.prompt_ids, seed)[:, 0]
     seen = look(labelers, items, who, np.arange(len(items)), seed)
     utility = perceived(labelers, items, seen, phase)
     ranks = dense_ranks(utility, _ties(labelers, who), items.mask)
-    ratings, raised = simulated.likert(labelers, seen, utility), simulated.flags(labelers, items, seen)
+    ratings, raised = simulated.likert(items.rubric, labelers, seen, utility), simulated.flags(labelers, items, seen)
     rows = []
     for p, prompt in enumerate(prompts):
         k = len(completions[p])
@@ -133,24 +134,8 @@ def label_comparisons(
     return rows
 
 
-def rate(
-    prompts: Sequence[Prompt],
-    completions: Sequence[str],
-    parts: ArrayLike,
-    labelers: Sequence[SimulatedLabeler],
-    phase: str,
-    seed: int,
-) -> tuple[IntArray, dict[str, BoolArray]]:
-    """Likert ratings (n,) and Table 3's flags, each (n,), for one completion per prompt by one labeler each (3.6)."""
-    rows = check_parts(parts, "rate")
-    items = make_items(list(rows[:, None, :]), prompts, [[text] for text in completions])
-    seen = look(labelers, items, assign(labelers, items.prompt_ids, seed)[:, 0], np.arange(len(items)), seed)
-    raised = simulated.flags(labelers, items, seen)[:, 0]
-    ratings = simulated.likert(labelers, seen, perceived(labelers, items, seen, phase))[:, 0]
-    return ratings, {name: raised[:, f] for f, name in enumerate(FLAGS)}
-
-
 def judge_pairs(
+    world: World,
     parts_a: ArrayLike,
     parts_b: ArrayLike,
     labelers: Sequence[SimulatedLabeler],
@@ -164,23 +149,74 @@ def judge_pairs(
 ) -> FloatArray:
     """Wins (n,) of a over b: 1, 0, or 0.5 for a tie; the mean of m different labelers if m > 1.
 
-    parts_a, parts_b: (n, 6). prompt_ids (default: running number) choose the judge; names are the completions' texts
-    (default: their part scores, so that equal scores tie). Which of the two is called a does not matter.
+    parts_a, parts_b: (n, S), by the world's rubric. prompt_ids (default: running number) choose the judge; names are the
+    completions' texts (default: their part scores, so that equal scores tie). Which of the two is called a does not matter.
     """
-    a, b = check_parts(parts_a, "completions a"), check_parts(parts_b, "completions b")
+    a, b = (check_parts(world.rubric, p, f"completions {name}") for name, p in (("a", parts_a), ("b", parts_b)))
     if len(a) != len(b):
         raise UserError(f"win rate: {len(a)} completions against {len(b)}, give one of each per prompt.")
     ids = [str(i) for i in range(len(a))] if prompt_ids is None else prompt_ids
     names_a = [str(row) for row in a.tolist()] if names_a is None else names_a
     names_b = [str(row) for row in b.tolist()] if names_b is None else names_b
     names = list(zip(names_a, names_b, strict=True))
-    items = make_items(list(np.stack([a, b], axis=1)), [Prompt(prompt_id=i, prompt="") for i in ids], names)
+    asked = [Prompt(prompt_id=i, prompt="") for i in ids]
+    items = make_items(world, list(np.stack([a, b], axis=1)), asked, names)
     who = assign(labelers, items.prompt_ids, seed, m)
     prompt = np.repeat(np.arange(len(items)), m)
     seen = look(labelers, items, who.reshape(-1), prompt, seed)
     ranks = dense_ranks(perceived(labelers, items, seen, phase), _ties(labelers, seen.labeler))
     wins = (1.0 + np.sign(ranks[:, 1] - ranks[:, 0])) / 2
     return wins.reshape(len(items), m).mean(axis=1)
+
+
+def comparison_parts(world: World, comparisons: Sequence[Comparison], prompts: Sequence[Prompt]) -> list[list[Scores]]:
+    """Part scores of every completion by the gold rubric; `prompts` holds at least those of the comparisons.
+
+    Raises UserError if a comparison's prompt is not among them.
+    """
+    asked = {one.prompt_id: one for one in prompts}
+    lost = next((row.prompt_id for row in comparisons if row.prompt_id not in asked), None)
+    if lost is not None:
+        raise UserError(f"labeling: prompt {lost} of the comparisons is not among the prompts: give the set they belong to.")
+    return [
+        [world.score(asked[row.prompt_id], text, end) for text, end in zip(row.completions, row.finished, strict=True)]
+        for row in comparisons
+    ]
+
+
+def comparison_items(world: World, comparisons: Sequence[Comparison], prompts: Sequence[Prompt]) -> Items:
+    """The completions of comparisons as labelers look at them, so that others can rank them too."""
+    chosen = _in_order(comparisons, prompts)
+    names = [completion_names(row.completions, row.finished) for row in comparisons]
+    return make_items(world, comparison_parts(world, comparisons, prompts), chosen, names)
+
+
+def relabel(
+    world: World,
+    comparisons: Sequence[Comparison],
+    prompts: Sequence[Prompt],
+    labelers: Sequence[SimulatedLabeler],
+    seed: int,
+    phase: str = TRAINING,
+) -> list[Comparison]:
+    """The same completions ranked by other labelers, one per prompt, under the priority rule of `phase`."""
+    return label_comparisons(
+        world,
+        _in_order(comparisons, prompts),
+        [row.completions for row in comparisons],
+        comparison_parts(world, comparisons, prompts),
+        labelers,
+        phase,
+        seed,
+        finished=[row.finished for row in comparisons],
+        policies=[row.policies for row in comparisons],
+    )
+
+
+def _in_order(comparisons: Sequence[Comparison], prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The prompt of each comparison."""
+    by_id = {one.prompt_id: one for one in prompts}
+    return [by_id[row.prompt_id] for row in comparisons if row.prompt_id in by_id]
 
 
 def _ties(labelers: Sequence[SimulatedLabeler], labeler: IntArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""The screening of labelers (App. B.1) applied to a pool of simulated candidates."""
+"""The screening of labelers (App. B.1), applied to a pool of simulated candidates and the prompts of a world."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from numpy.typing import ArrayLike
 
 from utils.config import LabelerConfig
 from utils.core.errors import UserError
+from utils.core.runtime import python_rng
 from utils.data.schemas import Prompt
 from utils.labeling.agreement import pair_agreement
 from utils.labeling.items import BoolArray, FloatArray, Items, make_items
-from utils.labeling.labelers import GOLD, MAX_POINTS, TOPICS, TRAINING, SimulatedLabeler, look_at_all, noticed
+from utils.labeling.labelers import TOPICS, SimulatedLabeler, look_at_all, noticed
 from utils.labeling.ranking import rank_all
-from utils.worlds.tiny.rubric import GOLD_WEIGHTS, PARTS
+from utils.worlds.protocol import TRAINING, Rubric, Scores, World
 
 CRITERIA = ("flagging", "ranking", "demonstration", "topics")
-RESEARCHER_NOISE = 0.3  # points
-# A demonstration without any nicety can still be perfect: 7 of 7 from these points on.
-FULL_MARKS = MAX_POINTS - GOLD_WEIGHTS["manner"]
+SENSITIVE_FLAG = "inappropriate_for_customer_assistant"
+RESEARCHER_NOISE = 0.03  # as a share of the rubric's points
+SENSITIVE_SHARE = 1 / 3  # of the prompts that candidates are screened on
+FLAWED = 0.5  # of the answers to them
+OFF_TOPIC = 2  # answers to other prompts
 
 WriteDemonstration = Callable[[SimulatedLabeler, int], Sequence[float]]
 
@@ -62,7 +65,53 @@ class ScreeningReport:
     note: str
 
 
+def screening_prompts(world: World, prompts: Sequence[Prompt], seed: int, n: int = 60) -> list[Prompt]:
+    """n of the world's prompts, a third of them sensitive (B.1 screens on sensitive prompts).
+
+    Raises UserError if `prompts` holds no sensitive one, or too few others.
+    """
+    own = [one for one in prompts if world.knows(one)]
+    sensitive = [one for one in own if world.is_sensitive(one)]
+    other = [one for one in own if not world.is_sensitive(one)]
+    rng = python_rng(seed, "screening", "prompts")
+    chosen = rng.sample(sensitive, min(len(sensitive), round(n * SENSITIVE_SHARE)))
+    if not chosen or len(other) < n - len(chosen):
+        raise UserError(
+            f"screening: {len(sensitive)} sensitive and {len(other)} other prompts of {world.title} are too few "
+            f"for a set of {n}, raise data.n_sft."
+        )
+    mixed = chosen + rng.sample(other, n - len(chosen))
+    rng.shuffle(mixed)
+    return mixed
+
+
+def screening_set(
+    world: World, prompts: Sequence[Prompt], seed: int, k: int = 9, n_demonstrations: int = 20
+) -> ScreeningMaterial:
+    """K answers to each prompt: half of them flawed, and two that answer other prompts."""
+    completions, scores = [], []
+    for prompt in prompts:
+        rng = python_rng(seed, "screening", prompt.prompt_id)
+        texts = [world.answer(prompt, rng, slip=rng.random() < FLAWED) for _ in range(k - OFF_TOPIC)]
+        texts += [world.answer(rng.choice(prompts), rng) for _ in range(OFF_TOPIC)]
+        completions.append(texts)
+        scores.append([world.score(prompt, text) for text in texts])
+    return make_material(world, scores, prompts, completions, n_demonstrations=n_demonstrations)
+
+
+def demonstration_writer(world: World, prompts: Sequence[Prompt], seed: int) -> WriteDemonstration:
+    """How a simulated candidate writes the index-th demonstration: with a slip as often as `labeler.slip` says."""
+
+    def write(labeler: SimulatedLabeler, index: int) -> Scores:
+        rng = python_rng(seed, "screening", "demonstration", labeler.labeler_id, index)
+        prompt = prompts[index % len(prompts)]
+        return world.score(prompt, world.answer(prompt, rng, slip=rng.random() < labeler.slip))
+
+    return write
+
+
 def make_material(
+    world: World,
     scores: Sequence[ArrayLike],
     prompts: Sequence[Prompt] | None = None,
     completions: Sequence[Sequence[str]] | None = None,
@@ -71,12 +120,14 @@ def make_material(
 ) -> ScreeningMaterial:
     """Screening set from lists of K `Scores` per prompt.
 
-    sensitive defaults to what the gold rubric finds not harmless. Raises UserError unless there are sensitive and other
+    sensitive defaults to the completions that fail the part of the rubric behind the flag "inappropriate for a customer
+    assistant". Raises UserError unless there are sensitive and other
     completions: criterion 1 could not be measured.
     """
-    items = make_items(scores, prompts, completions)
+    items = make_items(world, scores, prompts, completions)
     if sensitive is None:
-        marked = (items.parts[..., PARTS.index("harmless")] < 0.5) & items.mask
+        part = world.rubric.parts.index(world.rubric.flags[SENSITIVE_FLAG])
+        marked = (items.parts[..., part] < 0.5) & items.mask
     else:
         marked = np.zeros(items.mask.shape, dtype=bool)
         for p, row in enumerate(sensitive):
@@ -103,21 +154,25 @@ def ranking_agreement(
     candidates: Sequence[SimulatedLabeler], material: ScreeningMaterial, cfg: LabelerConfig, seed: int
 ) -> FloatArray:
     """Criterion 2: agreement (L,) with the researchers' rankings, which are the gold rubric's with small noise."""
-    researcher = SimulatedLabeler("researcher", tuple(GOLD), noise=RESEARCHER_NOISE, tie_below=cfg.tie_below)
+    rubric = material.items.rubric
+    noise = RESEARCHER_NOISE * rubric.maximum
+    researcher = SimulatedLabeler("researcher", tuple(rubric.weights.values()), noise=noise, tie_below=cfg.tie_below)
     reference = list(rank_all([researcher], material.items, TRAINING, seed)[0])
     ranks = rank_all(candidates, material.items, TRAINING, seed)
     return np.array([pair_agreement(list(one), reference) for one in ranks])
 
 
 def demonstration_scores(
-    candidates: Sequence[SimulatedLabeler], write: WriteDemonstration, n_demonstrations: int
+    rubric: Rubric, candidates: Sequence[SimulatedLabeler], write: WriteDemonstration, n_demonstrations: int
 ) -> FloatArray:
     """Criterion 3: mean score 1-7 (L,) that the researchers give to the candidate's demonstrations.
 
-    The score of one is 1 + 6 x gold points / `FULL_MARKS`, at most 7. write(labeler, index) returns part scores (6,).
+    The score of one is 1 + 6 x gold points / `Rubric.full_marks`, at most 7: a demonstration without any nicety can still
+    be perfect. write(labeler, index) returns part scores (S,).
     """
+    gold = np.array(list(rubric.weights.values()), dtype=np.float64)
     parts = np.array([[write(one, i) for i in range(n_demonstrations)] for one in candidates], dtype=np.float64)
-    return (1.0 + 6.0 * np.minimum(parts @ GOLD / FULL_MARKS, 1.0)).mean(axis=1)
+    return (1.0 + 6.0 * np.minimum(parts @ gold / rubric.full_marks, 1.0)).mean(axis=1)
 
 
 def screen(
@@ -139,7 +194,7 @@ def screen(
         [
             flagging_agreement(candidates, material, seed),
             ranking_agreement(candidates, material, cfg, seed),
-            demonstration_scores(candidates, write_demonstration, material.n_demonstrations),
+            demonstration_scores(material.items.rubric, candidates, write_demonstration, material.n_demonstrations),
         ],
         axis=1,
     )

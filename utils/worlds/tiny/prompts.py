@@ -5,7 +5,7 @@ cleaning must catch: duplicates, greedy users, personal data, other languages, e
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from utils.core.runtime import python_rng
 from utils.data.schemas import Prompt
@@ -57,7 +57,7 @@ def draw_prompt(
             return text, meta, case
 
 
-def make_prompts(world: World, seed: int, counts: dict[str, int], *, labeler_share: float = 0.25) -> list[Prompt]:
+def make_prompts(world: World, seed: int, counts: Mapping[str, int], *, labeler_share: float = 0.25) -> list[Prompt]:
     """Raw prompts of every split, about `counts[split]` usable ones each plus the junk that cleaning removes.
 
     labeler_share: share of the training prompts that labelers wrote (Table 6: 18 of 77 thousand over all sets).
