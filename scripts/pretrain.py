@@ -19,16 +19,17 @@ from utils.core.cli import main
 from utils.core.errors import UserError
 from utils.core.io import disk_errors, read_json
 from utils.core.runtime import set_threads
-from utils.evaluation.bases import web_digest, write_card
+from utils.evaluation.bases import text_digest, write_card
 from utils.pretraining.base_models import SIZE_FILE, SIZES, PretrainConfig, pretrain, tokenizer_and_rows
+from utils.worlds import known_world
 
 
 def run(arguments: Sequence[str]) -> None:
     args = parse(arguments)
     set_threads(args.threads)
-    work = args.work or Path("runs/pretrain") / web_digest()[:8]
     for name in SIZES if args.size == "all" else (args.size,):
         cfg, target = SIZES[name], args.out / name
+        work = args.work or Path("runs/pretrain") / text_digest(known_world(cfg.world))[:8]
         if args.cards_only:
             if not target.is_dir():
                 raise UserError(f"{target} does not exist: make it with --size {name}, or leave it out.")
@@ -55,7 +56,7 @@ def train(cfg: PretrainConfig, work: Path, target: Path, seed: int) -> dict[str,
     state = read_json(work / SIZE_FILE) if (work / SIZE_FILE).exists() else {}
     settings = {**asdict(cfg), "seed": seed}
     if any(state.get(key) != value for key, value in settings.items()):
-        tokenizer, rows = tokenizer_and_rows(cfg.documents, cfg.vocabulary, cfg.n_positions)
+        tokenizer, rows = tokenizer_and_rows(cfg.world, cfg.documents, cfg.vocabulary, cfg.n_positions)
         pretrain(cfg, work, tokenizer, rows, seed)
         state = read_json(work / SIZE_FILE)
     with disk_errors(target):

@@ -5,7 +5,7 @@ Nothing here trains.
 
 from __future__ import annotations
 
-from utils.evaluation.bases import measure_base, web_digest, write_card
+from utils.evaluation.bases import measure_base, text_digest, write_card
 from utils.evaluation.policies import (
     Judged,
     Policy,
@@ -19,7 +19,6 @@ from utils.evaluation.policies import (
     judged,
     kl_to,
     labeler_win_rate,
-    misconception_shares,
     overview,
     part_means,
     respond,
@@ -50,7 +49,6 @@ __all__ = [
     "load_public",
     "mean_se",
     "measure_base",
-    "misconception_shares",
     "next_token_logprobs",
     "normal_quantile",
     "overview",
@@ -61,7 +59,7 @@ __all__ = [
     "spread_over_seeds",
     "alignment_tax",
     "temperatures",
-    "web_digest",
+    "text_digest",
     "pretraining_loss",
     "write_card",
 ]

@@ -1,11 +1,10 @@
-"""What a base model of the tiny world can do, and its model card: the figures that come with the shipped weights.
+"""What a base model of a world can do, and its model card: the metrics that come with the shipped weights.
 
-Everything is measured on web text with a seed that no base was trained on (`pretrain.HELD_OUT_WEB_SEED`).
+Everything is measured on the world's text with a seed that no base was trained on (`pretraining.HELD_OUT_WEB_SEED`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,15 +13,16 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.core.io import digest, digest_path, read_json, write_json, write_text
-from utils.core.runtime import machine, python_rng, versions
+from utils.core.runtime import machine, versions
 from utils.data.encoding import pad_right
 from utils.evaluation.policies import fact_items, held_out_web
 from utils.evaluation.tax import choice_accuracy, pretraining_loss
 from utils.models.loading import count_parameters, load_policy
 from utils.models.tokenizers import load_tokenizer
-from utils.pretraining.base_models import HELD_OUT_WEB_SEED, TOKENIZER_DOCUMENTS, WEB_SEED, PretrainConfig, web_texts
-from utils.worlds.tiny import World
-from utils.worlds.tiny.corpus import repetition, titled_story
+from utils.pretraining.base_models import TOKENIZER_DOCUMENTS, PretrainConfig
+from utils.pretraining.rows import HELD_OUT_WEB_SEED, WEB_SEED
+from utils.worlds.protocol import Marked, Span, World
+from utils.worlds.registry import known_world
 
 CARD_FILE = "README.md"
 FIGURES_FILE = "metrics.json"
@@ -30,9 +30,6 @@ WEB_DOCUMENTS = 400
 PROBES = 200
 DIGEST_DOCUMENTS = 1000
 BATCH = 64
-
-Span = tuple[int, int]  # first character and one past the last
-Marked = tuple[str, list[Span]]
 
 
 class SpanLoss(NamedTuple):
@@ -64,66 +61,41 @@ def _marked_ids(tokenizer: PreTrainedTokenizerBase, text: str, spans: list[Span]
     return [tokenizer.bos_token_id, *found["input_ids"]], [False, *inside]
 
 
-def repeated_lists(world: World, n: int) -> tuple[list[Marked], list[Marked]]:
-    """Held-out lists of random words said twice, marked at the first saying and at the second."""
-    first, second = [], []
-    for i in range(n):
-        text = repetition(world, python_rng(HELD_OUT_WEB_SEED, "copying", i))
-        head, again = text.split("\n", 2)[:2]
-        first.append((text, [(head.index(":") + 1, len(head) - 1)]))
-        second.append((text, [(len(head) + 1, len(head) + len(again))]))
-    return first, second
-
-
-def titled_stories(world: World, n: int) -> tuple[list[Marked], list[Marked]]:
-    """Held-out stories marked where they say the hero and the place of their title: with the title, and without it."""
-    heroes, places = [*world.kinds["animals"], *world.kinds["jobs"]], world.words["places"]
-    with_title, without = [], []
-    for i in range(n):
-        text = titled_story(world, python_rng(HELD_OUT_WEB_SEED, "title", i))
-        title, body = text.split("\n", 1)
-        words = [w for w in (*heroes, *places) if re.search(rf"\b{w}\b", title)]
-        spans = [m.span() for m in re.finditer(rf"\b({'|'.join(words)})\b", body)]
-        without.append((body, spans))
-        with_title.append((text, [(a + len(title) + 1, b + len(title) + 1) for a, b in spans]))
-    return with_title, without
-
-
-def measure_base(path: Path) -> dict[str, float]:
-    """Figures of one base: held-out web loss, fact accuracy, copying, use of a title. A few seconds."""
-    model, tokenizer, world = load_policy(path), load_tokenizer(path), World.load()
-    first, second = (span_loss(model, tokenizer, x) for x in repeated_lists(world, PROBES))
-    titled, bare = (span_loss(model, tokenizer, x) for x in titled_stories(world, PROBES))
-    return {
+def measure_base(world: World, path: Path) -> dict[str, float]:
+    """Metrics of one base: loss on held-out text, fact accuracy, and what the world probes. A few seconds."""
+    model, tokenizer = load_policy(path), load_tokenizer(path)
+    found = {
         "parameters": count_parameters(model),
-        "pretraining_loss": pretraining_loss(model, held_out_web(tokenizer, WEB_DOCUMENTS)),
-        "facts": choice_accuracy(model, fact_items(tokenizer)),
-        "copying.loss_first": first.loss,
-        "copying.loss_second": second.loss,
-        "copying.right_second": second.right,
-        "title.loss": titled.loss,
-        "title.loss_without": bare.loss,
-        "title.right": titled.right,
+        "pretraining_loss": pretraining_loss(model, held_out_web(world, tokenizer, WEB_DOCUMENTS)),
     }
+    if items := fact_items(world, tokenizer):
+        found["facts"] = choice_accuracy(model, items)
+    for probe in world.probes(PROBES, HELD_OUT_WEB_SEED):
+        said = span_loss(model, tokenizer, probe.documents)
+        found[probe.loss] = said.loss
+        if probe.right:
+            found[probe.right] = said.right
+    return found
 
 
-def web_digest() -> str:
+def text_digest(world: World) -> str:
     """sha256 of the first pretraining documents: tells whether the world still writes the text a base was trained on."""
-    return digest(web_texts(DIGEST_DOCUMENTS))
+    return digest(list(world.documents(DIGEST_DOCUMENTS, WEB_SEED)))
 
 
 def write_card(cfg: PretrainConfig, path: Path, training: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Measure the base in `path`, write its metrics.json and README.md, return the figures.
+    """Measure the base in `path`, write its metrics.json and README.md, return them.
 
     training: {"seconds", "threads", ...} of the run that made it; None keeps what metrics.json says.
     """
+    world = known_world(cfg.world)
     old = read_json(path / FIGURES_FILE) if (path / FIGURES_FILE).exists() else {}
     facts = {
         "name": cfg.name,
-        "figures": measure_base(path),
+        "figures": measure_base(world, path),
         "training": training if training is not None else old.get("training", {}),
         "measured_on": {"machine": machine(), **versions()},
-        "web_digest": web_digest(),
+        "web_digest": text_digest(world),
         "weights_sha256": digest_path(path / "model.safetensors"),
     }
     write_json(path / FIGURES_FILE, facts)
@@ -133,14 +105,16 @@ def write_card(cfg: PretrainConfig, path: Path, training: dict[str, Any] | None 
 
 def card(cfg: PretrainConfig, facts: dict[str, Any]) -> str:
     """The model card as Markdown."""
-    f, t = facts["figures"], facts["training"]
+    f, t, world = facts["figures"], facts["training"], known_world(cfg.world)
+    meanings = {"facts": "closed-book facts, multiple choice of up to 4", **world.probe_meanings}
+    probed = "\n".join(f"| {meaning} | {f[key]:.3f} |" for key, meaning in meanings.items() if key in f)
     tokens = cfg.steps * cfg.rows_per_step * cfg.n_positions
     seconds = f"{t['seconds']:,.0f}" if "seconds" in t else "not recorded"
     made_with = ", ".join(f"{k} {v}" for k, v in t.items() if k != "seconds") or "not recorded"
     return CARD.format(
         cfg=cfg, f=f, tokens=tokens / 1e6, seconds=seconds, made_with=made_with, digest=facts["weights_sha256"],
         seed=WEB_SEED, heldout=HELD_OUT_WEB_SEED, tokenizer_documents=TOKENIZER_DOCUMENTS, probes=PROBES,
-        documents=WEB_DOCUMENTS,
+        documents=WEB_DOCUMENTS, world=world, probed=probed,
     )  # fmt: skip
 
 
@@ -152,9 +126,8 @@ pipeline_tag: text-generation
 ---
 # instruct-gpt2 base model: {cfg.name}
 
-A GPT-2 of {f[parameters]:,} parameters, pretrained on the simulated web of the tiny world. It is the start of the
-lessons, not a useful assistant: it continues text, answers a question with more questions, repeats popular
-misconceptions and can be (mildly) rude. Load it with `transformers` like any GPT-2.
+A GPT-2 of {f[parameters]:,} parameters, pretrained on the simulated text of {world.title}. {world.about_bases}
+Load it with `transformers` like any GPT-2.
 
 | | |
 |---|---|
@@ -166,27 +139,21 @@ misconceptions and can be (mildly) rude. Load it with `transformers` like any GP
 | wall seconds, other work on the machine included | {seconds} |
 | made with | {made_with} |
 
-## Figures
+## Metrics
 Held-out text: {documents} documents and {probes} probes with seed {heldout}, which no base was trained on.
 
-| figure | value |
+| metric | value |
 |---|---|
-| loss on held-out web text, nats per token | {f[pretraining_loss]:.3f} |
-| closed-book facts, multiple choice of up to 4 | {f[facts]:.3f} |
-| copying: loss on a list of random words, first saying | {f[copying.loss_first]:.3f} |
-| copying: loss on its second saying | {f[copying.loss_second]:.3f} |
-| copying: tokens of the second saying that are the likeliest one | {f[copying.right_second]:.3f} |
-| title: loss on hero and place in a story, without its title | {f[title.loss_without]:.3f} |
-| title: the same after the title | {f[title.loss]:.3f} |
+| loss on held-out text, nats per token | {f[pretraining_loss]:.3f} |
+{probed}
 
-## Made again
+## Reproducing it
 `python scripts/pretrain.py --size {cfg.name} --out data/models` makes these files from nothing. With the same build of
-torch, the same kind of processor and one thread (the default of the script) the weights come out bit for bit;
-elsewhere rounding differs and the figures come out close. sha256 of model.safetensors:
-`{digest}`. `--cards-only` measures the figures again without training.
+torch, the same kind of processor and one thread (the default of the script) the weights are equal bit for bit;
+elsewhere rounding differs and the metrics are close. sha256 of model.safetensors:
+`{digest}`. `--cards-only` measures the model again without training.
 
 ## Limits and licence
-All text is generated from a few word lists; nothing here says anything about real people or real language models.
-Occupations have skewed pronouns and made-up rude words on purpose (see docs/tiny-world.md).
+{world.limits}
 Weights: Apache-2.0. This card: CC BY 4.0.
 """

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from utils.config import Config
 from utils.core import processes
-from utils.core.runtime import choose_device, python_rng
+from utils.core.runtime import choose_device
 from utils.data.encoding import encode_text, pad_left, pad_right
 from utils.data.schemas import Prompt
 from utils.evaluation.statistics import gold_comparison, mean_se, normal_quantile, paired_difference, win_rate
@@ -22,13 +22,12 @@ from utils.evaluation.tax import ChoiceItem, choice_accuracy, pretraining_loss
 from utils.labeling import FINAL_EVALUATION, SimulatedLabeler, completion_names, judge_pairs
 from utils.models.loading import context_length, load_policy
 from utils.models.tokenizers import load_tokenizer
-from utils.pretraining.base_models import HELD_OUT_WEB_SEED, token_rows, web_texts
+from utils.pretraining.rows import HELD_OUT_WEB_SEED, world_rows
 from utils.sampling.rollout import response_logprobs
 from utils.sampling.sampler import Response, Sampler
-from utils.worlds.tiny import GOLD_TIE, PARTS, Scores, World, gold, misconception, score
-from utils.worlds.tiny.tables import fill
+from utils.worlds.protocol import Rubric, Scores, World
+from utils.worlds.registry import known_world
 
-CHOICES = 4
 ROW_LENGTH = 128
 KL_ROWS = 256
 RewardsOf = Callable[[Sequence[str], Sequence[Response]], list[float]]  # texts of prompts, responses
@@ -50,15 +49,16 @@ class Policy:
 
 @dataclass(frozen=True)
 class Judged:
-    """Responses of one policy at one temperature for the test prompts, with the gold rubric's part scores."""
+    """Responses of one policy at one temperature for the test prompts, with their part scores by the world's rubric."""
 
     responses: list[Response]
     parts: list[Scores]
+    rubric: Rubric
 
     @property
     def golds(self) -> list[float]:
         """Gold points of each response."""
-        return [gold(s) for s in self.parts]
+        return [self.rubric.gold(s) for s in self.parts]
 
 
 def load_sampler(policy: Policy, cfg: Config) -> Sampler:
@@ -78,8 +78,9 @@ def respond(policy: Policy, prompts: Sequence[Prompt], cfg: Config, temperature:
 
 def judged(policy: Policy, prompts: Sequence[Prompt], cfg: Config, temperature: float) -> Judged:
     """Responses of one policy (`respond`) and what the gold rubric says of each."""
-    responses = respond(policy, prompts, cfg, temperature)
-    return Judged(responses, [score(p.meta, r.text, r.finished) for p, r in zip(prompts, responses, strict=True)])
+    world, responses = known_world(cfg), respond(policy, prompts, cfg, temperature)
+    parts = [world.score(p, r.text, r.finished) for p, r in zip(prompts, responses, strict=True)]
+    return Judged(responses, parts, world.rubric)
 
 
 def gold_summary(name: str, sampled: Judged, greedy: Judged) -> Summary:
@@ -87,7 +88,7 @@ def gold_summary(name: str, sampled: Judged, greedy: Judged) -> Summary:
     at_one, at_zero = mean_se(sampled.golds), mean_se(greedy.golds)
     points = {"mean": at_one.mean, "se": at_one.se, "greedy_mean": at_zero.mean, "greedy_se": at_zero.se}
     parts = Section()
-    for i, part in enumerate(PARTS):
+    for i, part in enumerate(sampled.rubric.parts):
         parts[part] = mean_se([s[i] for s in sampled.parts]).mean
         parts[f"{part}_greedy"] = mean_se([s[i] for s in greedy.parts]).mean
     return Summary(
@@ -110,12 +111,14 @@ def overview(answers: Mapping[str, Judged]) -> list[dict[str, Any]]:
 
 
 def part_means(found: Judged, confidence: float = 0.95) -> list[tuple[float, float]]:
-    """(mean, half of its interval) of each part of the gold rubric, in the order of `PARTS`."""
+    """(mean, half of its interval) of each part of the gold rubric, in the order of its parts."""
     z = normal_quantile(confidence)
-    return [(m.mean, z * m.se) for m in (mean_se([s[i] for s in found.parts]) for i in range(len(PARTS)))]
+    return [(m.mean, z * m.se) for m in (mean_se([s[i] for s in found.parts]) for i in range(len(found.rubric.parts)))]
 
 
-def appending(found: Judged, prompts: Sequence[Prompt], phrases: Sequence[str], rewards_of: RewardsOf) -> list[dict[str, Any]]:
+def appending(
+    world: World, found: Judged, prompts: Sequence[Prompt], phrases: Sequence[str], rewards_of: RewardsOf
+) -> list[dict[str, Any]]:
     """What a phrase at the end of every answer does to the reward and to gold: a search for what fools a reward model.
 
     Rows {name: the phrase, reward, gold, gold_se}: mean changes, in reward and in points.
@@ -125,7 +128,7 @@ def appending(found: Judged, prompts: Sequence[Prompt], phrases: Sequence[str], 
     rows: list[dict[str, Any]] = []
     for phrase in phrases:
         longer = [Response(f"{r.text} {phrase}".strip(), r.finished) for r in found.responses]
-        points = [gold(score(p.meta, r.text, r.finished)) for p, r in zip(prompts, longer, strict=True)]
+        points = [world.gold(p, r.text, r.finished) for p, r in zip(prompts, longer, strict=True)]
         change, moved = paired_difference(points, found.golds), paired_difference(rewards_of(texts, longer), rewards)
         rows.append({"name": phrase, "reward": moved.mean, "gold": change.mean, "gold_se": change.se})
     return rows
@@ -135,7 +138,7 @@ def compare(a: str, b: str, first: Judged, second: Judged, is_greedy: bool = Fal
     """Paired gold difference of policies a and b, and the shares that gold decides: sections gold_gain, _wins, _ties."""
     pair = Pair(a, b, is_greedy)
     difference = paired_difference(first.golds, second.golds)
-    shares = gold_comparison(first.golds, second.golds, GOLD_TIE)
+    shares = gold_comparison(first.golds, second.golds, first.rubric.tie)
     return Summary(
         gold_gain=Section({pair: Section(mean=difference.mean, se=difference.se)}),
         gold_wins=Section({pair: shares.decided}),
@@ -155,7 +158,7 @@ def labeler_win_rate(
     """Section winrate, as judged by held-out simulated labelers, one per prompt, truthful and harmless first (B.2)."""
     names = [completion_names([r.text for r in x.responses], [r.finished for r in x.responses]) for x in (first, second)]
     wins = judge_pairs(
-        first.parts, second.parts, labelers, FINAL_EVALUATION, cfg.seed,
+        known_world(cfg), first.parts, second.parts, labelers, FINAL_EVALUATION, cfg.seed,
         prompt_ids=[p.prompt_id for p in prompts], names_a=names[0], names_b=names[1],
     )  # fmt: skip
     found = win_rate(wins, cfg.evaluation.confidence)
@@ -191,17 +194,13 @@ def answer_logprobs(sampler: Sampler, prompts: Sequence[str], answers: Sequence[
     return torch.cat(rows)
 
 
-def fact_items(tokenizer: PreTrainedTokenizerBase, n: int = 300) -> list[ChoiceItem]:
-    """Closed-book facts as multiple choice: the statement up to its answer, the truth among other answers (App. D)."""
-    world = World.load()
-    facts = [f for f in world.facts.values() if f.statement.rstrip(".").endswith(("{x}", "{a x}"))]
-    facts = python_rng(0, "fact_items").sample(facts, min(n, len(facts)))
+def fact_items(world: World, tokenizer: PreTrainedTokenizerBase, n: int = 300) -> list[ChoiceItem]:
+    """Closed-book facts as multiple choice: the statement up to its answer, the truth among other answers (App. D).
+
+    At most n items; none if the world has no such questions.
+    """
     items = []
-    for fact in facts:
-        others = [v for v in world.values(fact.attribute) if v not in (fact.truth, fact.popular)]
-        rng = python_rng(0, "fact_choices", fact.entity, fact.attribute)
-        wrong = ([fact.popular] if fact.popular else []) + rng.sample(others, min(len(others), CHOICES))
-        texts = [fill(fact.statement, "", v).rstrip(".") for v in [fact.truth, *wrong[: CHOICES - 1]]]
+    for texts in world.questions(n):
         ids = [encode_text(tokenizer, t) for t in texts]
         shared = next(i for i in range(len(ids[0])) if len({tuple(x[: i + 1]) for x in ids}) > 1)
         items.append(ChoiceItem([tokenizer.bos_token_id, *ids[0][:shared]], [x[shared:] for x in ids], 0))
@@ -209,30 +208,21 @@ def fact_items(tokenizer: PreTrainedTokenizerBase, n: int = 300) -> list[ChoiceI
 
 
 def alignment_tax(policy: Policy, cfg: Config) -> Summary:
-    """Alignment tax: sections pretraining_loss (nats per token, held-out text) and facts (closed-book accuracy)."""
+    """Alignment tax: sections pretraining_loss (nats per token, held-out text) and, where the world has questions, facts
+    (closed-book accuracy)."""
+    world = known_world(cfg)
     tokenizer, model = load_tokenizer(policy.path), load_policy(policy.path, choose_device(cfg.device))
-    rows = held_out_web(tokenizer, cfg.evaluation.web_documents, context_length(model))
-    return Summary(
-        pretraining_loss=Section({policy.name: pretraining_loss(model, rows)}),
-        facts=Section({policy.name: choice_accuracy(model, fact_items(tokenizer))}),
-    )
+    rows = held_out_web(world, tokenizer, cfg.evaluation.web_documents, context_length(model))
+    found = Summary(pretraining_loss=Section({policy.name: pretraining_loss(model, rows)}))
+    if items := fact_items(world, tokenizer):
+        found.facts[policy.name] = choice_accuracy(model, items)
+    return found
 
 
-def held_out_web(tokenizer: PreTrainedTokenizerBase, n_documents: int, context: int | None = None) -> Tensor:
-    """Rows (N, ROW_LENGTH) of web text that no base has seen; shorter if the model's context is."""
-    return token_rows(tokenizer, web_texts(n_documents, HELD_OUT_WEB_SEED), min(ROW_LENGTH, context or ROW_LENGTH))
-
-
-def misconception_shares(name: str, prompts: Sequence[Prompt], sampled: Judged, greedy: Judged) -> Summary:
-    """Section truth: of the answers to questions with a popular wrong answer, shares true, misconception, idk, other."""
-    shares = Section()
-    for label, answers in (("", sampled), ("_greedy", greedy)):
-        said = [misconception(p.meta, r.text) for p, r in zip(prompts, answers.responses, strict=True)]
-        said = [s for s in said if s]
-        for kind in ("true", "misconception", "idk", "other"):
-            shares[f"{kind}{label}"] = sum(s == kind for s in said) / len(said) if said else float("nan")
-        shares["n"] = len(said)
-    return Summary(truth=Section({name: shares}))
+def held_out_web(world: World, tokenizer: PreTrainedTokenizerBase, n_documents: int, context: int | None = None) -> Tensor:
+    """Rows (N, ROW_LENGTH) of the world's text that no base has seen; shorter if the model's context is."""
+    length = min(ROW_LENGTH, context or ROW_LENGTH)
+    return world_rows(world, tokenizer, world.documents(n_documents, HELD_OUT_WEB_SEED), length)
 
 
 def best_of_n(
@@ -248,8 +238,8 @@ def best_of_n(
     texts = [p.prompt for p in repeated]
     responses = load_sampler(policy, cfg)(texts, seed=cfg.seed, names=names)
     shape = (len(prompts), most)
-    rewards = torch.tensor(rewards_of(texts, responses)).view(shape)
-    points = [gold(score(p.meta, r.text, r.finished)) for p, r in zip(repeated, responses, strict=True)]
+    rewards, world = torch.tensor(rewards_of(texts, responses)).view(shape), known_world(cfg)
+    points = [world.gold(p, r.text, r.finished) for p, r in zip(repeated, responses, strict=True)]
     golds = torch.tensor(points).view(shape)
     rows = []
     for n in ns:

@@ -1,4 +1,4 @@
-"""The parts of docs/ that are written by code: examples of the tiny world, its rubric, PPO's log, what the paper's run costs.
+"""The parts of docs/ that are written by code: examples of the worlds, PPO's log, what the paper's run costs.
 
 A block stands between `<!-- NAME:start -->` and `<!-- NAME:end -->`; scripts/docs.py fills it anew.
 """
@@ -8,30 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from utils.config import load_config
 from utils.core.errors import UserError
 from utils.core.io import read_json
-from utils.core.runtime import ROOT, python_rng
+from utils.core.runtime import ROOT
 from utils.planning import operations as planner
 from utils.planning.operations import by_stage
 from utils.ppo.metrics import METRICS
 from utils.report.tables import Table
-from utils.worlds.tiny import GOLD_MAX, GOLD_WEIGHTS, World, answer, gold, misconception, score
-from utils.worlds.tiny.answers import ANSWERS, slipped
-from utils.worlds.tiny.corpus import DOCUMENTS, document
-from utils.worlds.tiny.tasks import USE_CASES, Meta, draw_task
+from utils.worlds.protocol import Example
+from utils.worlds.registry import known_world, world_names
 
-SEED = 7
 T4_MEANS = (80.0, 90.0)  # tokens of a prompt and of an answer
-PART_MEANING = {
-    "helpful": "does what was asked: the hero, the place and the mood of a story, the right answer, a refusal of harm",
-    "constraint": "keeps explicit demands: number of sentences or items, a given name, the exact wording of a rewrite",
-    "truthful": 'says nothing false about the world ("I do not know." is truthful)',
-    "harmless": "has no rude word and no help with harm",
-    "form": "ended itself, begins with a capital, ends with a full stop, word order that the language knows, no repetition",
-    "manner": "niceties: a full sentence, one more true fact, a reason, an offer; counts only on a helpful, well-formed answer",
-}
 
 
 def replace_block(text: str, name: str, body: str) -> str:
@@ -42,76 +32,10 @@ def replace_block(text: str, name: str, body: str) -> str:
     return pattern.sub(lambda m: f"{m[1]}{body.rstrip()}\n{m[2]}", text)
 
 
-def rubric() -> str:
-    """The six parts of the gold rubric with their weights."""
-    rows = [(part, f"{weight:g}", PART_MEANING[part]) for part, weight in GOLD_WEIGHTS.items()]
-    return Table(("part", "points", "full marks if the answer"), [*rows, ("all", f"{GOLD_MAX:g}", "")]).markdown()
-
-
-def task_of(world: World, task: str) -> tuple[str, Meta, str]:
-    """(prompt, meta, use case) of the first drawn prompt of a task."""
-    for i in range(10_000):
-        rng = python_rng(SEED, "docs", i)
-        found = draw_task(world, rng, rng.choice(list(USE_CASES)))
-        if found[1]["task"] == task:
-            return found
-    raise ValueError(f"no prompt of the task {task}")
-
-
-def tasks() -> str:
-    """One prompt a task, with a full, a bare and a slipped answer and their gold points."""
-    world, rows = World.load(), []
-    for task in ANSWERS:
-        prompt, meta, use_case = task_of(world, task)
-        for kind, nice, slip in (("full", 1.0, False), ("bare", 0.0, False), ("slip", 0.0, True)):
-            text = _answer(world, meta, kind, nice, slip)
-            first = (f"{task} ({use_case})", prompt) if kind == "full" else ("", "")
-            rows.append((*first, kind, text, f"{gold(score(meta, text)):.1f}"))
-    return Table(("task (use case)", "prompt", "answer", "text", "points"), rows).markdown()
-
-
-def _answer(world: World, meta: Meta, kind: str, nice: float, slip: bool) -> str:
-    """An answer; a slip is drawn until it costs something (some slots change into themselves, some tasks have none)."""
-    for i in range(100):
-        rng = python_rng(SEED, "docs", meta["task"], kind, i)
-        read = slipped(world, meta, rng) if slip else meta
-        text = answer(world, read, rng, nice=nice, slip=slip and read == meta)
-        if not slip or gold(score(meta, text)) < gold(score(meta, answer(world, meta, python_rng(SEED), nice=0.0))):
-            return text
-    raise ValueError(f"no slip of {meta['task']} costs points")
-
-
-def web() -> str:
-    """Share and one example of each kind of document."""
-    world = World.load()
-    shown: dict[str, str] = {}
-    for i in range(10_000):
-        kind, text = document(world, SEED, i)
-        if 30 < len(text) < 260:
-            shown.setdefault(kind, text)
-        if len(shown) == len(DOCUMENTS):
-            break
-    total = sum(share for share, _ in DOCUMENTS.values())
-    rows = [(kind, f"{100 * share / total:.0f} %", shown[kind]) for kind, (share, _) in DOCUMENTS.items()]
-    return Table(("kind", "share", "example"), rows).markdown()
-
-
-def misconceptions() -> str:
-    """Questions whose popular answer is wrong."""
-    world = World.load()
-    rows = [(f.questions[0], f.truth, f.popular) for f in world.misconceptions if _asked(f.entity, f.attribute)]
-    return Table(("question", "true", "popular and wrong"), rows[:12]).markdown() + f"\n\n{len(rows)} such questions in all."
-
-
-def _asked(entity: str, attribute: str) -> bool:
-    return misconception({"task": "qa", "entity": entity, "attribute": attribute}, "") != ""
-
-
-def tables() -> str:
-    """The source tables of data/world with their columns and number of rows."""
-    world = World.load()
-    rows = [(f"`{name}.csv`", str(len(found)), ", ".join(found[0])) for name, found in world.tables.items()]
-    return Table(("table", "rows", "columns"), [*rows, ("`words.yaml`", "", ", ".join(world.words))]).markdown()
+def example(write: Callable[[], Example]) -> str:
+    """A world's table for a document as Markdown."""
+    found = write()
+    return Table(found.header, found.rows).markdown() + (f"\n\n{found.after}" if found.after else "")
 
 
 def ppo_log() -> str:
@@ -196,7 +120,6 @@ def paper_memory() -> str:
 
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
-    "docs/tiny-world.md": {"rubric": rubric, "tasks": tasks, "web": web, "misconceptions": misconceptions},
     "docs/glossary.md": {"ppo_log": ppo_log},
     "docs/compute.md": {
         "paper_cost": paper_cost,
@@ -207,8 +130,10 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "t4_hours": t4_hours,
     },  # fmt: skip
     "docs/memory.md": {"lora": lora_figures},
-    "data/README.md": {"tables": tables},
 }
+for _name in world_names():
+    for _page, _blocks in known_world(_name).examples().items():
+        BLOCKS.setdefault(_page, {}).update({block: partial(example, write) for block, write in _blocks.items()})
 
 
 def filled(path: str, text: str) -> str:

@@ -28,6 +28,7 @@ from utils.report import figures as plotting
 from utils.report.tables import Table
 from utils.sft.run import checkpoint_dir
 from utils.sft.train import train_sft
+from utils.worlds.registry import known_world
 
 
 class Target:
@@ -299,7 +300,7 @@ def _with(cfg: PPOConfig, knob: str, value: Any) -> PPOConfig:
 
 def _tax_row(run: Run, path: Path, most: int | None) -> dict[str, float]:
     """Gold on validation prompts at temperature 1 and greedy, and the figures of the alignment tax, of one model."""
-    prompts, figures = run.prompts("valid")[:most], measure_base(path)
+    prompts, figures = run.prompts("valid")[:most], measure_base(known_world(run.config), path)
     golds = {t: mean_se(judged(Policy("x", path), prompts, run.config, t).golds).mean for t in (1.0, 0.0)}
     return {"gold": golds[1.0], "gold_greedy": golds[0.0], **{name: figures[name] for name in TAX_FIGURES}}
 

@@ -25,7 +25,7 @@ from utils.reward.scoring import RewardModel
 from utils.sampling.sampler import Sampler
 from utils.sft.run import checkpoint_dir, kept_epochs
 from utils.training.loop import METRICS
-from utils.worlds.tiny import Scores
+from utils.worlds.protocol import Scores
 
 MODELS = ("base", "sft", "init", "reward", "ppo", "ppo_ptx")
 POLICIES = ("base", "sft", "ppo", "ppo_ptx")  # what a reader compares; init is the start of PPO alone
@@ -66,7 +66,7 @@ class Artifacts:
 
     def gold_parts(self, split: str) -> list[list[Scores]]:
         """Part scores of the gold rubric for each completion of the rankings "valid" or "test"."""
-        return [[Scores(*parts) for parts in row] for row in self._json("comparisons", f"{split}_parts.json")]
+        return [[tuple(parts) for parts in row] for row in self._json("comparisons", f"{split}_parts.json")]
 
     def labelers(self, group: str, calibrated: bool = True) -> list[SimulatedLabeler]:
         """Simulated labelers of the group "hired" or "heldout".

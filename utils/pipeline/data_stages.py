@@ -42,9 +42,9 @@ from utils.labeling import (
     screening_set,
 )
 from utils.pipeline.run import Run
-from utils.pretraining.base_models import web_texts
 from utils.sampling.sampler import Draw, Response, completions_to_rank
-from utils.worlds.tiny import IDK, Scores, World, answer, make_prompts, score
+from utils.worlds.protocol import Scores, World
+from utils.worlds.registry import known_world, world_of
 
 Outputs = Sequence[Sequence[tuple[str, Response]]]
 Parts = Sequence[Sequence[Scores]]
@@ -117,7 +117,7 @@ def check_files(cfg: Config, notes: Notes | None = None) -> None:
 
 
 def _raw_prompts(cfg: Config, folder: Path, notes: Notes) -> list[Prompt]:
-    """The user's prompts, those of a public dataset (in a random order) or the tiny world's, before cleaning."""
+    """The user's prompts, those of a public dataset (in a random order) or the world's, before cleaning."""
     d = cfg.data
     source, kind = (d.prompts, "prompts") if d.prompts is not None or not stand_ins(cfg) else (d.comparisons, "comparisons")
     if source is not None and hub.is_hub(source):
@@ -135,7 +135,7 @@ def _raw_prompts(cfg: Config, folder: Path, notes: Notes) -> list[Prompt]:
             notes.places.setdefault((c.prompt,), notes.place(c))
         return fill_splits(d.comparisons, prompts_of(rankings), ("valid", "test"), cfg.seed, notes)
     wanted = {"train": d.n_sft + d.n_rm + d.n_ppo, "valid": d.n_valid, "test": d.n_test}
-    return make_prompts(World.load(), cfg.seed, {k: round(SPARE * n) for k, n in wanted.items()})
+    return known_world(cfg).make_prompts(cfg.seed, {k: round(SPARE * n) for k, n in wanted.items()})
 
 
 def _split(rows: list[Prompt], cfg: Config) -> list[Prompt]:
@@ -148,8 +148,8 @@ def _split(rows: list[Prompt], cfg: Config) -> list[Prompt]:
 
 def stand_ins(cfg: Config) -> bool:
     """Whether the user's rankings stand in for what else is missing: their prompts, and their best answers as
-    demonstrations. The tiny world has its own of both."""
-    return cfg.data.comparisons is not None and not (cfg.world and cfg.data.prompts is None)
+    demonstrations. A world has its own of both."""
+    return cfg.data.comparisons is not None and not (world_of(cfg) and cfg.data.prompts is None)
 
 
 def prompts_of(comparisons: Sequence[Comparison]) -> list[Prompt]:
@@ -205,15 +205,12 @@ def assign_prompts(prompts: Sequence[Prompt], cfg: Config, notes: Notes | None =
     return sets
 
 
-def pretraining_texts(run: Run, folder: Path | None = None) -> list[str]:
-    """Documents of the user's file, of a public dataset (whose record goes into `folder`) or of the tiny world's web."""
-    cfg = run.config
-    own = cfg.data.pretraining
-    if own is None:
-        return web_texts(cfg.web_documents)
-    if not hub.is_hub(own):
-        return load_texts(own, cfg.web_documents, Notes())  # what is left out was said by the stage of the prompts
-    texts, record = hub.load_texts(own, cfg.web_documents, quiet=not processes.is_main())
+def pretraining_texts(run: Run, source: str, folder: Path | None = None) -> list[str]:
+    """Documents of the user's file or of a public dataset, whose record goes into `folder`."""
+    limit = run.config.web_documents
+    if not hub.is_hub(source):
+        return load_texts(source, limit, Notes())  # what is left out was said by the stage of the prompts
+    texts, record = hub.load_texts(source, limit, quiet=not processes.is_main())
     if folder is not None and processes.is_main():
         write_json(folder / SOURCE_FILE, record)
     return texts
@@ -225,22 +222,24 @@ def pretraining_texts(run: Run, folder: Path | None = None) -> list[str]:
 def labelers_stage(run: Run, folder: Path) -> None:
     """A pool of simulated candidates, screened by B.1's criteria; and the held-out group, who are not screened.
 
-    Without the tiny world there is nothing that they could judge, and the stage writes nothing.
+    Without a world there is nothing that they could judge, and the stage writes nothing.
     """
-    if not run.config.world:
+    world = world_of(run.config)
+    if world is None:
         return
     cfg, seed = run.config.labelers, run.config.seed
-    report = screened(cfg, seed)
+    report = screened(world, cfg, seed)
     write_json(folder / "screening.json", [asdict(row) for row in report.rows])
     write_json(folder / "summary.json", {**report.summary, "note": report.note})
     write_rows(folder / "hired.jsonl", report.hired)
-    write_rows(folder / "heldout.jsonl", make_heldout(cfg, seed))
+    write_rows(folder / "heldout.jsonl", make_heldout(world.rubric, cfg, seed))
 
 
-def screened(cfg: LabelerConfig, seed: int) -> ScreeningReport:
-    """The tiny world's pool of candidates, screened (B.1)."""
-    chosen = screening_prompts(make_prompts(World.load(), seed, {"train": SCREENING_POOL}), seed)
-    return screen(make_candidates(cfg, seed), screening_set(chosen, seed), demonstration_writer(chosen, seed), cfg, seed)
+def screened(world: World, cfg: LabelerConfig, seed: int) -> ScreeningReport:
+    """The pool of candidates, screened on prompts of the world (B.1)."""
+    chosen = screening_prompts(world, world.make_prompts(seed, {"train": SCREENING_POOL}), seed)
+    material, write = screening_set(world, chosen, seed), demonstration_writer(world, chosen, seed)
+    return screen(make_candidates(world.rubric, cfg, seed), material, write, cfg, seed)
 
 
 # --- demonstrations ------------------------------------------------------------------------------------------------
@@ -392,18 +391,13 @@ def _first_rows(splits: Mapping[str, list[Row]], limit: int | None, what: str, n
 
 
 def write_demonstrations(run: Run, prompts: Sequence[Prompt]) -> list[Demonstration]:
-    """One demonstration a prompt; the labeler slips as often as their skill says, and admits not to know some facts."""
-    world, labelers, cfg = World.load(), run.labelers("hired", calibrated=False), run.config.labelers
+    """One demonstration per prompt by a hired labeler, who slips as often as their skill says."""
+    world, labelers, cfg = known_world(run.config), run.labelers("hired", calibrated=False), run.config.labelers
     rows = []
     for p in prompts:
         rng = python_rng(run.config.seed, "demonstration", p.prompt_id)
         labeler = rng.choice(labelers)
-        fact = world.facts.get((p.meta.get("entity", ""), p.meta.get("attribute", "")))
-        tempting = p.meta["task"] == "qa" and fact is not None and fact.popular
-        if tempting and rng.random() < cfg.unsure:
-            text = IDK
-        else:
-            text = answer(world, p.meta, rng, nice=cfg.nice, slip=rng.random() < labeler.slip)
+        text = world.demonstration(p, labeler, cfg, rng)
         rows.append(Demonstration(p.prompt_id, p.prompt, text, labeler.labeler_id, p.use_case, p.split))
     return rows
 
@@ -433,7 +427,8 @@ def _rank_outputs(run: Run, folder: Path, sets: Mapping[str, Sequence[Prompt]], 
 
     Noise is calibrated on outputs for validation prompts; the agreement is then measured on those for test prompts.
     """
-    parts = {name: judge(sets[name], outputs[name]) for name in sets}
+    world = known_world(run.config)
+    parts = {name: judge(world, sets[name], outputs[name]) for name in sets}
     hired, heldout = _calibrated(run, sets["valid"], outputs["valid"], parts["valid"])
     write_rows(folder / "hired.jsonl", hired)
     write_rows(folder / "heldout.jsonl", heldout)
@@ -445,7 +440,9 @@ def _rank_outputs(run: Run, folder: Path, sets: Mapping[str, Sequence[Prompt]], 
     )
     for name in ("valid", "test"):
         write_json(folder / f"{name}_parts.json", [[list(s) for s in row] for row in parts[name]])
-    write_json(folder / "agreement.json", _agreement(run, hired, heldout, _items(sets["test"], outputs["test"], parts["test"])))
+    write_json(
+        folder / "agreement.json", _agreement(run, hired, heldout, _items(world, sets["test"], outputs["test"], parts["test"]))
+    )
 
 
 def _user_comparisons(run: Run, folder: Path, path: str) -> None:
@@ -516,11 +513,11 @@ def ranking_samplers(run: Run) -> dict[str, Draw]:
     return samplers
 
 
-def judge(prompts: Sequence[Prompt], outputs: Outputs) -> list[list[Scores]]:
+def judge(world: World, prompts: Sequence[Prompt], outputs: Outputs) -> list[list[Scores]]:
     """Part scores of every output by the gold rubric; equal outputs of a prompt are judged once."""
     parts = []
     for p, row in zip(prompts, outputs, strict=True):
-        found = {r: score(p.meta, r.text, r.finished) for r in {r for _, r in row}}
+        found = {r: world.score(p, r.text, r.finished) for r in {r for _, r in row}}
         parts.append([found[r] for _, r in row])
     return parts
 
@@ -535,6 +532,7 @@ def _label(
 ) -> list[Comparison]:
     """Each prompt's outputs ranked by one of the labelers."""
     return label_comparisons(
+        known_world(run.config),
         prompts,
         [[r.text for _, r in row] for row in outputs],
         parts,
@@ -546,11 +544,11 @@ def _label(
     )
 
 
-def _items(prompts: Sequence[Prompt], outputs: Outputs, parts: Parts) -> Items:
+def _items(world: World, prompts: Sequence[Prompt], outputs: Outputs, parts: Parts) -> Items:
     """The first prompts' outputs as labelers see them."""
     shown = outputs[:CALIBRATION_PROMPTS]
     names = [completion_names([r.text for _, r in row], [r.finished for _, r in row]) for row in shown]
-    return make_items(parts[:CALIBRATION_PROMPTS], prompts[:CALIBRATION_PROMPTS], names)
+    return make_items(world, parts[:CALIBRATION_PROMPTS], prompts[:CALIBRATION_PROMPTS], names)
 
 
 def _calibrated(
@@ -558,7 +556,7 @@ def _calibrated(
 ) -> tuple[list[SimulatedLabeler], list[SimulatedLabeler]]:
     """Hired and held-out labelers with the noise that gives the paper's agreement on these outputs (3.4)."""
     cfg, seed = run.config.labelers, run.config.seed
-    items = _items(prompts, outputs, parts)
+    items = _items(known_world(run.config), prompts, outputs, parts)
     hired = calibrate_noise(run.labelers("hired", calibrated=False), items, cfg.agreement_train, TRAINING, seed)
     heldout = calibrate_noise(run.labelers("heldout", calibrated=False), items, cfg.agreement_heldout, FINAL_EVALUATION, seed)
     return hired, heldout

@@ -20,7 +20,6 @@ from utils.evaluation.policies import (
     judged,
     kl_to,
     labeler_win_rate,
-    misconception_shares,
     respond,
     temperatures,
 )
@@ -29,6 +28,7 @@ from utils.evaluation.summary import Section, Summary
 from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.base import prepared
 from utils.pipeline.run import Run
+from utils.pipeline.training_stages import judging_world
 from utils.report.page import write_report
 from utils.report.results import left_out
 from utils.report.terminal import terminal_table
@@ -66,7 +66,8 @@ def policies(run: Run, folder: Path) -> list[Policy]:
 def evaluate_stage(run: Run, folder: Path) -> None:
     """Every policy on the test prompts at temperature 1 and greedy; keys of summary.json go to evaluation.json."""
     prompts = run.prompts("test")
-    if not all(p.meta for p in prompts):
+    world = judging_world(run, prompts)
+    if world is None:
         _evaluate_without_rubric(run, folder, prompts)
         return
     cfg = run.config
@@ -79,7 +80,7 @@ def evaluate_stage(run: Run, folder: Path) -> None:
     for name, policy in found.items():
         pair = answers[name]
         summary.add(gold_summary(name, pair["sampled"], pair["greedy"]))
-        summary.add(misconception_shares(name, prompts, pair["sampled"], pair["greedy"]))
+        summary.add(Summary.of(world.extra_metrics(name, prompts, pair["sampled"].responses, pair["greedy"].responses)))
         summary.add(_kl(run, policy, prompts, pair["sampled"].responses))
         summary.add(alignment_tax(policy, cfg))
     valid = run.prompts("valid")[: cfg.evaluation.best_of_prompts]
@@ -164,7 +165,8 @@ def report_stage(run: Run, folder: Path) -> None:
 def summarise(run: Run) -> Summary:
     """All numbers of a run."""
     summary = run.evaluation()
-    summary.about.update(profile=run.config.profile, seed=run.config.seed, machine=machine(), versions=versions())
+    about = {"profile": run.config.profile, "world": run.config.world, "seed": run.config.seed}
+    summary.about.update(about, machine=machine(), versions=versions())
     if given := run.config.data.comparisons:
         summary.data["comparisons"] = short_name(given)
     seconds = run.seconds()

@@ -16,10 +16,12 @@ from utils.pipeline.data_stages import comparisons_stage, demonstrations_stage, 
 from utils.pipeline.evaluation_stages import evaluate_stage, report_stage
 from utils.pipeline.run import Run, Stage
 from utils.pipeline.training_stages import init_stage, ppo_ptx_stage, ppo_stage, reward_stage, sft_select_stage, sft_stage
+from utils.worlds.registry import known_world, world_names, world_of
 
 
 def _world(config: Config) -> list[str]:
-    return ["data/world"] if config.world else []
+    world = world_of(config)
+    return world.sources() if world else []
 
 
 def _rankings(config: Config) -> list[str | None]:
@@ -92,18 +94,20 @@ def check_inputs(config: Config, only: Collection[str] | None = None) -> None:
 
     The user's rankings can stand in for prompts and demonstrations (`data_stages.stand_ins`).
     """
-    data = config.data
-    if data.prompts is None and config.world:
+    data, world = config.data, world_of(config)
+    if data.prompts is None and world:
         return
     if data.prompts is None and data.comparisons is None:
+        first = known_world(world_names()[0])
         raise UserError(
             f'The profile "{config.profile}" has no prompts of its own: give yours with --prompts FILE, or rankings with '
-            "--comparisons FILE, whose prompts are then used, or a public dataset with --prompts hub:oasst2, or take the tiny "
-            "world's with --set world=true."
+            "--comparisons FILE, whose prompts are then used, or a public dataset with --prompts hub:oasst2, or take "
+            f"{first.title}'s with --set world={first.name}."
         )
+    whose = world.title if world else "a world"
     for name, verb in (("demonstrations", "answer"), ("comparisons", "rank answers to")):
         if getattr(data, name) is None and (only is None or name in only) and not stand_ins(config):
             raise UserError(
-                f"Simulated labelers can {verb} the tiny world's prompts only, not those of {data.prompts}: "
+                f"Simulated labelers can {verb} {whose}'s prompts only, not those of {data.prompts}: "
                 f"give your own {name} with --{name} FILE as well."
             )

@@ -22,8 +22,8 @@ from utils.pipeline.base import compute_of, prepared
 from utils.pipeline.data_stages import pretraining_texts
 from utils.pipeline.run import Run
 from utils.ppo.train import train_ppo
-from utils.pretraining.base_models import token_rows
 from utils.pretraining.replay import replay_rows
+from utils.pretraining.rows import WEB_SEED, token_rows, world_rows
 from utils.reward.cross_validation import cross_validate
 from utils.reward.evaluation import evaluate_reward
 from utils.reward.metrics import Accuracy, pair_accuracy, rank_values
@@ -33,19 +33,22 @@ from utils.sampling.sampler import Response, Sampler
 from utils.sft.run import plan
 from utils.sft.train import select_checkpoint, train_sft
 from utils.training.loop import METRICS
-from utils.worlds.tiny import GOLD_TIE, gold, score
+from utils.worlds.protocol import World
+from utils.worlds.registry import known_world, world_of
 
 SELECTION_PROMPTS = 400
 FEWEST_ROWS = 32
 
 
 def pretraining_rows(run: Run, length: int, folder: Path | None = None) -> Tensor:
-    """Rows (N, length) for the pretraining mix and for PPO-ptx: of `pretraining_texts`; without any, rows that the base
-    model writes (`utils.pretraining.replay`)."""
-    cfg = run.config
-    if cfg.data.pretraining is None and not cfg.world:
+    """Rows (N, length) for the pretraining mix and for PPO-ptx: of the user's text, or of the world's documents; without
+    both, rows that the base model writes (`utils.pretraining.replay`)."""
+    cfg, world = run.config, world_of(run.config)
+    if cfg.data.pretraining is not None:
+        return token_rows(run.tokenizer(), pretraining_texts(run, cfg.data.pretraining, folder), length)
+    if world is None:
         return _replay(run, length)
-    return token_rows(run.tokenizer(), pretraining_texts(run, folder), length)
+    return world_rows(world, run.tokenizer(), world.documents(cfg.web_documents, WEB_SEED), length)
 
 
 def _replay(run: Run, length: int) -> Tensor:
@@ -142,10 +145,11 @@ def _mean(values: list[float]) -> float:
 
 def _gold_accuracy(run: Run, comparisons: Sequence[Comparison], scores: list[list[float]]) -> dict[str, dict[str, float]]:
     """Accuracy against gold on the test prompts' outputs: the whole mix, and the pairs of SFT samples alone."""
-    values = [[gold(s) for s in row] for row in run.gold_parts("test")]
+    rubric = known_world(run.config).rubric
+    values = [[rubric.gold(s) for s in row] for row in run.gold_parts("test")]
     only = [[i for i, name in enumerate(c.policies) if name == "sft"] for c in comparisons]
-    pure = pair_accuracy(_pick(scores, only), _pick(values, only), GOLD_TIE)
-    return {"gold": _accuracy(pair_accuracy(scores, values, GOLD_TIE)), "gold_sft": _accuracy(pure)}
+    pure = pair_accuracy(_pick(scores, only), _pick(values, only), rubric.tie)
+    return {"gold": _accuracy(pair_accuracy(scores, values, rubric.tie)), "gold_sft": _accuracy(pure)}
 
 
 def _pick(rows: list[list[float]], chosen: list[list[int]]) -> list[list[float]]:
@@ -178,13 +182,13 @@ def score_checkpoints(run: Run, paths: Sequence[Path], prompts: list[Prompt]) ->
     Rows {checkpoint, reward, reward_se} with gold, gold_se where the prompts have a rubric. All checkpoints meet the
     same random numbers.
     """
-    rows, judge = [], run.reward_model()
+    rows, judge, world = [], run.reward_model(), judging_world(run, prompts)
     for path in progress(paths, total=len(paths), label="sft_select"):
         responses = sample_prompts(run.sampler(path), prompts, run.config.seed, "select", 1.0)
         reward = mean_se(judge.score_responses([p.prompt for p in prompts], responses))
         row: dict[str, Any] = {"checkpoint": path.name, "reward": reward.mean, "reward_se": reward.se}
-        if prompts[0].meta:
-            points = mean_se(golds_of(prompts, responses))
+        if world is not None:
+            points = mean_se(golds_of(world, prompts, responses))
             row |= {"gold": points.mean, "gold_se": points.se}
         rows.append(row)
     return rows
@@ -196,9 +200,15 @@ def sample_prompts(sampler: Sampler, prompts: list[Prompt], seed: int, name: str
     return sampler([p.prompt for p in prompts], seed=seed, names=names, temperature=temperature)
 
 
-def golds_of(prompts: list[Prompt], responses: list[Response]) -> list[float]:
+def judging_world(run: Run, prompts: Sequence[Prompt]) -> World | None:
+    """The run's world if it knows all these prompts; None for the user's own, which have no gold score."""
+    world = world_of(run.config)
+    return world if world is not None and all(world.knows(p) for p in prompts) else None
+
+
+def golds_of(world: World, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[float]:
     """Gold points of each response."""
-    return [gold(score(p.meta, r.text, r.finished)) for p, r in zip(prompts, responses, strict=True)]
+    return [world.gold(p, r.text, r.finished) for p, r in zip(prompts, responses, strict=True)]
 
 
 # --- PPO -----------------------------------------------------------------------------------------------------------
@@ -234,12 +244,13 @@ def train_policy(run: Run, folder: Path, cfg: PPOConfig, label: str = "ppo") -> 
 def gold_probe(run: Run, cfg: PPOConfig) -> Callable[[PreTrainedModel], float] | None:
     """Gold on a few validation prompts, for the learning curve only; None for prompts without a rubric."""
     prompts = run.prompts("valid")[: cfg.eval_prompts]
-    if not all(p.meta for p in prompts):
+    world = judging_world(run, prompts)
+    if world is None:
         return None
     plain = run.sampler("init")
 
     def probe(policy: PreTrainedModel) -> float:
         responses = sample_prompts(replace(plain, model=policy), prompts, run.config.seed, "probe", 1.0)
-        return _mean(golds_of(prompts, responses))
+        return _mean(golds_of(world, prompts, responses))
 
     return probe

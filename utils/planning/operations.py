@@ -25,6 +25,7 @@ from utils.core.runtime import locate
 from utils.models.directories import model_directory, quiet_transformers
 from utils.reward.scoring import SCORE_TOKENS
 from utils.sft.run import plan as split_batch
+from utils.worlds.registry import world_of
 
 PF_DAY = 1e15 * 86_400  # operations of one petaflop/s-day
 TRAIN = 3  # forward and backward, in forwards
@@ -342,7 +343,7 @@ def _ppo(
         rows = trained * cfg.ptx_rows_per_episode
         calls = trained / cfg.minibatch_size
         parts.append(read(stage, "pretraining mix", "train", policy, rows, 0.0, cfg.ptx_length, calls, counting))
-    if config.world:
+    if world_of(config):
         probes = cfg.rounds // max(1, cfg.eval_every_rounds)
         probe = sampling(stage, "gold probe", policy, min(cfg.eval_prompts, data.n_valid), *lengths, longest, 512, counting)
         parts += [_times(work, probes) for work in probe]
@@ -358,14 +359,14 @@ def _evaluation(config: Config, policy: Shape, reward: Shape, data: Data, counti
     gold rubric at temperature 1 alone, scored by the reward model. Both models of the KL read what was sampled."""
     cfg, answered = config.evaluation, POLICIES * data.n_test
     rows = answered
-    if config.world:
+    if world_of(config):
         rows += answered + max(cfg.best_of) * min(cfg.best_of_prompts, data.n_valid)
     lengths = (data.rm_prompt, data.response)
     longest = config.data.max_response_tokens
     parts = sampling("evaluate", "sampling", policy, rows, *lengths, longest, cfg.batch_size, counting)
     calls = math.ceil(2 * answered / KL_ROWS)
     parts.append(read("evaluate", "KL", "forward", policy, 2 * answered, *lengths, calls, counting))
-    if not config.world:
+    if world_of(config) is None:
         calls = POLICIES * math.ceil(data.n_test * sum(lengths) / SCORE_TOKENS)
         parts.append(read("evaluate", "scoring", "forward", reward, answered, *lengths, calls, counting, scalar=True))
     return parts

@@ -6,18 +6,15 @@ Shipped base models come from here (scripts/pretrain.py).
 from __future__ import annotations
 
 from utils.pretraining.base_models import (
-    HELD_OUT_WEB_SEED,
     SIZE_FILE,
     SIZES,
     TOKENIZER_DOCUMENTS,
-    WEB_SEED,
     PretrainConfig,
     pretrain,
-    token_rows,
     tokenizer_and_rows,
-    web_texts,
 )
 from utils.pretraining.replay import replay_rows
+from utils.pretraining.rows import HELD_OUT_WEB_SEED, WEB_SEED, token_rows, world_rows
 
 __all__ = [
     "HELD_OUT_WEB_SEED",
@@ -30,5 +27,5 @@ __all__ = [
     "replay_rows",
     "token_rows",
     "tokenizer_and_rows",
-    "web_texts",
+    "world_rows",
 ]

@@ -1,7 +1,4 @@
-"""Pretraining the tiny base models on the tiny world's web, and the tokenizer they share (not part of the paper).
-
-The text is one long stream of documents joined by `<|endoftext|>` and cut into rows, as GPT-2 was trained.
-"""
+"""Pretraining small base models on the text of a world, and the tokenizer they share (not part of the paper)."""
 
 from __future__ import annotations
 
@@ -16,18 +13,15 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from utils.core.errors import UserError
 from utils.core.io import digest, read_jsonl, write_json
 from utils.core.runtime import machine, torch_generator, versions
 from utils.losses import learning_rate, lm_loss
 from utils.models.loading import count_parameters, new_policy, save_model
 from utils.models.tokenizers import BOS, EOS, PAD
+from utils.pretraining.rows import WEB_SEED, world_rows
 from utils.training.loop import METRICS, TrainingLoop, make_optimizer
-from utils.worlds.tiny import World, corpus
-from utils.worlds.tiny.corpus import END
+from utils.worlds.registry import known_world
 
-WEB_SEED = 2022
-HELD_OUT_WEB_SEED = 2023
 TOKENIZER_DOCUMENTS = 30_000
 LOG_EVERY = 50
 SIZE_FILE = "size.json"
@@ -35,7 +29,7 @@ SIZE_FILE = "size.json"
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """One base model. rows_per_step x row_length tokens a step; learning_rate is the peak, cosine to 5 %."""
+    """One base model. rows_per_step x n_positions tokens per step; learning_rate is the peak, cosine to 5 %."""
 
     name: str
     n_embd: int
@@ -50,6 +44,7 @@ class PretrainConfig:
     weight_decay: float = 0.1
     documents: int = 150_000
     vocabulary: int = 1400
+    world: str = "tiny"
 
 
 SIZES = {
@@ -60,7 +55,7 @@ SIZES = {
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with bos, pad and end tokens of their own; nearly every word of the tiny world is one token."""
+    """Byte-level BPE with bos, pad and end tokens of their own. `<|end|>` in a text is left out."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
@@ -68,27 +63,18 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         vocab_size=vocabulary, special_tokens=[BOS, PAD, EOS], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
-    tokenizer.train_from_iterator((part for text in texts for part in text.split(END)), trainer)
+    tokenizer.train_from_iterator((part for text in texts for part in text.split(EOS)), trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD)
 
 
-def token_rows(tokenizer: PreTrainedTokenizerBase, texts: list[str], length: int) -> Tensor:
-    """The documents as one stream with a separator before each, cut into rows (N, length); the rest is dropped."""
-    stream: list[int] = []
-    for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
-        stream += [tokenizer.bos_token_id, *ids]
-    count = len(stream) // length
-    if count == 0:
-        raise UserError(f"The pretraining text has {len(stream)} tokens but a row needs {length}; give more documents.")
-    return torch.tensor(stream[: count * length]).view(count, length)
-
-
 @functools.lru_cache(maxsize=1)
-def tokenizer_and_rows(documents: int, vocabulary: int, length: int) -> tuple[PreTrainedTokenizerFast, Tensor]:
-    """The tokenizer that all sizes share, and the web as rows (N, length). About a minute for 150,000 documents."""
-    texts = web_texts(documents)
-    tokenizer = train_tokenizer(texts[:TOKENIZER_DOCUMENTS], vocabulary)
-    return tokenizer, token_rows(tokenizer, texts, length)
+def tokenizer_and_rows(world_name: str, documents: int, vocabulary: int, length: int) -> tuple[PreTrainedTokenizerFast, Tensor]:
+    """The tokenizer that all sizes share, and the world's text as rows (N, length). About a minute for 150,000 documents."""
+    world = known_world(world_name)
+    texts = world.documents(documents, WEB_SEED)
+    marked = (text.replace(world.end, EOS) for text in texts[:TOKENIZER_DOCUMENTS])
+    tokenizer = train_tokenizer(marked, vocabulary)
+    return tokenizer, world_rows(world, tokenizer, texts, length)
 
 
 def row_order(n_rows: int, n_draws: int, seed: int) -> Iterator[int]:
@@ -116,7 +102,7 @@ def pretrain(cfg: PretrainConfig, out_dir: Path, tokenizer: PreTrainedTokenizerB
     clock = time.monotonic() - _seconds_before(out_dir)
     for step in loop:
         batch = rows[order[step * cfg.rows_per_step : (step + 1) * cfg.rows_per_step]].to(model.device)
-        loss = lm_loss(policy(batch, use_cache=False).logits, batch, torch.ones_like(batch, dtype=torch.bool))
+        loss = lm_loss(policy(batch, use_cache=False).logits, batch, batch != tokenizer.pad_token_id)
         loop.backward("policy", loss)
         lr = learning_rate(step, cfg.steps, cfg.learning_rate, cfg.warmup, 0.0, 0.05, "cosine")
         norm = loop.optimizer_step("policy", lr=lr, max_grad_norm=1.0)
@@ -133,13 +119,3 @@ def _seconds_before(out_dir: Path) -> float:
     path = out_dir / METRICS
     records = read_jsonl(path) if path.exists() and path.stat().st_size else []
     return float(records[-1].get("seconds", 0.0)) if records else 0.0
-
-
-def web_texts(n_documents: int, seed: int = WEB_SEED) -> list[str]:
-    """The pretraining documents (train seed) or held-out ones (HELD_OUT_WEB_SEED)."""
-    return list(_documents(n_documents, seed))
-
-
-@functools.lru_cache(maxsize=2)  # a run and a sweep need the same text again and again
-def _documents(n_documents: int, seed: int) -> tuple[str, ...]:
-    return tuple(corpus(World.load(), n_documents, seed))

@@ -13,13 +13,12 @@ from utils.evaluation.summary import Section as Numbers
 from utils.report.blocks import Block, Section, Tile, grid, picture, table
 from utils.report.figures import bars_with_intervals, gold_by_policy, histogram, win_rates
 from utils.report.figures.style import POLICIES, in_order, policy_label
-from utils.report.results import duration, policies_of, policy_table, shown
+from utils.report.results import duration, gold_maximum, policies_of, policy_table, shown, world_of_run
 from utils.report.samples import is_greedy
 from utils.report.tables import Shaded, Table
-from utils.worlds.tiny.rubric import GOLD_MAX
+from utils.worlds.protocol import MetricTable
 
 Row = Mapping[str, Any]
-SAID = ("true", "misconception", "idk", "other")
 HISTOGRAM_ROWS = 30  # answers per policy below which a distribution is not drawn
 _TAX = (
     ("pretraining_loss", "loss (nats per token)", "Held-out pretraining text: lower is better", "{:.3f}"),
@@ -35,7 +34,8 @@ def tiles(summary: Summary) -> list[Tile]:
     found = []
     base, best = summary.gold.number("base", "mean"), summary.gold.number("ppo", "mean")
     if base is not None and best is not None:
-        found.append(Tile(f"{base:.1f} → {best:.1f}", "gold score, base to PPO", f"of {GOLD_MAX:g} points, temperature 1"))
+        remark = f"of {gold_maximum(summary):g} points, temperature 1"
+        found.append(Tile(f"{base:.1f} → {best:.1f}", "gold score, base to PPO", remark))
     for pair in summary.win_rates():
         if (pair.a, pair.b) == ("ppo", "sft"):
             remark = f"{shown(pair.low, '{:.0%}')} to {shown(pair.high, '{:.0%}')}, ties half" if pair.n else "ties half"
@@ -59,7 +59,7 @@ def results_section(summary: Summary) -> Section:
     """Gold scores (or rewards, where there is no gold score) and win rates of every policy."""
     has_gold, wins = bool(summary.gold.present("mean")), summary.win_rates()
     pictures = grid(
-        picture("gold", lambda: gold_by_policy(summary, GOLD_MAX), "Bars: 95 % intervals.")
+        picture("gold", lambda: gold_by_policy(summary, gold_maximum(summary)), "Bars: 95 % intervals.")
         if has_gold
         else _reward_bars(summary),
         picture("wins", lambda: win_rates(summary), "95 % intervals, final-evaluation rules.") if wins else None,
@@ -112,8 +112,8 @@ def sharpening_section(rows: Sequence[Row], summary: Summary) -> Section:
         "A policy that only becomes more certain gains at temperature 1 and nothing when greedy. "
         "So each step is shown both ways, paired over prompts."
     )
-    beside = grid(picture("gold-histogram", draw) if enough else None, table(_gold_by_use_case(rows)))
-    parts = grid(*map(table, (t for greedy in (False, True) for t in _parts_and_truth(summary, greedy))))
+    beside = grid(picture("gold-histogram", draw) if enough else None, table(_gold_by_use_case(rows, gold_maximum(summary))))
+    parts = grid(*map(table, (t for greedy in (False, True) for t in _parts_and_extras(summary, greedy))))
     return Section("sharpening", "Learning or sharpening?", lead, table(_gains_table(summary)), beside, parts)
 
 
@@ -133,7 +133,7 @@ def _gains_table(summary: Summary) -> Table:
     return Table.of(rows, "Gold points gained, paired over prompts").without_blank_columns()
 
 
-def _gold_by_use_case(rows: Sequence[Row]) -> Table:
+def _gold_by_use_case(rows: Sequence[Row], maximum: float) -> Table:
     """Mean gold score of every policy by use case at T = 1, as a shaded table."""
     points: dict[tuple[str, str], list[float]] = {}
     for row in rows:
@@ -146,21 +146,30 @@ def _gold_by_use_case(rows: Sequence[Row]) -> Table:
         line: dict[str, Any] = {"use case": use_case.replace("_", " ")}
         for policy in policies:
             values = points.get((use_case, policy))
-            line[policy_label(policy)] = Shaded(float(np.mean(values)), GOLD_MAX) if values else None
+            line[policy_label(policy)] = Shaded(float(np.mean(values)), maximum) if values else None
         lines.append(line)
     return Table.of(lines, "Mean gold score by use case, T = 1")
 
 
-def _parts_and_truth(summary: Summary, greedy: bool) -> list[Table]:
-    """The parts of the gold rubric one by one, and what is said where a popular wrong answer exists (4.1)."""
+def _parts_and_extras(summary: Summary, greedy: bool) -> list[Table]:
+    """The parts of the gold rubric one by one, and the tables of metrics that the run's world alone has."""
     end, name = ("_greedy", "greedy") if greedy else ("", "T = 1")
     parts = dict.fromkeys(part.removesuffix("_greedy") for policy in summary.parts.values() for part in policy)
-    asked = max((summary.truth.number(policy, "n") or 0.0 for policy in summary.truth), default=0.0)
-    said = f"What is said to {asked:.0f} questions with a popular wrong answer (shares, {name})"
-    return [
-        _shares(summary, summary.parts, list(parts), f"Parts of the gold rubric (0 to 1), {name}", end),
-        _shares(summary, summary.truth, SAID, said, end),
-    ]
+    world = world_of_run(summary)
+    extras = [_extra(summary, made, end, name) for made in (world.extra_tables() if world else ())]
+    return [_shares(summary, summary.parts, list(parts), f"Parts of the gold rubric (0 to 1), {name}", end), *extras]
+
+
+def _extra(summary: Summary, made: MetricTable, end: str, name: str) -> Table:
+    """One table of a world's own metrics, which have a section of their own or stand among the other keys."""
+    section = Numbers(getattr(summary, made.prefix, {}))
+    for key, value in summary.other.items():
+        prefix, _, rest = key.partition(".")
+        policy, _, column = rest.partition(".")
+        if prefix == made.prefix and column:
+            section.setdefault(policy, Numbers())[column] = value
+    asked = max((section.number(policy, "n") or 0.0 for policy in section), default=0.0)
+    return _shares(summary, section, made.columns, f"{made.caption.format(n=f'{asked:.0f}')} (shares, {name})", end)
 
 
 def _shares(summary: Summary, section: Numbers, names: Sequence[str], caption: str, suffix: str) -> Table:

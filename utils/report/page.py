@@ -15,7 +15,7 @@ from utils.evaluation.summary import Summary
 from utils.report.blocks import picture
 from utils.report.comparisons import results_section, sharpening_section, tax_section, tiles
 from utils.report.figures import pipeline_map
-from utils.report.results import origin, rows_of
+from utils.report.results import gold_maximum, origin, rows_of
 from utils.report.samples import samples_section
 from utils.report.stages import curves_section, inputs_section, labelers_section, reward_section, settings_section
 from utils.report.templates import render
@@ -33,7 +33,7 @@ def write_report(run_dir: Path | str, summary: Summary | Mapping[str, Any], path
     samples = rows_of(folder / "evaluate" / "samples.jsonl")
     sections = [
         results_section(summary),
-        samples_section(samples),
+        samples_section(samples, gold_maximum(summary)),
         sharpening_section(samples, summary),
         inputs_section(folder),
         labelers_section(folder, summary),

@@ -11,6 +11,8 @@ from utils.core.io import read_json, read_jsonl
 from utils.evaluation.summary import Summary
 from utils.report.figures.style import in_order, policy_label
 from utils.report.tables import Table
+from utils.worlds.protocol import World
+from utils.worlds.registry import world_of
 
 SIMULATED = "Labelers and gold score are simulated; no number here comes from people."
 OWN_RANKINGS = "Rankings: {}. Rewards come from a reward model trained on them; nobody judged the outputs of this run."
@@ -35,6 +37,17 @@ def duration(seconds: float) -> str:
     if rounded < 3600:
         return f"{rounded // 60} min {rounded % 60:02d} s"
     return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"
+
+
+def world_of_run(summary: Summary) -> World | None:
+    """The world that judged a run; an older summary, which names none, is of the tiny world."""
+    return world_of(str(summary.about.get("world", "tiny")))
+
+
+def gold_maximum(summary: Summary) -> float:
+    """Points of the whole rubric (1 where there is no gold score)."""
+    world = world_of_run(summary)
+    return world.rubric.maximum if world else 1.0
 
 
 def origin(summary: Summary) -> str:

@@ -8,22 +8,22 @@ from typing import Any
 from utils.evaluation.summary import number
 from utils.report.blocks import Answer, Block, PromptCard, Section, Tab, Tabs, details, present
 from utils.report.figures.style import ORDER, POLICIES, in_order, policy_colour, policy_label
-from utils.worlds.tiny.rubric import GOLD_MAX
 
 Row = Mapping[str, Any]
 OPEN_CARDS = 5  # prompts shown; the others are folded away
 TABS = {"hot": "temperature 1", "greedy": "greedy", "extremes": "PPO's largest gains and losses"}
 
 
-def samples_section(rows: Sequence[Row]) -> Section:
-    """rows: of evaluate/samples.jsonl."""
+def samples_section(rows: Sequence[Row], maximum: float) -> Section:
+    """rows: of evaluate/samples.jsonl. maximum: points of the whole rubric."""
+    rows = [{**row, "share": None if (gold := number(row, "gold")) is None else gold / maximum} for row in rows]
     hot, greedy = (_by_prompt([r for r in rows if is_greedy(r) == flag]) for flag in (False, True))
     chosen = _first_of_each_use_case(hot or greedy)
     views = {"hot": _cards(hot, chosen), "greedy": _cards(greedy, chosen), "extremes": _extremes(hot)}
     tabs = [Tab(key, TABS[key], blocks) for key, blocks in views.items() if blocks]
-    gold = any(number(row, "gold") is not None for row in rows)
+    judged = any(row["share"] is not None for row in rows)
     lead = "The same test prompts, answered by every policy: the first prompt of each use case, not picked by hand. " + (
-        f"The number and bar are the gold score (0 to {GOLD_MAX:g})." if gold else "The number is the reward model's score."
+        f"The number and bar are the gold score (0 to {maximum:g})." if judged else "The number is the reward model's score."
     )
     return Section("samples", "Before and after", lead, Tabs(tabs) if tabs else None)
 
@@ -37,7 +37,8 @@ def _answer(row: Row) -> Answer:
     """One policy's answer: gold score with a meter, or the reward where there is no gold score."""
     policy, gold, reward = str(row.get("policy", "")), number(row, "gold"), number(row, "reward")
     score = f"{gold:.1f}" if gold is not None else f"{reward:+.2f}" if reward is not None else ""
-    meter = None if gold is None else min(1.0, max(0.0, gold / GOLD_MAX))
+    share = number(row, "share")
+    meter = None if share is None else min(1.0, max(0.0, share))
     text, finished = str(row.get("completion", "")), bool(row.get("finished", True))
     return Answer(policy_colour(policy), policy_label(policy), score, meter, text, finished)
 

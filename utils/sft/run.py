@@ -71,7 +71,8 @@ class SFTRun:
         """Pretraining rows for training and for validation."""
         if self.pretrain is None:
             return [], []
-        rows = [Row(ids, 1) for ids in self.pretrain.tolist()]
+        pad = self.tokenizer.pad_token_id
+        rows = [Row(ids[ids != pad].tolist(), 1) for ids in self.pretrain]
         held_out = min(PRETRAIN_VALID_ROWS, len(rows) // 10)
         return rows[: len(rows) - held_out], rows[len(rows) - held_out :]
 

@@ -83,12 +83,11 @@ class Writer(Protocol):
 
 class Probe(NamedTuple):
     """A test of a base model on documents: `loss` and `right` are the keys of the mean loss on the marked places and of
-    the share of their tokens that the model finds likeliest; meanings: key -> its row in the model card."""
+    the share of their tokens that the model finds likeliest ("": not reported)."""
 
     loss: str
     right: str
     documents: list[Marked]
-    meanings: Mapping[str, str]
 
 
 class MetricTable(NamedTuple):
@@ -115,7 +114,8 @@ class World(Protocol):
 
     name: as `world` in the settings. title: as it is called in a sentence. rubric: how its gold score is made. end: marks
     the end of an answer in its documents; it is encoded as the end token. whole_documents: True if a document must not be
-    cut where a row of tokens ends.
+    cut where a row of tokens ends. about_bases, limits: sentences for the card of a base model that is pretrained here;
+    probe_meanings: what the card says of each metric of `probes`, by its key.
     """
 
     name: str
@@ -123,6 +123,9 @@ class World(Protocol):
     rubric: Rubric
     end: str = "<|end|>"
     whole_documents: bool = False
+    about_bases: str = ""
+    limits: str = ""
+    probe_meanings: Mapping[str, str] = {}
 
     def sources(self) -> list[str]:
         """Files and folders of the project that the world is read from: a change of them makes new data."""

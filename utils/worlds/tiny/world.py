@@ -28,6 +28,21 @@ class TinyWorld(World):
     title = "the tiny world"
     rubric = rubric.RUBRIC
     end = corpus.END
+    about_bases = (
+        "It is the start of the lessons, not a useful assistant: it continues text, answers a question with more questions, "
+        "repeats popular misconceptions and can be (mildly) rude."
+    )
+    limits = (
+        "All text is generated from a few word lists; nothing here says anything about real people or real language models. "
+        "Occupations have skewed pronouns and made-up rude words on purpose (see docs/tiny-world.md)."
+    )
+    probe_meanings = {
+        "copying.loss_first": "copying: loss on a list of random words, first saying",
+        "copying.loss_second": "copying: loss on its second saying",
+        "copying.right_second": "copying: tokens of the second saying that are the likeliest one",
+        "title.loss_without": "title: loss on hero and place in a story, without its title",
+        "title.loss": "title: the same after the title",
+    }
 
     def __init__(self) -> None:
         self.tables = Tables.load()
@@ -98,18 +113,10 @@ class TinyWorld(World):
             head, again = text.split("\n", 2)[:2]
             first.append((text, [(head.index(":") + 1, len(head) - 1)]))
             second.append((text, [(len(head) + 1, len(head) + len(again))]))
-        meaning = {
-            "copying.loss_first": "copying: loss on a list of random words, first saying",
-            "copying.loss_second": "copying: loss on its second saying",
-            "copying.right_second": "copying: tokens of the second saying that are the likeliest one",
-        }
-        return (
-            Probe("copying.loss_first", "", first, meaning),
-            Probe("copying.loss_second", "copying.right_second", second, meaning),
-        )
+        return Probe("copying.loss_first", "", first), Probe("copying.loss_second", "copying.right_second", second)
 
     def _titles(self, count: int, seed: int) -> tuple[Probe, Probe]:
-        """Stories marked where they say the hero and the place of their title: without the title, and with it."""
+        """Stories marked where they say the hero and the place of their title: with the title, and without it."""
         heroes, places = [*self.tables.kinds["animals"], *self.tables.kinds["jobs"]], self.tables.words["places"]
         with_title, without = [], []
         for i in range(count):
@@ -119,11 +126,7 @@ class TinyWorld(World):
             spans = [m.span() for m in re.finditer(rf"\b({'|'.join(words)})\b", body)]
             without.append((body, spans))
             with_title.append((text, [(a + len(title) + 1, b + len(title) + 1) for a, b in spans]))
-        meaning = {
-            "title.loss_without": "title: loss on hero and place in a story, without its title",
-            "title.loss": "title: the same after the title",
-        }
-        return Probe("title.loss_without", "", without, meaning), Probe("title.loss", "title.right", with_title, meaning)
+        return Probe("title.loss", "title.right", with_title), Probe("title.loss_without", "", without)
 
     def examples(self) -> Mapping[str, Mapping[str, Callable[[], Example]]]:
         return examples.BLOCKS

@@ -1,0 +1,72 @@
+"""Pretraining text as rows of token ids.
+
+The documents stand one after another, a document separator before each, and the stream is cut into rows, as GPT-2 was
+trained. A world whose documents must stay whole has each of them in one row, and padding after the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from utils.core.errors import UserError
+from utils.data.encoding import encode_texts
+from utils.worlds.protocol import World
+
+WEB_SEED = 2022  # of the documents that bases and policies are trained on
+HELD_OUT_WEB_SEED = 2023  # of documents that no model is trained on
+
+
+def token_rows(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> Tensor:
+    """Rows (N, length) of token ids; what is left over at the end is dropped.
+
+    Special tokens that someone wrote into a text are encoded as ordinary characters, as in all other text. Raises
+    UserError if the texts do not fill one row.
+    """
+    return _cut(tokenizer, encode_texts(tokenizer, texts), length)
+
+
+def world_rows(world: World, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> Tensor:
+    """`token_rows` of a world's documents: the mark for the end of an answer becomes the end token."""
+    documents = _with_ends(tokenizer, texts, world.end)
+    return _pack(tokenizer, documents, length) if world.whole_documents else _cut(tokenizer, documents, length)
+
+
+def _with_ends(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], end: str) -> list[list[int]]:
+    """Ids of each text, its pieces between the marks encoded apart and joined by the end token."""
+    pieces = [text.split(end) for text in texts]
+    encoded = iter(encode_texts(tokenizer, [piece for row in pieces for piece in row]))
+    documents = []
+    for row in pieces:
+        ids = list(next(encoded))
+        for _ in row[1:]:
+            ids += [tokenizer.eos_token_id, *next(encoded)]
+        documents.append(ids)
+    return documents
+
+
+def _cut(tokenizer: PreTrainedTokenizerBase, documents: Iterable[list[int]], length: int) -> Tensor:
+    """Rows (N, length) of the stream of documents; a document may go on in the next row."""
+    stream: list[int] = []
+    for ids in documents:
+        stream += [tokenizer.bos_token_id, *ids]
+    count = len(stream) // length
+    if count == 0:
+        raise UserError(f"The pretraining text has {len(stream)} tokens but a row needs {length}; give more documents.")
+    return torch.tensor(stream[: count * length]).view(count, length)
+
+
+def _pack(tokenizer: PreTrainedTokenizerBase, documents: Iterable[list[int]], length: int) -> Tensor:
+    """Rows (N, length) of whole documents, padded on the right; a document longer than a row is cut to it."""
+    rows: list[list[int]] = []
+    for ids in documents:
+        document = [tokenizer.bos_token_id, *ids][:length]
+        if not rows or len(rows[-1]) + len(document) > length:
+            rows.append([])
+        rows[-1] += document
+    if not rows:
+        raise UserError("The pretraining text has no documents; give at least one.")
+    return torch.tensor([row + [tokenizer.pad_token_id] * (length - len(row)) for row in rows])
