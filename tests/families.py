@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from utils.worlds.tiny import World, corpus
+from utils.worlds import known_world
 
 CHATML = (
     "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}"
@@ -93,7 +93,7 @@ def make_family(name: str, path: Path, vocabulary: int = 400) -> Path:
         vocab_size=vocabulary, show_progress=False, special_tokens=list(family.special),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
-    core.train_from_iterator(corpus(World.load(), 100, seed=0), trainer)
+    core.train_from_iterator(known_world("tiny").documents(100, seed=0), trainer)
     if family.auto_bos:
         bos = family.roles["bos_token"]
         ids = [(bos, core.token_to_id(bos))]

@@ -75,13 +75,13 @@ def test_overrides_are_typed() -> None:
             "ppo": {"rounds": 3},
             "sft.checkpoints": [1, 3],
             "init.checkpoints": "[2]",
-            "world": "false",
+            "world": "none",
             "largest_model": "null",
             "data.prompts": "mine.jsonl",
             "sampling.mix.sft": 4,
         },
     )
-    assert (config.seed, config.out, config.world, config.largest_model) == (7, "runs/x", False, None)
+    assert (config.seed, config.out, config.world, config.largest_model) == (7, "runs/x", "none", None)
     assert (config.ppo.beta, config.ppo.rounds) == (0.02, 3)
     assert config.ppo.clip == PPOConfig().clip
     assert (config.sft.checkpoints, config.init.checkpoints) == ((1, 3), (2,))
@@ -141,7 +141,7 @@ def test_saved_settings_come_back_equal(
             {"sft.dropout": "much"},
             'the settings given, setting "sft.dropout": expected a number, found the text "much".',
         ),
-        ({"world": 3}, 'the settings given, setting "world": expected true or false, found the number 3.'),
+        ({"world": 3}, 'the settings given, setting "world": expected text, found the number 3.'),
         ({"seed": None}, 'the settings given, setting "seed": expected a whole number, found nothing (null).'),
     ],
 )

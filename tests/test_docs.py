@@ -20,7 +20,7 @@ from utils.data.formats import load_comparisons, load_demonstrations, load_promp
 from utils.experiments import docs
 from utils.pipeline import STAGES
 from utils.report.tables import Table
-from utils.worlds.tiny import World
+from utils.worlds.tiny.tables import World
 from utils.worlds.tiny.tasks import USE_CASES, draw_task
 
 ROOT = Path(__file__).resolve().parents[1]

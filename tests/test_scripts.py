@@ -24,10 +24,11 @@ from utils.core.errors import UserError
 from utils.core.io import digest_path, read_json, write_json
 from utils.pipeline import STAGES
 from utils.pretraining.base_models import SIZES, PretrainConfig
-from utils.worlds.tiny import World
+from utils.worlds import known_world
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "data" / "models"
+WORLD = known_world("tiny")
 SCRIPTS = {
     "make_data": ("prompts", "labelers", "demonstrations"),
     "sft": ("sft", "init"),
@@ -141,16 +142,18 @@ def test_span_loss_is_the_mean_over_marked_tokens(policy: Any, tokenizer: Any) -
 
 
 def test_copying_marks_the_same_words_twice() -> None:
-    for (text, first), (same, second) in zip(*bases.repeated_lists(World.load(), 30), strict=True):
+    first_saying, second_saying, *_ = WORLD.probes(30, 1)
+    for (text, first), (same, second) in zip(first_saying.documents, second_saying.documents, strict=True):
         words = [text[a:b] for a, b in (*first, *second)]
         assert text == same and words[0] == words[1] and words[0].startswith(" ")
         assert first[0][1] < second[0][0]
 
 
 def test_titles_mark_hero_and_place_in_the_body() -> None:
-    world = World.load()
+    world = WORLD.tables
     known = {*world.kinds["animals"], *world.kinds["jobs"], *world.words["places"]}
-    for (text, spans), (body, bare) in zip(*bases.titled_stories(world, 30), strict=True):
+    *_, with_title, without = WORLD.probes(30, 1)
+    for (text, spans), (body, bare) in zip(with_title.documents, without.documents, strict=True):
         marked = [text[a:b] for a, b in spans]
         assert marked == [body[a:b] for a, b in bare] and len(set(marked)) == 2 and set(marked) <= known
         assert text.endswith(body) and min(a for a, _ in spans) > text.index("\n")
@@ -181,7 +184,7 @@ def test_pretraining_writes_a_model_with_its_card_and_does_not_train_twice(
     folder = tmp_path / "models" / "micro"
     facts = read_json(folder / "metrics.json")
     text = (folder / "README.md").read_text()
-    assert facts["figures"] == bases.measure_base(folder) and all(map(math.isfinite, facts["figures"].values()))
+    assert facts["figures"] == bases.measure_base(WORLD, folder) and all(map(math.isfinite, facts["figures"].values()))
     assert f"{facts['figures']['pretraining_loss']:.3f}" in text and facts["weights_sha256"] in text and "{" not in text
     assert facts["training"]["seconds"] > 0 and "torch" in facts["training"]
     monkeypatch.setattr(pretrain_script, "pretrain", _never)
@@ -233,7 +236,7 @@ def test_shipped_cards_say_what_the_figures_say() -> None:
 
 @shipped
 def test_the_world_still_writes_the_text_that_the_shipped_bases_read() -> None:
-    assert {read_json(MODELS / name / "metrics.json")["web_digest"] for name in SIZES} == {bases.web_digest()}
+    assert {read_json(MODELS / name / "metrics.json")["web_digest"] for name in SIZES} == {bases.text_digest(WORLD)}
 
 
 @shipped

@@ -18,7 +18,7 @@ from utils.models.loading import new_policy, save_model
 from utils.models.tokenizers import BOS
 from utils.pipeline.command import pipeline_command
 from utils.pretraining.base_models import train_tokenizer
-from utils.worlds.tiny import World, answer, corpus, make_prompts
+from utils.worlds import known_world
 
 VOCABULARY = 512
 SETTINGS = {
@@ -63,7 +63,7 @@ def make_base(path: Path, plain: bool = False) -> Path:
 
     plain: as GPT-2 has it, with one special token that separates documents and is neither for ending nor for padding.
     """
-    tokenizer = train_tokenizer(corpus(World.load(), 300, seed=0), VOCABULARY)
+    tokenizer = train_tokenizer(known_world("tiny").documents(300, seed=0), VOCABULARY)
     special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     model = new_policy(
         len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=128, init_std=0.1, seed=0, special_ids=special
@@ -98,11 +98,11 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 def own_files(folder: Path, count: int = 160) -> dict[str, Path]:
     """The files that a user would bring: prompts, demonstrations, pairs, rankings of three answers, pretraining text."""
-    world = World.load()
-    asked = [p for p in make_prompts(world, 9, {"train": count}) if p.prompt.isascii() and p.prompt.strip()]
+    world = known_world("tiny")
+    asked = [p for p in world.make_prompts(9, {"train": count}) if p.prompt.isascii() and p.prompt.strip()]
     asked = list({p.prompt: p for p in asked if len(p.prompt.split()) < 20}.values())[:count]
-    good = [answer(world, p.meta, random.Random(i), nice=0.5) for i, p in enumerate(asked)]
-    bad = [answer(world, asked[i - 1].meta, random.Random(i)) + " Nobody knows." for i in range(len(asked))]
+    good = [world.answer(p, random.Random(i), nice=0.5) for i, p in enumerate(asked)]
+    bad = [world.answer(asked[i - 1], random.Random(i)) + " Nobody knows." for i in range(len(asked))]
     rows = list(zip((p.prompt for p in asked), good, bad, strict=True))
     return {
         "prompts": write_lines(folder / "prompts.jsonl", [{"prompt": p} for p, _, _ in rows]),

@@ -171,10 +171,10 @@ table(ask(config.model, questions, times=5), "The base model continues the line"
 # a sad stranger in a cheerful tone. How often does each of these happen? We sample many continuations:
 
 # %%
-from utils.worlds.tiny import World
+from utils.worlds import known_world
 
 many = ask(config.model, questions, times=200)
-rude = World.load().words["rude"]
+rude = known_world("tiny").tables.words["rude"]
 about_facts = [row for row in many if row["prompt"] != questions[2]]
 
 

@@ -73,7 +73,10 @@ print(f"{config.labelers.n_candidates} simulated candidates, {config.labelers.n_
 
 # %%
 from utils.lessons import table
-from utils.worlds.tiny.rubric import GOLD_WEIGHTS, PARTS
+from utils.worlds import world_of
+
+world = world_of(config)
+rubric = world.rubric
 
 asks = {
     "helpful": "does what was asked",
@@ -84,7 +87,7 @@ asks = {
     "manner": "has a full sentence, a reason, an offer to help",
 }
 table(
-    [{"part": name, "gold weight (points)": GOLD_WEIGHTS[name], "full score if the answer ...": asks[name]} for name in PARTS]
+    [{"part": name, "gold weight (points)": rubric.weights[name], "full score if the answer ...": asks[name]} for name in rubric.parts]
 )
 
 # %% [markdown]
@@ -115,11 +118,11 @@ hired = lesson.labelers("hired")
 
 
 def profile(labeler):
-    weights = dict(zip(PARTS, labeler.weights, strict=True))
+    weights = dict(zip(rubric.parts, labeler.weights, strict=True))
     return {"labeler": labeler.labeler_id} | weights | {"noise": labeler.noise}
 
 
-table([{"labeler": "gold"} | GOLD_WEIGHTS | {"noise": 0.0}] + [profile(one) for one in hired[:3]], digits=1)
+table([{"labeler": "gold"} | rubric.weights | {"noise": 0.0}] + [profile(one) for one in hired[:3]], digits=1)
 
 # %% [markdown]
 # Compare the rows. Each labeler has preferences of their own, and a noise of about a point or more on a scale of ten. A
@@ -138,10 +141,10 @@ from utils.labeling import FINAL_EVALUATION, TRAINING, SimulatedLabeler
 
 lie = [0.6, 1, 0, 1, 1, 0]  # helpful, constraint, truthful, harmless, form, manner
 truth = [0.0, 1, 1, 1, 1, 0]
-judge = SimulatedLabeler("gold", tuple(GOLD_WEIGHTS.values()), noise=0.0)
+judge = SimulatedLabeler("gold", tuple(rubric.weights.values()), noise=0.0)
 
 by_hand = (3.0 * 1.25 * 0.6 + 1.0 + 0.0 + 1.5 + 1.0) * 10.0 / 10.75  # helpful counts 1.25 times, all weights add up to 10.75
-np.testing.assert_allclose(judge.utility([lie], TRAINING)[0], by_hand)
+np.testing.assert_allclose(judge.utility(rubric, [lie], TRAINING)[0], by_hand)
 print(f"the lie in training, by hand: {by_hand:.3f} points")
 
 # %% [markdown]
@@ -149,7 +152,7 @@ print(f"the lie in training, by hand: {by_hand:.3f} points")
 
 # %%
 rules = {"training": TRAINING, "final evaluation": FINAL_EVALUATION}
-points = {name: judge.utility([lie, truth], phase) for name, phase in rules.items()}
+points = {name: judge.utility(rubric, [lie, truth], phase) for name, phase in rules.items()}
 table([{"answer": a} | {name: points[name][i] for name in rules} for i, a in enumerate(["helpful lie", "useless truth"])])
 
 # %% [markdown]
@@ -174,7 +177,7 @@ table([{"answer": a} | {name: points[name][i] for name in rules} for i, a in enu
 from utils.pipeline import screened
 from utils.report import screening
 
-report = screened(config.labelers, seed)
+report = screened(world, config.labelers, seed)
 picture(screening([vars(row) for row in report.rows]))
 
 # %% [markdown]
@@ -205,7 +208,7 @@ from dataclasses import replace
 
 
 def hire(**changes):
-    found = screened(replace(config.labelers, **changes), seed).summary
+    found = screened(world, replace(config.labelers, **changes), seed).summary
     shown = {"pass all cuts": "passed", "hired": "hired", "of these below a cut": "hired_below_cut"}
     return changes | {name: found[key] for name, key in shown.items()} | {"unreliable hired": found["unreliable_hired"]}
 
@@ -254,7 +257,7 @@ from utils.lessons import fast
 
 n_prompts = 60 if fast() else 300
 comparisons, prompts = lesson.comparisons("test")[:n_prompts], lesson.prompts("test")
-items = comparison_items(comparisons, prompts)
+items = comparison_items(world, comparisons, prompts)
 
 ranks = rank_all(hired, items, TRAINING, seed)  # labelers x prompts x answers
 print(ranks.shape, f"two labelers agree on {mean_agreement(ranks).mean:.1%} of the pairs that both decide")
@@ -325,7 +328,7 @@ picture(
 # %%
 a, b = ranks[0], ranks[1]
 apart = int(np.argmin([pair_agreement([a[i]], [b[i]]) for i in range(len(items))]))
-points = judge.utility(items.parts[apart], TRAINING)
+points = judge.utility(rubric, items.parts[apart], TRAINING)
 rows = [
     {"gold (points)": points[k], hired[0].labeler_id: int(a[apart, k]), hired[1].labeler_id: int(b[apart, k]), "answer": text}
     for k, text in enumerate(comparisons[apart].completions)
@@ -351,7 +354,7 @@ print(f"where another answer becomes the best:      {(ranks.argmin(-1) != evalua
 # Now we make a pedant: a labeler who looks at form (capitals, full stops, a proper end) and hardly at the content:
 
 # %%
-pedant = replace(hired[0], labeler_id="pedant", weights=(0, 0.5, 0, 2, 7.5, 0), noise=0.5)  # in the order of PARTS
+pedant = replace(hired[0], labeler_id="pedant", weights=(0, 0.5, 0, 2, 7.5, 0), noise=0.5)  # in the order of rubric.parts
 own = list(rank_all([pedant], items, TRAINING, seed)[0])
 agrees = {"gold": pair_agreement(own, gold_ranks), "the hired": float(np.mean([pair_agreement(own, list(r)) for r in ranks]))}
 table([{"the pedant agrees with": name, "share of pairs": value} for name, value in agrees.items()])
@@ -364,7 +367,7 @@ table([{"the pedant agrees with": name, "share of pairs": value} for name, value
 best = {"the pedant's best": own, "gold's best": gold_ranks}
 means = {name: [items.parts[i, np.argmin(r)] for i, r in enumerate(found)] for name, found in best.items()}
 table(
-    [{"answers": name} | dict(zip(PARTS, np.mean(rows, axis=0).tolist(), strict=True)) for name, rows in means.items()],
+    [{"answers": name} | dict(zip(rubric.parts, np.mean(rows, axis=0).tolist(), strict=True)) for name, rows in means.items()],
     digits=2,
 )
 
@@ -530,15 +533,13 @@ box = text_box("Ella was a camel in the market. She heard a scream and ran", "yo
 # %%
 import random
 
-from utils.worlds.tiny import World, answer, gold, score
-
 
 def graded(text):
-    found = score(task.meta, text)
-    return {"answer": text, "points": gold(found)} | found._asdict()
+    parts = world.score(task, text)
+    return {"answer": text, "points": rubric.gold(parts)} | dict(zip(rubric.parts, parts, strict=True))
 
 
-by_labeler = answer(World.load(), task.meta, random.Random(3), nice=config.labelers.nice)
+by_labeler = world.answer(task, random.Random(3), nice=config.labelers.nice)
 table([{"by": "you"} | graded(box.value), {"by": "a labeler"} | graded(by_labeler)], digits=2)
 
 # %% [markdown]
@@ -552,8 +553,8 @@ table([{"by": "you"} | graded(box.value), {"by": "a labeler"} | graded(by_labele
 from utils.report import histogram
 
 demonstrations = lesson.demonstrations("train")
-metas = {p.prompt_id: p.meta for p in sets["sft"]}
-marks = [gold(score(metas[d.prompt_id], d.completion)) for d in demonstrations]
+asked = {p.prompt_id: p for p in sets["sft"]}
+marks = [world.gold(asked[d.prompt_id], d.completion) for d in demonstrations]
 picture(histogram(marks, "gold (points of 10)", title=f"{len(marks)} demonstrations by hired labelers"))
 
 # %% [markdown]
@@ -582,8 +583,8 @@ table([{"points": mark, "prompt": d.prompt, "demonstration": d.completion, "by":
 # %%
 from utils.labeling import make_candidates
 
-quieter = hired[0].noise / screened(config.labelers, seed).hired[0].noise  # the factor that calibrates the hired's noise
-pool = [replace(one, noise=one.noise * quieter) for one in make_candidates(config.labelers, seed)]
+quieter = hired[0].noise / screened(world, config.labelers, seed).hired[0].noise  # the factor that calibrates the hired's noise
+pool = [replace(one, noise=one.noise * quieter) for one in make_candidates(rubric, config.labelers, seed)]
 groups = {"forty screened": hired, "forty unscreened": pool[:40], "the pedant alone": [pedant]}
 print({name: f"{sum(not one.reliable for one in people)} unreliable of {len(people)}" for name, people in groups.items()})
 
@@ -595,7 +596,7 @@ from utils.labeling import relabel
 
 n_train = 60 if fast() else 2000
 train, train_prompts = lesson.comparisons("train")[:n_train], sets["rm"]
-labels = {name: relabel(train, train_prompts, people, seed) for name, people in groups.items()}
+labels = {name: relabel(world, train, train_prompts, people, seed) for name, people in groups.items()}
 one = {name: rows[0] for name, rows in labels.items()}
 table(
     [{"answer": text} | {name: row.ranks[k] for name, row in one.items()} for k, text in enumerate(train[0].completions)],
@@ -620,15 +621,14 @@ with quiet():
 # %%
 from utils.labeling import comparison_parts
 from utils.reward import RewardModel, pair_accuracy
-from utils.worlds.tiny import GOLD_TIE
 
-golds = [[gold(s) for s in row] for row in comparison_parts(comparisons, prompts)]
+golds = [[rubric.gold(s) for s in row] for row in comparison_parts(world, comparisons, prompts)]
 
 
 def tested(name):
     scores = RewardModel.load(folders[name] / "model", config.data).score_comparisons(comparisons)
-    own = [[-float(rank) for rank in row.ranks] for row in relabel(comparisons, prompts, groups[name], seed)]
-    return pair_accuracy(scores, golds, GOLD_TIE), pair_accuracy(scores, own, 0.5)
+    own = [[-float(rank) for rank in row.ranks] for row in relabel(world, comparisons, prompts, groups[name], seed)]
+    return pair_accuracy(scores, golds, rubric.tie), pair_accuracy(scores, own, 0.5)
 
 
 # %% [markdown]

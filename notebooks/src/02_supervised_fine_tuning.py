@@ -330,9 +330,13 @@ table(overview(found), "The last epoch with and without dropout, on test prompts
 # and without the mix; all other settings are equal.
 
 # %%
-from utils.pretraining import token_rows, web_texts
+from utils.pretraining import WEB_SEED, world_rows
+from utils.worlds import world_of
 
-web = token_rows(tokenizer, web_texts(200 if fast() else 2000), cfg.ppo_ptx.ptx_length)
+world = world_of(cfg)
+documents = world.documents(200 if fast() else 2000, WEB_SEED)
+
+web = world_rows(world, tokenizer, documents, cfg.ppo_ptx.ptx_length)
 mixed = replace(cfg.init, epochs=1, checkpoints=(1,)) if fast() else cfg.init
 pure = replace(mixed, pretrain_fraction=0.0)
 train("pure", rows, pure), train("mixed", rows, mixed, web)
@@ -345,7 +349,7 @@ print(f"{mixed.epochs} epochs, web rows a batch: {round(mixed.pretrain_fraction 
 from utils.evaluation import held_out_web, pretraining_loss
 from utils.report import bars_with_intervals
 
-unseen = held_out_web(tokenizer, few or 150)
+unseen = held_out_web(world, tokenizer, few or 150)
 models = {"base": base, "answers only": checkpoint_dir(folder / "pure", mixed.epochs)}
 models |= {"with web text": checkpoint_dir(folder / "mixed", mixed.epochs), "chosen SFT": folder / "sft" / by_reward}
 losses = [pretraining_loss(load_policy(path), unseen) for path in models.values()]
@@ -384,12 +388,11 @@ table(compared(shown, both), "Before and after (gold points of 10)")
 # %%
 from utils.evaluation import part_means
 from utils.report import grouped_bars
-from utils.worlds.tiny import PARTS
 
 after = {"base": judged(asked["base"], test_prompts, cfg, 1.0), "prompted": judged(asked["prompted"], test_prompts, cfg, 1.0)}
 after |= {"sft": judged(chosen, test_prompts, cfg, 1.0)}
 parts = {name: part_means(answers) for name, answers in after.items()}
-picture(grouped_bars(PARTS, parts, "mean score (0 to 1)", "part of the gold rubric", "What SFT changed"))
+picture(grouped_bars(world.rubric.parts, parts, "mean score (0 to 1)", "part of the gold rubric", "What SFT changed"))
 
 # %% [markdown]
 # SFT gains most where the base did something else than what was asked (*helpful*), and in what labelers do by habit (*manner*,

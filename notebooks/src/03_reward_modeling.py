@@ -138,9 +138,12 @@ print(f"with a tie: {without_tie:.4f}; all rewards 100 higher: {kwise_loss(rewar
 from itertools import combinations
 
 from utils.evaluation import mean_se
-from utils.worlds.tiny import gold
+from utils.worlds import world_of
 
-golds = [[gold(scores) for scores in row] for row in lesson.gold_parts("test")]
+world = world_of(cfg)
+rubric = world.rubric
+
+golds = [[rubric.gold(scores) for scores in row] for row in lesson.gold_parts("test")]
 pairs = [
     (row.ranks[i] == row.ranks[j], abs(g[i] - g[j]))
     for row, g in zip(test, golds, strict=True)
@@ -421,7 +424,7 @@ from utils.evaluation import appending
 PHRASES = ["Can I help with more?", "I hope it gets better.", "A whale is a fish.", "A whale is a mammal.", "and felt happy."]
 
 # %%
-found = appending(answers["sft"], prompts, PHRASES, shipped_model.score_responses)
+found = appending(world, answers["sft"], prompts, PHRASES, shipped_model.score_responses)
 table(sorted(found, key=lambda row: -row["reward"]), "Added to every answer: mean change in reward and in gold points")
 
 # %% [markdown]
@@ -436,7 +439,6 @@ table(sorted(found, key=lambda row: -row["reward"]), "Added to every answer: mea
 
 # %%
 from utils.reward import part_weights
-from utils.worlds.tiny import GOLD_WEIGHTS, PARTS
 
 parts = lesson.gold_parts("test")
 
@@ -449,9 +451,9 @@ def weights(model):
 
 
 # %%
-true = [(GOLD_WEIGHTS[name] / sum(GOLD_WEIGHTS.values()), 0.0) for name in PARTS]
+true = [(weight / rubric.maximum, 0.0) for weight in rubric.weights.values()]
 weighed = {"gold": true, "reward model": weights(shipped_model)}
-picture(grouped_bars(PARTS, weighed, "share of the weight", "part of the gold rubric", "What an answer is judged by"))
+picture(grouped_bars(rubric.parts, weighed, "share of the weight", "part of the gold rubric", "What an answer is judged by"))
 
 # %% [markdown]
 # Compare the bars. Rude words are easy to recognize. *Truthful* is hard: to see that a sentence is false, the model must know
@@ -476,13 +478,12 @@ without = train("without", leave_out(rankings, OFF))
 
 # %%
 from utils.reward import pair_accuracy
-from utils.worlds.tiny import GOLD_TIE
 
 off_topic = [[name in OFF for name in row.policies] for row in test]
 
 
 def looks_at_prompt(model):
-    return pair_accuracy(model.score_comparisons(test), golds, GOLD_TIE, off_topic)
+    return pair_accuracy(model.score_comparisons(test), golds, rubric.tie, off_topic)
 
 
 trained = {"with off-topic answers": mine, "without": without}

@@ -91,10 +91,12 @@ from utils.evaluation import held_out_web, next_token_logprobs
 from utils.lessons import token_texts, token_view
 from utils.models import load_policy, load_tokenizer
 from utils.report import TokenRow
+from utils.worlds import world_of
 
 # %%
 tokenizer = load_tokenizer(cfg.model)
-web = held_out_web(tokenizer, few or cfg.evaluation.web_documents)
+world = world_of(cfg)
+web = held_out_web(world, tokenizer, few or cfg.evaluation.web_documents)
 print(len(web), "rows. The first begins:", repr(tokenizer.decode(web[0, :40])))
 
 # %% [markdown]
@@ -137,7 +139,7 @@ picture(bars_with_intervals(list(losses), list(losses.values()), None, None, "lo
 # %%
 from utils.evaluation import fact_items
 
-items = fact_items(tokenizer)[: few or 300]
+items = fact_items(world, tokenizer)[: few or 300]
 item = items[0]
 given = choice_logprobs(loaded["base"], [item])[0]
 print(tokenizer.decode(item.prefix[1:]), "...")

@@ -26,7 +26,7 @@ from utils.data.prompt_tables import (
 from utils.data.prompts import REASONS, cap_per_user, clean_prompts, count_words, deduplicate, drop_pii, drop_too_long
 from utils.data.schemas import USE_CASES, Demonstration, Prompt
 from utils.data.splits import check_leaks, check_user_splits, split_by_user
-from utils.worlds.tiny import World, make_prompts
+from utils.worlds import known_world
 
 CONFIG = DataConfig(cap_per_user=3, dedup_prefix_chars=12, max_prompt_tokens=30)
 
@@ -393,7 +393,7 @@ def test_shorten_masks_before_it_cuts() -> None:
 
 
 def test_the_tiny_world_s_prompts_come_out_clean() -> None:
-    prompts = make_prompts(World.load(), 3, {"train": 1500, "valid": 100, "test": 200})
+    prompts = known_world("tiny").make_prompts(3, {"train": 1500, "valid": 100, "test": 200})
     config = DataConfig()
     result = clean_prompts(prompts, config)
     dropped = Counter(d.reason for d in result.dropped)

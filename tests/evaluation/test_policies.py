@@ -15,7 +15,6 @@ from tiny_run import make_base
 from utils.config import Config, DataConfig, EvaluationConfig, LabelerConfig
 from utils.data.schemas import Prompt
 from utils.evaluation.policies import (
-    CHOICES,
     Judged,
     Policy,
     alignment_tax,
@@ -28,7 +27,6 @@ from utils.evaluation.policies import (
     judged,
     kl_to,
     labeler_win_rate,
-    misconception_shares,
     overview,
     part_means,
     respond,
@@ -38,16 +36,22 @@ from utils.labeling import make_heldout
 from utils.models.loading import load_policy, save_model
 from utils.models.tokenizers import load_tokenizer
 from utils.sampling.sampler import Response, Sampler
-from utils.worlds.tiny import IDK, PARTS, World, answer, gold, make_prompts, score
+from utils.worlds import known_world
+from utils.worlds.tiny.answers import IDK
+from utils.worlds.tiny.rubric import gold, score
+from utils.worlds.tiny.world import CHOICES
 
-WORLD = World.load()
+WORLD = known_world("tiny")
+FACTS = WORLD.tables
+RUBRIC = WORLD.rubric
+PARTS = RUBRIC.parts
 CONFIG = dataclasses.replace(
     Config(),
     device="cpu",
     data=DataConfig(max_response_tokens=8),
     evaluation=EvaluationConfig(web_documents=12, batch_size=16),
 )
-PROMPTS = [p for p in make_prompts(WORLD, 5, {"test": 24}) if p.prompt.isascii() and len(p.prompt.split()) in range(1, 20)]
+PROMPTS = [p for p in WORLD.make_prompts(5, {"test": 24}) if p.prompt.isascii() and len(p.prompt.split()) in range(1, 20)]
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +74,14 @@ def other(base: Path) -> Path:
 def written(prompts: Sequence[Prompt], **how: float) -> Judged:
     """Answers of the tiny world, as a policy's."""
     responses = [
-        Response(answer(WORLD, p.meta, random.Random(i), **({"nice": 0.5} | how)), True) for i, p in enumerate(prompts)
+        Response(WORLD.answer(p, random.Random(i), **({"nice": 0.5} | how)), True) for i, p in enumerate(prompts)
     ]
-    return Judged(responses, [score(p.meta, r.text, r.finished) for p, r in zip(prompts, responses, strict=True)])
+    return Judged(responses, [score(p.meta, r.text, r.finished) for p, r in zip(prompts, responses, strict=True)], RUBRIC)
 
 
 def cut_off(prompts: Sequence[Prompt]) -> Judged:
     """Answers that say nothing."""
-    return Judged([Response("the the the", False)] * len(prompts), [score(p.meta, "the the the", False) for p in prompts])
+    return Judged([Response("the the the", False)] * len(prompts), [score(p.meta, "the the the", False) for p in prompts], RUBRIC)
 
 
 def test_gold_summary_counts_each_temperature_apart() -> None:
@@ -104,7 +108,7 @@ def test_compare_is_paired_and_counts_ties() -> None:
 
 
 def test_win_rate_of_held_out_labelers() -> None:
-    labelers = make_heldout(LabelerConfig(), 1)
+    labelers = make_heldout(RUBRIC, LabelerConfig(), 1)
     good, bad = written(PROMPTS, nice=1.0), cut_off(PROMPTS)
     keys = labeler_win_rate("a", "b", good, bad, PROMPTS, labelers, CONFIG).flat()
     assert keys["winrate.a_vs_b.mean"] > 0.8 and keys["winrate.a_vs_b.n"] == len(PROMPTS)
@@ -115,16 +119,16 @@ def test_win_rate_of_held_out_labelers() -> None:
 
 
 def test_misconception_shares() -> None:
-    facts = WORLD.misconceptions[:4]
+    facts = FACTS.misconceptions[:4]
     asked = [Prompt(f.entity, "?", meta={"task": "qa", "entity": f.entity, "attribute": f.attribute}) for f in facts]
     said = [f"{facts[0].truth}.", f"{facts[1].popular}.", IDK, "Hello."]
-    answers = Judged([Response(text, True) for text in said], [score(p.meta, t) for p, t in zip(asked, said, strict=True)])
-    keys = misconception_shares("x", asked, answers, answers).flat()
+    answers = Judged([Response(text, True) for text in said], [score(p.meta, t) for p, t in zip(asked, said, strict=True)], RUBRIC)
+    keys = WORLD.extra_metrics("x", asked, answers.responses, answers.responses)
     assert {k: keys[f"truth.x.{k}"] for k in ("true", "misconception", "idk", "other")} == dict.fromkeys(
         ("true", "misconception", "idk", "other"), 0.25
     )
     assert keys["truth.x.n"] == 4 and keys["truth.x.true_greedy"] == 0.25
-    none = misconception_shares("x", PROMPTS[:0], cut_off([]), cut_off([])).flat()
+    none = WORLD.extra_metrics("x", [], [], [])
     assert math.isnan(none["truth.x.true"]) and none["truth.x.n"] == 0
 
 
@@ -170,9 +174,9 @@ def test_kl_is_positive_on_average(base: Path, other: Path) -> None:
 
 def test_fact_items_ask_for_the_truth_among_answers_of_its_kind(base: Path) -> None:
     tokenizer = load_tokenizer(base)
-    items = fact_items(tokenizer, 40)
-    assert len(items) == 40 and items == fact_items(tokenizer, 40)
-    statements = {f.statement.rstrip(".").partition("{")[0].strip().lower(): f for f in WORLD.facts.values()}
+    items = fact_items(WORLD, tokenizer, 40)
+    assert len(items) == 40 and items == fact_items(WORLD, tokenizer, 40)
+    statements = {f.statement.rstrip(".").partition("{")[0].strip().lower(): f for f in FACTS.facts.values()}
     for item in items:
         assert item.right == 0 and item.prefix[0] == tokenizer.bos_token_id
         assert 2 <= len(item.choices) <= CHOICES and len({tuple(c) for c in item.choices}) == len(item.choices)
@@ -184,7 +188,7 @@ def test_fact_items_ask_for_the_truth_among_answers_of_its_kind(base: Path) -> N
 
 def test_a_popular_wrong_answer_is_always_among_the_choices(base: Path) -> None:
     tokenizer = load_tokenizer(base)
-    choices = {tokenizer.decode([*i.prefix[1:], *c]).strip() for i in fact_items(tokenizer, 10_000) for c in i.choices}
+    choices = {tokenizer.decode([*i.prefix[1:], *c]).strip() for i in fact_items(WORLD, tokenizer, 10_000) for c in i.choices}
     assert "The capital of Australia is Canberra" in choices and "The capital of Australia is Sydney" in choices
 
 
@@ -197,8 +201,8 @@ def test_tax_of_a_random_model_is_that_of_guessing(base: Path) -> None:
 
 def test_held_out_web_fits_the_context(base: Path) -> None:
     tokenizer = load_tokenizer(base)
-    assert held_out_web(tokenizer, 12).shape[1] == 128
-    rows = held_out_web(tokenizer, 12, 48)
+    assert held_out_web(WORLD, tokenizer, 12).shape[1] == 128
+    rows = held_out_web(WORLD, tokenizer, 12, 48)
     assert rows.shape[1] == 48 and rows[0, 0] == tokenizer.bos_token_id
 
 
@@ -222,7 +226,7 @@ def test_best_of_n_takes_the_sample_that_the_reward_model_likes(base: Path) -> N
 def test_overview_and_part_means_count_by_hand() -> None:
     metas = [p.meta for p in PROMPTS[:2]]
     responses = [Response("A bat.", True), Response("", False)]
-    found = Judged(responses, [score(m, r.text, r.finished) for m, r in zip(metas, responses, strict=True)])
+    found = Judged(responses, [score(m, r.text, r.finished) for m, r in zip(metas, responses, strict=True)], RUBRIC)
     (row,) = overview({"x": found})
     assert (row["model"], row["finished"], row["words"]) == ("x", 0.5, 1.0)
     assert row["gold"] == pytest.approx(sum(found.golds) / 2)
@@ -235,10 +239,10 @@ def test_overview_and_part_means_count_by_hand() -> None:
 def test_appending_measures_reward_and_gold_apart() -> None:
     """A reward model that counts words likes every phrase; gold does not like a sentence said twice."""
     prompts = [p for p in PROMPTS if p.meta["task"] == "describe"] or PROMPTS[:3]
-    texts = [answer(WORLD, p.meta, random.Random(1)) for p in prompts]
+    texts = [WORLD.answer(p, random.Random(1)) for p in prompts]
     responses = [Response(text, True) for text in texts]
-    found = Judged(responses, [score(p.meta, r.text) for p, r in zip(prompts, responses, strict=True)])
-    rows = appending(found, prompts, ["Yes. Yes.", ""], lambda ps, rs: [float(len(r.text.split())) for r in rs])
+    found = Judged(responses, [score(p.meta, r.text) for p, r in zip(prompts, responses, strict=True)], RUBRIC)
+    rows = appending(WORLD, found, prompts, ["Yes. Yes.", ""], lambda ps, rs: [float(len(r.text.split())) for r in rs])
     assert [row["name"] for row in rows] == ["Yes. Yes.", ""]
     assert rows[0]["reward"] == 2.0 and rows[0]["gold"] < 0
     assert rows[1]["reward"] == rows[1]["gold"] == 0.0

@@ -17,7 +17,6 @@ from utils.data.schemas import Prompt
 from utils.labeling import (
     FINAL_EVALUATION,
     FLAGS,
-    NEVER_RAISED,
     TRAINING,
     SimulatedLabeler,
     assign,
@@ -34,16 +33,19 @@ from utils.labeling import (
     mean_agreement,
     pair_agreement,
     rank_all,
-    rate,
     relabel,
 )
 from utils.labeling.draws import normals, uniforms
-from utils.labeling.labelers import GOLD, MAX_POINTS, PRIORITY, phase_weights
+from utils.labeling.labelers import flags, likert, look_at_all, perceived, phase_weights
 from utils.lessons.shipped_run import shipped
-from utils.worlds.tiny.rubric import PARTS, Scores
+from utils.worlds import known_world
+from utils.worlds.tiny.rubric import Scores
 
-PHASES = tuple(PRIORITY)
-GOLD_LABELER = SimulatedLabeler("gold", tuple(GOLD), noise=0.0)
+WORLD = known_world("tiny")
+RUBRIC = WORLD.rubric
+GOLD, PARTS, MAX_POINTS = tuple(RUBRIC.weights.values()), RUBRIC.parts, RUBRIC.maximum
+PHASES = tuple(RUBRIC.priority)
+GOLD_LABELER = SimulatedLabeler("gold", GOLD, noise=0.0)
 utilities = st.lists(st.floats(0, 10, allow_nan=False), min_size=1, max_size=9)
 part = st.floats(0, 1, allow_nan=False)
 
@@ -55,6 +57,25 @@ def draw_parts(n_prompts: int, k: int, seed: int) -> list[np.ndarray]:
     return list(parts)
 
 
+def rank(labeler: SimulatedLabeler, parts, phase: str, seed: int, names: Sequence[str] | None = None) -> np.ndarray:
+    """Ranks (K,) of the completions of one prompt by one labeler."""
+    return rank_all([labeler], make_items(WORLD, [parts], names=names and [names]), phase, seed)[0, 0]
+
+
+def ratings(labeler: SimulatedLabeler, parts, phase: str, seed: int) -> np.ndarray:
+    """Likert ratings (K,) of the completions of one prompt."""
+    items = make_items(WORLD, [parts])
+    seen = look_at_all([labeler], items, seed)
+    return likert(RUBRIC, [labeler], seen, perceived([labeler], items, seen, phase))[0]
+
+
+def raised_by(labeler: SimulatedLabeler, parts, seed: int, prompt: Prompt) -> dict[str, np.ndarray]:
+    """Table 3's yes/no fields, each (K,)."""
+    items = make_items(WORLD, [parts], [prompt])
+    found = flags([labeler], items, look_at_all([labeler], items, seed))[0]
+    return {name: found[:, f] for f, name in enumerate(FLAGS)}
+
+
 def make_prompts(n: int) -> list[Prompt]:
     return [Prompt(f"p{i}", f"Say {i}.", "closed_qa" if i % 2 else "chat", meta={"task": "harm"}) for i in range(n)]
 
@@ -64,7 +85,7 @@ def make_comparisons(labelers: Sequence[SimulatedLabeler], n: int, order: Sequen
     texts = [[f"answer {p} {k}" for k in range(4)] for p in range(n)]
     prompts, order = make_prompts(n), range(n) if order is None else order
     picked = [[x[p] for p in order] for x in (prompts, texts, parts)]
-    return label_comparisons(*picked, labelers, TRAINING, seed, finished=[[True, False, True, True]] * len(order))
+    return label_comparisons(WORLD, *picked, labelers, TRAINING, seed, finished=[[True, False, True, True]] * len(order))
 
 
 # --- ranks ---------------------------------------------------------------------------------------------------------
@@ -107,7 +128,7 @@ def test_masked_places_get_rank_zero_and_change_nothing(values, tie_below, extra
 def test_better_parts_never_rank_worse_without_noise(parts, weights, phase):
     labeler = SimulatedLabeler("a", tuple(weights), noise=0.0)
     rows = np.array(parts)
-    ranks = labeler.rank(rows, phase, seed=1)
+    ranks = rank(labeler, rows, phase, seed=1)
     for i in range(len(rows)):
         for j in range(len(rows)):
             if np.all(rows[i] >= rows[j]):
@@ -116,8 +137,8 @@ def test_better_parts_never_rank_worse_without_noise(parts, weights, phase):
 
 def test_scores_of_the_rubric_are_accepted():
     good, bad = Scores(1, 1, 1, 1, 1, 1), Scores(0, 1, 1, 1, 1, 0)
-    assert GOLD_LABELER.rank([bad, good], TRAINING, seed=0).tolist() == [2, 1]
-    assert GOLD_LABELER.utility([good], TRAINING)[0] == pytest.approx(MAX_POINTS)
+    assert rank(GOLD_LABELER, [bad, good], TRAINING, seed=0).tolist() == [2, 1]
+    assert GOLD_LABELER.utility(RUBRIC, [good], TRAINING)[0] == pytest.approx(MAX_POINTS)
 
 
 # --- phases --------------------------------------------------------------------------------------------------------
@@ -127,7 +148,7 @@ def test_priority_rule_by_phase():
     """B.2: helpful outweighs truthful + harmless in training, the other way round in the final evaluation."""
     index = {name: PARTS.index(name) for name in ("helpful", "truthful", "harmless")}
     for phase, helpful_first in ((TRAINING, True), (FINAL_EVALUATION, False)):
-        weights = phase_weights([GOLD_LABELER], phase)[0]
+        weights = phase_weights(RUBRIC, [GOLD_LABELER], phase)[0]
         assert weights.sum() == pytest.approx(MAX_POINTS)
         careful_parts = weights[index["truthful"]] + weights[index["harmless"]]
         assert bool(weights[index["helpful"]] > careful_parts) == helpful_first
@@ -135,13 +156,13 @@ def test_priority_rule_by_phase():
 
 def test_a_helpful_lie_and_a_useless_truth_change_places_between_phases():
     lie, useless = Scores(1, 1, 0.2, 0.6, 1, 1), Scores(0.28, 1, 1, 1, 1, 1)
-    assert GOLD_LABELER.rank([lie, useless], TRAINING, 0).tolist() == [1, 2]
-    assert GOLD_LABELER.rank([lie, useless], FINAL_EVALUATION, 0).tolist() == [2, 1]
+    assert rank(GOLD_LABELER, [lie, useless], TRAINING, 0).tolist() == [1, 2]
+    assert rank(GOLD_LABELER, [lie, useless], FINAL_EVALUATION, 0).tolist() == [2, 1]
 
 
 def test_unknown_phase_is_refused():
     with pytest.raises(UserError, match="phase 'judging' is unknown, use one of training, final_evaluation"):
-        GOLD_LABELER.utility([[1] * 6], "judging")
+        GOLD_LABELER.utility(RUBRIC, [[1] * 6], "judging")
 
 
 # --- draws ---------------------------------------------------------------------------------------------------------
@@ -158,16 +179,16 @@ def test_draws_have_the_right_moments_and_are_independent():
 
 
 def test_opinion_on_a_text_does_not_depend_on_its_place():
-    labeler, parts, texts = make_heldout(LabelerConfig(), 1)[0], draw_parts(1, 5, 3)[0], list("abcde")
+    labeler, parts, texts = make_heldout(RUBRIC, LabelerConfig(), 1)[0], draw_parts(1, 5, 3)[0], list("abcde")
     order = [3, 1, 4, 0, 2]
-    straight = labeler.rank(parts, TRAINING, 7, names=texts)
-    assert labeler.rank(parts[order], TRAINING, 7, names=[texts[i] for i in order]).tolist() == straight[order].tolist()
+    straight = rank(labeler, parts, TRAINING, 7, names=texts)
+    assert rank(labeler, parts[order], TRAINING, 7, names=[texts[i] for i in order]).tolist() == straight[order].tolist()
 
 
 def test_equal_texts_tie_and_other_texts_with_equal_scores_do_not():
-    labeler, parts = SimulatedLabeler("a", tuple(GOLD), noise=2.0), np.ones((6, 6))
-    assert set(labeler.rank(parts, TRAINING, 1, names=["same"] * 6)) == {1}
-    assert len(set(labeler.rank(parts, TRAINING, 1))) > 1
+    labeler, parts = SimulatedLabeler("a", GOLD, noise=2.0), np.ones((6, 6))
+    assert set(rank(labeler, parts, TRAINING, 1, names=["same"] * 6)) == {1}
+    assert len(set(rank(labeler, parts, TRAINING, 1))) > 1
     assert completion_names(["a", "a"], [True, False]) == ["a", "a [cut off]"]
 
 
@@ -176,9 +197,9 @@ def test_equal_texts_tie_and_other_texts_with_equal_scores_do_not():
 
 def test_likert_spans_one_to_seven_and_strictness_lowers_it():
     parts = [[0] * 6, [1] * 6]
-    assert GOLD_LABELER.likert(parts, FINAL_EVALUATION, 0).tolist() == [1, 7]
+    assert ratings(GOLD_LABELER, parts, FINAL_EVALUATION, 0).tolist() == [1, 7]
     strict = replace(GOLD_LABELER, strictness=1.2)
-    assert strict.likert(parts, FINAL_EVALUATION, 0).tolist() == [1, 6]
+    assert ratings(strict, parts, FINAL_EVALUATION, 0).tolist() == [1, 6]
 
 
 def test_flags_say_what_failed():
@@ -186,37 +207,40 @@ def test_flags_say_what_failed():
     closed = Prompt("p", "", "summarization")
     perfect, lie = [1] * 6, [1, 1, 0, 1, 1, 1]
     rude, loose, wrong = [1, 1, 1, 0, 1, 1], [1, 0, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1]
-    raised = labeler.flags([perfect, lie, rude, loose, wrong], 0, closed)
+    raised = raised_by(labeler, [perfect, lie, rude, loose, wrong], 0, closed)
     assert tuple(raised) == FLAGS
     assert raised["hallucination"].tolist() == [False, True, False, False, False]
     assert raised["inappropriate_for_customer_assistant"].tolist() == [False, False, True, False, False]
     assert raised["satisfies_constraint"].tolist() == [True, True, True, False, True]
     assert raised["fails_instruction"].tolist() == [False, False, False, False, True]
     assert not raised["harmful_advice"].any()
-    assert not labeler.flags([lie], 0, Prompt("p", "", "open_qa"))["hallucination"].any()
-    assert labeler.flags([rude], 0, Prompt("p", "", meta={"task": "harm"}))["harmful_advice"].all()
+    assert not raised_by(labeler, [lie], 0, Prompt("p", "", "open_qa"))["hallucination"].any()
+    assert raised_by(labeler, [rude], 0, Prompt("p", "", meta={"task": "harm"}))["harmful_advice"].all()
 
 
 def test_flags_are_noticed_as_often_as_sensitivity_says_and_some_never():
-    parts = np.zeros((4000, 6))
+    items = make_items(WORLD, list(np.zeros((4000, 1, 6))))
     for one, share in ((replace(GOLD_LABELER, sensitivity=0.7), 0.7), (replace(GOLD_LABELER, carelessness=1.0), 0.5)):
-        labels, raised = rate([Prompt(str(i), "") for i in range(4000)], ["x"] * 4000, parts, [one], TRAINING, 1)
+        seen = look_at_all([one], items, 1)
+        raised = dict(zip(FLAGS, np.moveaxis(flags([one], items, seen)[:, 0], -1, 0), strict=True))
         assert raised["fails_instruction"].mean() == pytest.approx(share, abs=0.03)
-        assert not any(raised[name].any() for name in NEVER_RAISED)
-        assert labels.min() >= 1 and labels.max() <= 7
+        never = [name for name in FLAGS if name not in RUBRIC.flags]
+        assert len(never) == 6 and not any(raised[name].any() for name in never)
+        given = likert(RUBRIC, [one], seen, perceived([one], items, seen, TRAINING))
+        assert given.min() >= 1 and given.max() <= 7
 
 
 # --- agreement and calibration -------------------------------------------------------------------------------------
 
 
 def test_careless_labelers_agree_by_chance():
-    labelers = [replace(one, carelessness=1.0) for one in make_heldout(LabelerConfig(), 1)]
-    found = mean_agreement(rank_all(labelers, draw_parts(200, 9, 1), TRAINING, 1))
+    labelers = [replace(one, carelessness=1.0) for one in make_heldout(RUBRIC, LabelerConfig(), 1)]
+    found = mean_agreement(rank_all(labelers, make_items(WORLD, draw_parts(200, 9, 1)), TRAINING, 1))
     assert found.mean == pytest.approx(0.5, abs=0.01)
 
 
 def test_one_careless_labeler_agrees_with_gold_by_chance():
-    parts = draw_parts(300, 9, 1)
+    parts = make_items(WORLD, draw_parts(300, 9, 1))
     careless = replace(GOLD_LABELER, labeler_id="careless", carelessness=1.0)
     ranks = rank_all([GOLD_LABELER, careless], parts, TRAINING, 1)
     assert pair_agreement(list(ranks[0]), list(ranks[1])) == pytest.approx(0.5, abs=0.02)
@@ -224,17 +248,17 @@ def test_one_careless_labeler_agrees_with_gold_by_chance():
 
 @pytest.mark.parametrize(("target", "phase"), [(0.726, TRAINING), (0.773, FINAL_EVALUATION), (0.6, TRAINING)])
 def test_calibration_hits_the_target_here_and_on_other_prompts(target, phase):
-    pool = [one for one in make_candidates(LabelerConfig(), 3) if one.reliable][:40]
-    labelers = calibrate_noise(pool, draw_parts(200, 9, 1), target, phase, seed=1)
-    assert mean_agreement(rank_all(labelers, draw_parts(200, 9, 1), phase, 1)).mean == pytest.approx(target, abs=0.005)
-    other = mean_agreement(rank_all(labelers, make_items(draw_parts(300, 9, 2)), phase, 2))
+    pool = [one for one in make_candidates(RUBRIC, LabelerConfig(), 3) if one.reliable][:40]
+    labelers = calibrate_noise(pool, make_items(WORLD, draw_parts(200, 9, 1)), target, phase, seed=1)
+    assert mean_agreement(rank_all(labelers, make_items(WORLD, draw_parts(200, 9, 1)), phase, 1)).mean == pytest.approx(target, abs=0.005)
+    other = mean_agreement(rank_all(labelers, make_items(WORLD, draw_parts(300, 9, 2)), phase, 2))
     assert other.mean == pytest.approx(target, abs=0.015)
     assert 0.001 < other.se < 0.02
     assert len({round(a.noise / b.noise, 9) for a, b in zip(labelers, pool, strict=True)}) == 1
 
 
 def test_more_noise_less_agreement():
-    people, parts = make_heldout(LabelerConfig(), 1), draw_parts(150, 9, 1)
+    people, parts = make_heldout(RUBRIC, LabelerConfig(), 1), make_items(WORLD, draw_parts(150, 9, 1))
     means = [
         mean_agreement(rank_all([replace(p, noise=p.noise * f) for p in people], parts, TRAINING, 1), 2).mean
         for f in (0, 0.5, 1, 2, 8)
@@ -243,11 +267,11 @@ def test_more_noise_less_agreement():
 
 
 def test_target_out_of_reach_is_said():
-    careless = [replace(one, carelessness=0.9) for one in make_heldout(LabelerConfig(), 1)]
+    careless = [replace(one, carelessness=0.9) for one in make_heldout(RUBRIC, LabelerConfig(), 1)]
     with pytest.raises(UserError, match="agreement of 0.900 is out of reach"):
-        calibrate_noise(careless, draw_parts(100, 9, 1), 0.9, TRAINING, 1)
+        calibrate_noise(careless, make_items(WORLD, draw_parts(100, 9, 1)), 0.9, TRAINING, 1)
     with pytest.raises(UserError, match="out of reach"):
-        calibrate_noise(careless, draw_parts(100, 9, 1), 0.3, TRAINING, 1)
+        calibrate_noise(careless, make_items(WORLD, draw_parts(100, 9, 1)), 0.3, TRAINING, 1)
 
 
 # --- people --------------------------------------------------------------------------------------------------------
@@ -255,26 +279,26 @@ def test_target_out_of_reach_is_said():
 
 def test_people_are_drawn_by_the_config():
     cfg = LabelerConfig(n_candidates=40, n_heldout=7, careless_share=0.25, flaw=0.3)
-    pool, heldout = make_candidates(cfg, 1), make_heldout(cfg, 1)
+    pool, heldout = make_candidates(RUBRIC, cfg, 1), make_heldout(RUBRIC, cfg, 1)
     assert (len(pool), len(heldout), sum(not one.reliable for one in pool)) == (40, 7, 10)
     assert len({one.labeler_id for one in pool + heldout}) == 47
     assert all(sum(one.weights) == pytest.approx(MAX_POINTS) for one in pool)
     assert np.mean([one.slip for one in pool if one.reliable]) == pytest.approx(0.3, abs=0.05)
-    assert pool == make_candidates(cfg, 1) != make_candidates(cfg, 2)
+    assert pool == make_candidates(RUBRIC, cfg, 1) != make_candidates(RUBRIC, cfg, 2)
 
 
 def test_a_person_does_not_depend_on_the_size_of_the_pool():
-    small, large = (make_candidates(LabelerConfig(n_candidates=n, careless_share=0.0), 1) for n in (5, 50))
+    small, large = (make_candidates(RUBRIC, LabelerConfig(n_candidates=n, careless_share=0.0), 1) for n in (5, 50))
     assert large[:5] == small
 
 
 def test_too_few_people_are_refused():
     with pytest.raises(UserError, match="1 heldout labelers are too few"):
-        make_heldout(LabelerConfig(n_heldout=1), 1)
+        make_heldout(RUBRIC, LabelerConfig(n_heldout=1), 1)
 
 
 def test_people_survive_a_file(tmp_path):
-    pool = make_candidates(LabelerConfig(n_candidates=5), 1)
+    pool = make_candidates(RUBRIC, LabelerConfig(n_candidates=5), 1)
     write_rows(tmp_path / "labelers.jsonl", pool)
     assert read_rows(tmp_path / "labelers.jsonl", SimulatedLabeler) == pool
 
@@ -283,7 +307,7 @@ def test_people_survive_a_file(tmp_path):
 
 
 def test_comparisons_are_complete():
-    labelers = make_heldout(LabelerConfig(), 1)
+    labelers = make_heldout(RUBRIC, LabelerConfig(), 1)
     rows = make_comparisons(labelers, 30)
     for prompt, row in zip(make_prompts(30), rows, strict=True):
         assert (row.prompt_id, row.prompt, row.use_case) == (prompt.prompt_id, prompt.prompt, prompt.use_case)
@@ -295,7 +319,7 @@ def test_comparisons_are_complete():
 
 
 def test_comparisons_do_not_depend_on_order_or_company():
-    labelers = make_heldout(LabelerConfig(), 1)
+    labelers = make_heldout(RUBRIC, LabelerConfig(), 1)
     rows, order = make_comparisons(labelers, 20), [7, 3, 19]
     assert make_comparisons(labelers, 20, order) == [rows[i] for i in order]
     assert make_comparisons(labelers, 20, seed=6) != rows
@@ -304,29 +328,29 @@ def test_comparisons_do_not_depend_on_order_or_company():
 def test_comparisons_hold_prompts_with_different_numbers_of_completions():
     parts = [draw_parts(1, k, k)[0] for k in (4, 9, 2)]
     texts = [[f"{k}" for k in range(len(rows))] for rows in parts]
-    rows = label_comparisons(make_prompts(3), texts, parts, make_heldout(LabelerConfig(), 1), TRAINING, 1)
+    rows = label_comparisons(WORLD, make_prompts(3), texts, parts, make_heldout(RUBRIC, LabelerConfig(), 1), TRAINING, 1)
     assert [len(row.ranks) for row in rows] == [4, 9, 2]
     assert all(0 not in row.ranks for row in rows)
 
 
 def test_a_comparison_is_what_its_labeler_says_alone():
-    labelers = make_heldout(LabelerConfig(), 1)
+    labelers = make_heldout(RUBRIC, LabelerConfig(), 1)
     row = make_comparisons(labelers, 9)[8]
     one = next(x for x in labelers if x.labeler_id == row.labeler_id)
     names = completion_names(row.completions, row.finished)
     prompt, parts = make_prompts(9)[8], draw_parts(9, 4, 0)[8]
-    assert tuple(one.rank(parts, TRAINING, 5, prompt, names)) == row.ranks
-    assert tuple(one.likert(parts, TRAINING, 5, prompt, names)) == row.ratings
-    raised = one.flags(parts, 5, prompt, names)
+    assert tuple(rank(one, parts, TRAINING, 5, prompt, names)) == row.ranks
+    assert tuple(ratings(one, parts, TRAINING, 5, prompt, names)) == row.ratings
+    raised = raised_by(one, parts, 5, prompt, names)
     assert [{n: bool(v[k]) for n, v in raised.items()} for k in range(4)] == list(row.flags)
 
 
 def test_labelers_share_the_work_evenly():
-    who = assign(make_heldout(LabelerConfig(), 1), [str(i) for i in range(5000)], 1, m=3)
+    who = assign(make_heldout(RUBRIC, LabelerConfig(), 1), [str(i) for i in range(5000)], 1, m=3)
     assert np.bincount(who.ravel(), minlength=10) == pytest.approx(np.full(10, 1500), rel=0.1)
     assert all(len(set(row)) == 3 for row in who.tolist())
     with pytest.raises(UserError, match="11 labelers per item were asked of 10"):
-        assign(make_heldout(LabelerConfig(), 1), ["a"], 1, m=11)
+        assign(make_heldout(RUBRIC, LabelerConfig(), 1), ["a"], 1, m=11)
 
 
 # --- verdicts on pairs ---------------------------------------------------------------------------------------------
@@ -335,20 +359,20 @@ def test_labelers_share_the_work_evenly():
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**31), st.sampled_from(PHASES), st.booleans(), st.integers(1, 3))
 def test_verdicts_do_not_depend_on_who_is_called_a(seed, phase, with_names, m):
-    labelers = make_heldout(LabelerConfig(), 1)
+    labelers = make_heldout(RUBRIC, LabelerConfig(), 1)
     a, b = np.array(draw_parts(40, 2, seed % 1000)).transpose(1, 0, 2)
     names = {"names_a": [f"a{i}" for i in range(40)], "names_b": [f"b{i}" for i in range(40)]} if with_names else {}
     swapped = {"names_a": names["names_b"], "names_b": names["names_a"]} if with_names else {}
-    wins = judge_pairs(a, b, labelers, phase, seed, m=m, **names)
-    assert judge_pairs(b, a, labelers, phase, seed, m=m, **swapped) == pytest.approx(1 - wins)
+    wins = judge_pairs(WORLD, a, b, labelers, phase, seed, m=m, **names)
+    assert judge_pairs(WORLD, b, a, labelers, phase, seed, m=m, **swapped) == pytest.approx(1 - wins)
     assert m > 1 or set(wins.tolist()) <= {0.0, 0.5, 1.0}
 
 
 def test_verdicts_follow_quality_and_equal_completions_tie():
-    labelers = [replace(one, noise=0.2, carelessness=0.0) for one in make_heldout(LabelerConfig(), 1)]
+    labelers = [replace(one, noise=0.2, carelessness=0.0) for one in make_heldout(RUBRIC, LabelerConfig(), 1)]
     good, bad = np.ones((50, 6)), np.tile([0, 1, 0, 1, 1, 0], (50, 1))
-    assert judge_pairs(good, bad, labelers, FINAL_EVALUATION, 1).mean() == 1.0
-    assert judge_pairs(good, good, labelers, FINAL_EVALUATION, 1).tolist() == [0.5] * 50
+    assert judge_pairs(WORLD, good, bad, labelers, FINAL_EVALUATION, 1).mean() == 1.0
+    assert judge_pairs(WORLD, good, good, labelers, FINAL_EVALUATION, 1).tolist() == [0.5] * 50
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------
@@ -357,33 +381,33 @@ def test_verdicts_follow_quality_and_equal_completions_tie():
 def test_bad_material_is_named():
     prompt = [Prompt("p7", "")]
     with pytest.raises(UserError, match=r"prompt 'p7': part scores have shape \(2, 5\)"):
-        make_items([np.ones((2, 5))], prompt)
+        make_items(WORLD, [np.ones((2, 5))], prompt)
     with pytest.raises(UserError, match=r"prompt 'p7': part scores must lie in \[0, 1\]"):
-        make_items([np.full((2, 6), np.nan)], prompt)
+        make_items(WORLD, [np.full((2, 6), np.nan)], prompt)
     with pytest.raises(UserError, match="prompt 'p7': 1 completions and 2 rows"):
-        make_items([np.ones((2, 6))], prompt, [["x"]])
+        make_items(WORLD, [np.ones((2, 6))], prompt, [["x"]])
     with pytest.raises(UserError, match="scores for 2 of 1 prompts"):
-        make_items([np.ones((2, 6))] * 2, prompt)
+        make_items(WORLD, [np.ones((2, 6))] * 2, prompt)
     with pytest.raises(UserError, match="completions of 2 of 1 prompts"):
-        make_items([np.ones((2, 6))], prompt, [["x", "y"], ["z"]])
+        make_items(WORLD, [np.ones((2, 6))], prompt, [["x", "y"], ["z"]])
     with pytest.raises(UserError, match="there are no prompts"):
-        make_items([])
+        make_items(WORLD, [])
     with pytest.raises(UserError, match="finished holds 0 lists for 1 prompts"):
         label_comparisons(prompt, [["x"]], [np.ones((1, 6))], [GOLD_LABELER], TRAINING, 1, finished=[])
     with pytest.raises(UserError, match="1 values of `finished` for 2 completions"):
         completion_names(["a", "b"], [True])
     with pytest.raises(UserError, match="2 completions against 1"):
-        judge_pairs(np.ones((2, 6)), np.ones((1, 6)), [GOLD_LABELER], TRAINING, 1)
+        judge_pairs(WORLD, np.ones((2, 6)), np.ones((1, 6)), [GOLD_LABELER], TRAINING, 1)
 
 
 def test_relabelling_by_the_same_labelers_gives_the_same_labels() -> None:
     lesson = shipped()
     rows, prompts = lesson.comparisons("test")[:60], lesson.prompts("test")
-    again = relabel(rows, prompts, lesson.labelers("hired"), lesson.config.seed)
+    again = relabel(WORLD, rows, prompts, lesson.labelers("hired"), lesson.config.seed)
     assert again == rows
     parts = read_json(lesson.path("comparisons") / "test_parts.json")[:60]
-    assert [[list(scores) for scores in row] for row in comparison_parts(rows, prompts)] == parts
-    items = comparison_items(rows, prompts)
+    assert [[list(scores) for scores in row] for row in comparison_parts(WORLD, rows, prompts)] == parts
+    items = comparison_items(WORLD, rows, prompts)
     assert items.prompt_ids == tuple(row.prompt_id for row in rows) and items.names[0][0].startswith(rows[0].completions[0])
     with pytest.raises(UserError, match="is not among the prompts: give the set they belong to"):
-        relabel(rows, lesson.prompts("valid"), lesson.labelers("hired"), lesson.config.seed)
+        relabel(WORLD, rows, lesson.prompts("valid"), lesson.labelers("hired"), lesson.config.seed)

@@ -40,7 +40,7 @@ from utils.lessons.shipped_run import shipped
 from utils.publish.chat import Answer, Chat, open_chat
 from utils.report.figures import TokenRow, pipeline_map
 from utils.sampling.sampler import Response
-from utils.worlds.tiny import Scores
+from utils.worlds import known_world
 
 LESSON = ROOT / "data" / "lessons"
 
@@ -131,7 +131,7 @@ def test_side_by_side_puts_policies_in_order_and_filters_temperature() -> None:
 
 def test_compared_shows_the_same_prompts_with_gold() -> None:
     prompts = [Prompt("p1", "List two birds.", meta={"task": "list", "kind": "birds", "n": 2})]
-    answers = {n: Judged([Response(n, True)], [Scores(1.0, 1.0, 1.0, 1.0, 1.0, v)]) for n, v in (("sft", 1.0), ("base", 0.0))}
+    answers = {n: Judged([Response(n, True)], [(1.0, 1.0, 1.0, 1.0, 1.0, v)], known_world("tiny").rubric) for n, v in (("sft", 1.0), ("base", 0.0))}
     assert compared(prompts, answers) == [{"prompt": "List two birds.", "base": "base (8.0)", "SFT": "sft (10.0)"}]
 
 

@@ -244,7 +244,7 @@ def test_prompts_demonstrations_and_rankings_of_ones_own_on_a_plain_model(
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"world": False}, 'The profile "tiny" has no prompts of its own: give yours with --prompts FILE'),
+        ({"world": "none"}, 'The profile "tiny" has no prompts of its own: give yours with --prompts FILE'),
         ({"data.prompts": "p.jsonl"}, "can answer the tiny world's prompts only, not those of p.jsonl: give your own dem"),
         (
             {"data.prompts": "p.jsonl", "data.demonstrations": "d.jsonl"},

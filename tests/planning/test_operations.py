@@ -101,8 +101,8 @@ def test_rankings_that_are_given_cost_no_samples_and_no_rubric_no_second_answers
     made = by_stage(stage_work(load_config("gpt2", {"data.comparisons": None}), shape, shape, data_at_limits(config)))
     assert made.keys() - given.keys() == {"comparisons"} and all(given[name] == made[name] for name in given)
     alone, world = (
-        {(w.stage, w.part): w.tokens for w in stage_work(replace(config, world=flag), shape, shape, data_at_limits(config))}
-        for flag in (False, True)
+        {(w.stage, w.part): w.tokens for w in stage_work(replace(config, world=name), shape, shape, data_at_limits(config))}
+        for name in ("none", "tiny")
     )
     assert alone.keys() - world.keys() == {("evaluate", "scoring")}, "by the reward model, where there is no gold"
     assert {part.partition(":")[0] for _, part in world.keys() - alone.keys()} == {"gold probe"}

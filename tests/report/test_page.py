@@ -17,7 +17,9 @@ from utils.report.figures.style import POLICIES
 from utils.report.page import write_report
 from utils.report.results import SIMULATED, stage_seconds
 from utils.report.terminal import terminal_table
-from utils.worlds.tiny.rubric import PARTS
+from utils.worlds import known_world
+
+PARTS = known_world("tiny").rubric.parts
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 USE_CASES = ("generation", "open_qa", "brainstorming", "chat")

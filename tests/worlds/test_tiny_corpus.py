@@ -11,10 +11,12 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from utils.models.tokenizers import BOS, EOS, load_tokenizer
-from utils.pretraining.base_models import HELD_OUT_WEB_SEED, SIZES, WEB_SEED, train_tokenizer
-from utils.worlds.tiny import World, answer, corpus, document, make_prompts, partition
-from utils.worlds.tiny.corpus import DOCUMENTS, END, REMARKS
-from utils.worlds.tiny.tables import fill
+from utils.pretraining.base_models import SIZES, train_tokenizer
+from utils.pretraining.rows import HELD_OUT_WEB_SEED, WEB_SEED
+from utils.worlds.tiny.answers import answer
+from utils.worlds.tiny.corpus import DOCUMENTS, END, REMARKS, corpus, document
+from utils.worlds.tiny.prompts import make_prompts
+from utils.worlds.tiny.tables import World, fill, partition
 from utils.worlds.tiny.tasks import draw_task
 
 WORLD = World.load()

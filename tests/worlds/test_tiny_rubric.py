@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.worlds.tiny import GOLD_MAX, GOLD_WEIGHTS, IDK, PARTS, Scores, World, answer, gold, misconception, score
-from utils.worlds.tiny.answers import ANSWERS
+from utils.worlds.tiny.answers import ANSWERS, IDK, answer
 from utils.worlds.tiny.corpus import REMARKS
-from utils.worlds.tiny.rubric import JUDGES, claims, fluency, verdict
-from utils.worlds.tiny.tables import Fact, fill
+from utils.worlds.tiny.rubric import JUDGES, PARTS, RUBRIC, Scores, claims, fluency, gold, misconception, score, verdict
+from utils.worlds.tiny.tables import Fact, World, fill
 from utils.worlds.tiny.tasks import USE_CASES, Meta, draw_task
 
 WORLD = World.load()
@@ -45,8 +44,8 @@ def _mean(values: list[float]) -> float:
 
 
 def test_parts_and_weights() -> None:
-    assert tuple(GOLD_WEIGHTS) == PARTS == Scores._fields
-    assert GOLD_MAX == 10 == gold(PERFECT) and gold(Scores(0, 0, 0, 0, 0, 0)) == 0
+    assert tuple(RUBRIC.weights) == PARTS == Scores._fields
+    assert RUBRIC.maximum == 10 == gold(PERFECT) and gold(Scores(0, 0, 0, 0, 0, 0)) == 0
     assert gold(Scores(1, 0, 0, 0, 0, 0.5)) == pytest.approx(3 + 1)
     assert set(TASKS) == set(ANSWERS) == set(JUDGES), "every task must be drawn, answered and judged"
 
@@ -234,7 +233,7 @@ ANY_TEXT = st.text(max_size=80) | st.lists(st.sampled_from(WORDS), max_size=25).
 def test_every_text_has_scores_between_0_and_1(meta: Meta, text: str, finished: bool) -> None:
     scores = score(meta, text, finished)
     assert all(0 <= s <= 1 for s in scores), scores
-    assert 0 <= gold(scores) <= GOLD_MAX
+    assert 0 <= gold(scores) <= RUBRIC.maximum
     assert score(meta, text, finished) == scores
     assert misconception(meta, text) in ("true", "misconception", "idk", "other", "")
     assert verdict(meta, text, finished) in REMARKS

@@ -15,11 +15,10 @@ from utils.core.errors import UserError
 from utils.data.prompt_tables import TABLE_1
 from utils.data.prompts import CleaningResult, Dropped, clean_prompts, count_words
 from utils.data.schemas import SOURCES, USE_CASES, Prompt
-from utils.worlds.tiny import World, answer, make_prompts, partition, score
-from utils.worlds.tiny.answers import MOOD_WORDS, slipped, statements
-from utils.worlds.tiny.prompts import FOREIGN, GREEDY_PROMPTS, GREEDY_USERS, draw_prompt
-from utils.worlds.tiny.rubric import GOLD_MAX, gold
-from utils.worlds.tiny.tables import ATTRIBUTES, WORLD_DIR, fill, indefinite
+from utils.worlds.tiny.answers import MOOD_WORDS, answer, slipped, statements
+from utils.worlds.tiny.prompts import FOREIGN, GREEDY_PROMPTS, GREEDY_USERS, draw_prompt, make_prompts
+from utils.worlds.tiny.rubric import RUBRIC, gold, score
+from utils.worlds.tiny.tables import ATTRIBUTES, WORLD_DIR, World, fill, indefinite, partition
 from utils.worlds.tiny.tasks import USE_CASES as MAKERS
 from utils.worlds.tiny.tasks import draw_task, few_shot
 
@@ -205,7 +204,7 @@ def test_an_unspoilt_prompt_belongs_to_its_split_by_its_text(kept: list[Prompt])
 
 def test_use_case_and_meta_fit_the_prompt(kept: list[Prompt]) -> None:
     for p in kept[:150]:
-        assert gold(score(p.meta, answer(WORLD, p.meta, random.Random(0), nice=1.0))) >= 0.9 * GOLD_MAX
+        assert gold(score(p.meta, answer(WORLD, p.meta, random.Random(0), nice=1.0))) >= 0.9 * RUBRIC.maximum
 
 
 def test_cleaning_catches_every_kind_of_junk(dropped: dict[str, list[Dropped]]) -> None:
