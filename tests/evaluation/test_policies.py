@@ -73,15 +73,15 @@ def other(base: Path) -> Path:
 
 def written(prompts: Sequence[Prompt], **how: float) -> Judged:
     """Answers of the tiny world, as a policy's."""
-    responses = [
-        Response(WORLD.answer(p, random.Random(i), **({"nice": 0.5} | how)), True) for i, p in enumerate(prompts)
-    ]
+    responses = [Response(WORLD.answer(p, random.Random(i), **({"nice": 0.5} | how)), True) for i, p in enumerate(prompts)]
     return Judged(responses, [score(p.meta, r.text, r.finished) for p, r in zip(prompts, responses, strict=True)], RUBRIC)
 
 
 def cut_off(prompts: Sequence[Prompt]) -> Judged:
     """Answers that say nothing."""
-    return Judged([Response("the the the", False)] * len(prompts), [score(p.meta, "the the the", False) for p in prompts], RUBRIC)
+    return Judged(
+        [Response("the the the", False)] * len(prompts), [score(p.meta, "the the the", False) for p in prompts], RUBRIC
+    )
 
 
 def test_gold_summary_counts_each_temperature_apart() -> None:
@@ -122,7 +122,9 @@ def test_misconception_shares() -> None:
     facts = FACTS.misconceptions[:4]
     asked = [Prompt(f.entity, "?", meta={"task": "qa", "entity": f.entity, "attribute": f.attribute}) for f in facts]
     said = [f"{facts[0].truth}.", f"{facts[1].popular}.", IDK, "Hello."]
-    answers = Judged([Response(text, True) for text in said], [score(p.meta, t) for p, t in zip(asked, said, strict=True)], RUBRIC)
+    answers = Judged(
+        [Response(text, True) for text in said], [score(p.meta, t) for p, t in zip(asked, said, strict=True)], RUBRIC
+    )
     keys = WORLD.extra_metrics("x", asked, answers.responses, answers.responses)
     assert {k: keys[f"truth.x.{k}"] for k in ("true", "misconception", "idk", "other")} == dict.fromkeys(
         ("true", "misconception", "idk", "other"), 0.25

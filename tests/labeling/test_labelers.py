@@ -250,7 +250,9 @@ def test_one_careless_labeler_agrees_with_gold_by_chance():
 def test_calibration_hits_the_target_here_and_on_other_prompts(target, phase):
     pool = [one for one in make_candidates(RUBRIC, LabelerConfig(), 3) if one.reliable][:40]
     labelers = calibrate_noise(pool, make_items(WORLD, draw_parts(200, 9, 1)), target, phase, seed=1)
-    assert mean_agreement(rank_all(labelers, make_items(WORLD, draw_parts(200, 9, 1)), phase, 1)).mean == pytest.approx(target, abs=0.005)
+    assert mean_agreement(rank_all(labelers, make_items(WORLD, draw_parts(200, 9, 1)), phase, 1)).mean == pytest.approx(
+        target, abs=0.005
+    )
     other = mean_agreement(rank_all(labelers, make_items(WORLD, draw_parts(300, 9, 2)), phase, 2))
     assert other.mean == pytest.approx(target, abs=0.015)
     assert 0.001 < other.se < 0.02
@@ -339,10 +341,12 @@ def test_a_comparison_is_what_its_labeler_says_alone():
     one = next(x for x in labelers if x.labeler_id == row.labeler_id)
     names = completion_names(row.completions, row.finished)
     prompt, parts = make_prompts(9)[8], draw_parts(9, 4, 0)[8]
-    assert tuple(rank(one, parts, TRAINING, 5, prompt, names)) == row.ranks
-    assert tuple(ratings(one, parts, TRAINING, 5, prompt, names)) == row.ratings
-    raised = raised_by(one, parts, 5, prompt, names)
-    assert [{n: bool(v[k]) for n, v in raised.items()} for k in range(4)] == list(row.flags)
+    items = make_items(WORLD, [parts], [prompt], [names])
+    seen = look_at_all([one], items, 5)
+    assert tuple(rank_all([one], items, TRAINING, 5)[0, 0]) == row.ranks
+    assert tuple(likert(RUBRIC, [one], seen, perceived([one], items, seen, TRAINING))[0]) == row.ratings
+    raised = flags([one], items, seen)[0]
+    assert [dict(zip(FLAGS, raised[k].tolist(), strict=True)) for k in range(4)] == list(row.flags)
 
 
 def test_labelers_share_the_work_evenly():
@@ -393,7 +397,7 @@ def test_bad_material_is_named():
     with pytest.raises(UserError, match="there are no prompts"):
         make_items(WORLD, [])
     with pytest.raises(UserError, match="finished holds 0 lists for 1 prompts"):
-        label_comparisons(prompt, [["x"]], [np.ones((1, 6))], [GOLD_LABELER], TRAINING, 1, finished=[])
+        label_comparisons(WORLD, prompt, [["x"]], [np.ones((1, 6))], [GOLD_LABELER], TRAINING, 1, finished=[])
     with pytest.raises(UserError, match="1 values of `finished` for 2 completions"):
         completion_names(["a", "b"], [True])
     with pytest.raises(UserError, match="2 completions against 1"):

@@ -61,7 +61,9 @@ def test_screening_hires_forty_careful_people(material, seed):
 def test_screening_of_the_tiny_world():
     chosen = screening_prompts(WORLD, WORLD.make_prompts(1, {"train": 800}), 1)
     assert sum(one.meta["task"] == "harm" for one in chosen) == 20 and len(chosen) == 60
-    report = screen(make_candidates(RUBRIC, CFG, 1), screening_set(WORLD, chosen, 1), demonstration_writer(WORLD, chosen, 1), CFG, 1)
+    report = screen(
+        make_candidates(RUBRIC, CFG, 1), screening_set(WORLD, chosen, 1), demonstration_writer(WORLD, chosen, 1), CFG, 1
+    )
     assert report.summary["passed"] >= CFG.n_hired
     assert report.summary["caught"] >= 0.95
     assert "simulated candidates pass all cuts; the best 40 were hired." in report.note
@@ -119,5 +121,5 @@ def test_impossible_screenings_are_refused(material):
     with pytest.raises(UserError, match="6 to hire from 5 candidates"):
         screen(make_candidates(RUBRIC, cfg, 1), material, write_by_slip, cfg, 1)
     with pytest.raises(UserError, match="needs sensitive and harmless completions"):
-        make_material([np.ones((2, 6))])
-    assert make_material([np.ones((2, 6))], sensitive=[[True, False]]).sensitive.tolist() == [[True, False]]
+        make_material(WORLD, [np.ones((2, 6))])
+    assert make_material(WORLD, [np.ones((2, 6))], sensitive=[[True, False]]).sensitive.tolist() == [[True, False]]

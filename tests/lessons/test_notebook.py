@@ -131,7 +131,10 @@ def test_side_by_side_puts_policies_in_order_and_filters_temperature() -> None:
 
 def test_compared_shows_the_same_prompts_with_gold() -> None:
     prompts = [Prompt("p1", "List two birds.", meta={"task": "list", "kind": "birds", "n": 2})]
-    answers = {n: Judged([Response(n, True)], [(1.0, 1.0, 1.0, 1.0, 1.0, v)], known_world("tiny").rubric) for n, v in (("sft", 1.0), ("base", 0.0))}
+    answers = {
+        n: Judged([Response(n, True)], [(1.0, 1.0, 1.0, 1.0, 1.0, v)], known_world("tiny").rubric)
+        for n, v in (("sft", 1.0), ("base", 0.0))
+    }
     assert compared(prompts, answers) == [{"prompt": "List two birds.", "base": "base (8.0)", "SFT": "sft (10.0)"}]
 
 
