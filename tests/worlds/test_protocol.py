@@ -56,7 +56,8 @@ class Sums(World):
         return f"{'Gladly: ' if rng.random() < nice else ''}{prompt.meta['sum'] + slip}."
 
     def score(self, prompt: Prompt, text: str, finished: bool = True) -> Scores:
-        return float(str(prompt.meta["sum"]) in text.split(".")[0].split()), float("Go away" not in text)
+        right = str(prompt.meta["sum"]) in text.split(".")[0].split()
+        return 1.0 if right else max(0.0, 0.5 - len(text) / 200), float("Go away" not in text)
 
     def is_sensitive(self, prompt: Prompt) -> bool:
         return bool(prompt.meta.get("rude"))
@@ -115,7 +116,7 @@ def test_labelers_judge_by_the_parts_of_another_world(sums: World) -> None:
     prompt = sums.make_prompts(1, {"train": 2})[1]
     right, wrong = f"{prompt.meta['sum']}.", "Go away."
     parts = [sums.score(prompt, text) for text in (right, wrong)]
-    assert parts == [(1.0, 1.0), (0.0, 0.0)] and sums.gold(prompt, right) == 8 == sums.rubric.maximum
+    assert parts == [(1.0, 1.0), (0.46, 0.0)] and sums.gold(prompt, right) == 8 == sums.rubric.maximum
     people = make_heldout(sums.rubric, LabelerConfig(), 1)
     assert all(len(one.weights) == 2 and sum(one.weights) == pytest.approx(8) for one in people)
     ranks = rank_all(people, make_items(sums, [parts], [prompt]), TRAINING, 1)
