@@ -16,8 +16,7 @@ from utils.core.io import read_json, read_rows
 from utils.data.schemas import Demonstration, Prompt
 from utils.labeling import TRAINING, judge_pairs, make_heldout, make_items, rank_all
 from utils.models.loading import new_policy, save_model
-from utils.pipeline import check_inputs, run_pipeline
-from utils.pipeline.data_stages import screened
+from utils.pipeline import check_inputs, run_pipeline, screened
 from utils.pretraining.base_models import train_tokenizer
 from utils.worlds import FINAL_EVALUATION, Rubric, Scores, World, known_world, register, world_names, world_of
 from utils.worlds.registry import WORLDS, _loaded
