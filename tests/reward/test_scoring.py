@@ -11,7 +11,7 @@ from reward_cases import DEVICE, PAD, llama
 from settings import DATA, GOOD, comparisons
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from utils.data.encoding import encode_completion, encode_prompt, pad_right
+from utils.data.encoding import decode_response, encode_completion, encode_completions, encode_prompt, pad_right
 from utils.data.schemas import Comparison, Demonstration
 from utils.models import gpt2
 from utils.reward import scoring
@@ -139,3 +139,18 @@ def test_every_way_to_score_gives_the_same_reward(judge: RewardModel) -> None:
 def test_load_reads_model_and_tokenizer(reward_dir: Path, judge: RewardModel) -> None:
     loaded = RewardModel.load(reward_dir, DATA)
     assert loaded.score_comparisons(comparisons(3)) == judge.score_comparisons(comparisons(3))
+
+
+def test_a_response_is_scored_by_the_ids_that_were_sampled(judge: RewardModel) -> None:
+    """Not by another row of tokens with the same text; a separator at the end is read as the end token, as in PPO."""
+    tokenizer, prompt = judge.tokenizer, "Name one."
+    pieces = [tokenizer.encode(letter)[0] for letter in " Paris"]  # the letters one by one
+    (whole,) = encode_completions(tokenizer, ["Paris"], [True], DATA)
+    assert len(whole) < len(pieces) + 1 and decode_response(tokenizer, pieces)[0] == "Paris"
+    for end in (tokenizer.eos_token_id, tokenizer.bos_token_id):
+        got = judge.score_responses([prompt], [Response("Paris", True, (*pieces, end))])
+        assert got == judge.score_ids([[*encode_prompt(tokenizer, prompt, DATA), *pieces, tokenizer.eos_token_id]])
+    text = judge.score_ids([[*encode_prompt(tokenizer, prompt, DATA), *whole]])
+    assert text != pytest.approx(got, abs=1e-3)
+    other = [Response("Paris", True), Response("Paris", True, (5, 6, 1)), Response("Paris", True, (10**6, 1))]
+    assert judge.score_responses([prompt] * 3, other) == pytest.approx(text * 3, abs=1e-5), "no ids, or another vocabulary's"

@@ -18,7 +18,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from utils.config import DataConfig
 from utils.core import processes
 from utils.core.runtime import autocast
-from utils.data.encoding import encode_completion, encode_completions, encode_prompt, encode_prompts, pad_right
+from utils.data.encoding import (
+    decode_response,
+    encode_completion,
+    encode_completions,
+    encode_prompt,
+    encode_prompts,
+    pad_right,
+    reward_input,
+    stop_ids,
+)
 from utils.data.schemas import Comparison, Demonstration
 from utils.models.heads import float32_head
 from utils.models.loading import context_length, load_reward
@@ -66,14 +75,20 @@ class RewardModel:
             return processes.map_ranks(sequences, lambda part: reward_at_end(self.model, part, self.batch_tokens).tolist())
 
     def score_responses(self, prompts: Sequence[str], responses: Sequence[Response]) -> list[float]:
-        """Reward of each response, one a prompt."""
+        """Reward of each response, one per prompt: of the ids that were sampled, as in PPO.
+
+        The text encoded again takes their place where a response has no ids, or ids of another vocabulary.
+        """
         texts, finished = [r.text for r in responses], [r.finished for r in responses]
-        return self._score_texts(prompts, texts, finished)
+        encoded = encode_completions(self.tokenizer, texts, finished, self.data)
+        answers = [self._sampled(r) or ids for r, ids in zip(responses, encoded, strict=True)]
+        return self._score_answers(prompts, answers)
 
     def score_demonstrations(self, demonstrations: Sequence[Demonstration]) -> list[float]:
         """Reward of each demonstration, which always ends with the end token."""
-        prompts, texts = [row.prompt for row in demonstrations], [row.completion for row in demonstrations]
-        return self._score_texts(prompts, texts, [True] * len(texts))
+        texts = [row.completion for row in demonstrations]
+        answers = encode_completions(self.tokenizer, texts, [True] * len(texts), self.data)
+        return self._score_answers([row.prompt for row in demonstrations], answers)
 
     def score_comparisons(self, comparisons: Sequence[Comparison]) -> list[list[float]]:
         """Rewards of all completions: K numbers for each ranking, in order."""
@@ -108,12 +123,19 @@ class RewardModel:
         """Most tokens of a prompt that this model reads."""
         return prompt_limit(self.data, context_length(self.model))
 
-    def _score_texts(self, prompts: Sequence[str], texts: Sequence[str], finished: Sequence[bool]) -> list[float]:
-        """Reward of each text as an answer to its prompt."""
+    def _sampled(self, response: Response) -> list[int]:
+        """The ids of a response as this model reads them; none if they do not say the response in its vocabulary."""
+        ids = list(response.ids)
+        known = ids and max(ids) < len(self.tokenizer)
+        if not known or decode_response(self.tokenizer, ids) != (response.text, response.finished):
+            return []
+        return reward_input((), ids, stop_ids(self.tokenizer), self.tokenizer.eos_token_id)
+
+    def _score_answers(self, prompts: Sequence[str], answers: Sequence[Sequence[int]]) -> list[float]:
+        """Reward of each encoded answer to its prompt."""
         limit = self._limit()
         questions = encode_prompts(self.tokenizer, prompts, self.data)
-        answers = encode_completions(self.tokenizer, texts, finished, self.data)
-        return self.score_ids([ids[-limit:] + answer for ids, answer in zip(questions, answers, strict=True)])
+        return self.score_ids([[*ids[-limit:], *answer] for ids, answer in zip(questions, answers, strict=True)])
 
     def _score_part(self, groups: Sequence[Group]) -> list[list[float]]:
         """Rewards of this process's share of encoded rankings."""
