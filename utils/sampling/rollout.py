@@ -1,8 +1,12 @@
-"""Sampling and scoring: prompts -> responses with log-probs; log-probs, values and rewards of given responses.
+"""Sampling and reading: prompts -> responses with log-probs; log-probs and values of given responses.
 
-Three separate, replaceable steps: `sample` (which tokens), `response_logprobs` / `response_values` / `score` (what the
-models say of them) and `utils.losses` (what to make of it). GPT-2 takes the written-out path of `utils.models.gpt2`, any other
-causal language model the general one; both have the same interface and the same results.
+Three separate, replaceable steps: `sample` (which tokens), `response_logprobs` / `response_values` (what the models say of
+them) and `utils.losses` (what to make of it). GPT-2 takes the written-out path of `utils.models.gpt2`, any other causal
+language model the general one; both have the same interface and the same results. Heads compute in float32 in both
+(`utils.models.heads`).
+
+Shapes: B responses, P the longest prompt, R the longest response, S the longest sequence of both, V the vocabulary, N the
+positions that are read.
 """
 
 from __future__ import annotations
@@ -80,7 +84,8 @@ def sample_tokens(
         logits = logits / temperature
     if top_k is not None:
         logits = logits.masked_fill(logits < logits.topk(min(top_k, logits.shape[-1])).values[:, -1:], -torch.inf)
-    top = logits.amax(-1, keepdim=True)
+    top = logits.amax(-1, keepdim=True)  # (B, 1)
+    # (B, V) running sums of exp(logit - top), which overflow for no logit.
     cdf = (logits - top).exp_().cumsum(-1)
     total = cdf[:, -1:]
     if uniforms is None:
@@ -136,11 +141,13 @@ def _sample_batch(
     n_new = rollout.response_ids.shape[1]
     device = rollout.prompt_ids.device
     make = gpt2.Decoder if gpt2.supported(model) and not is_autocast(device) else CachedDecoder
+    # A rows are still in the decoder: `rows` (A,) says which of the batch they are, `alive` (A,) which of them go on.
     rows = torch.arange(len(rollout), device=device)
     alive = torch.ones_like(rows, dtype=torch.bool)
     decoder, logits = _prefilled(make, model, rollout, n_new)
     for t in range(n_new):
         tokens, logprobs = sample_tokens(logits, None if uniforms is None else uniforms[rows, t], temperature, top_k)
+        # Rows that ended earlier are still in the decoder until it is made smaller; what they draw is not kept.
         written = rows[alive]
         rollout.response_ids[written, t] = tokens[alive]
         rollout.logprobs[written, t] = logprobs[alive]
@@ -153,6 +160,7 @@ def _sample_batch(
         n_alive = int(alive.sum())
         if n_alive == 0 or t + 1 == n_new:
             break
+        # Fewer rows per step are faster, but moving the cache costs time too: only when many have ended.
         if n_alive <= COMPACT_BELOW * len(rows):
             kept = alive.nonzero().squeeze(1)
             decoder.select(kept)
@@ -166,7 +174,7 @@ def _prefilled(
     """A decoder that has read the prompts, and its next-token logits (B, V); a prompt that comes again is read once."""
     plain = cast(GPT2LMHeadModel, model)  # if `make` is gpt2.Decoder; CachedDecoder takes any
     width = rollout.prompt_ids.shape[1]
-    both = torch.cat([rollout.prompt_ids, rollout.prompt_mask.long()], 1)
+    both = torch.cat([rollout.prompt_ids, rollout.prompt_mask.long()], 1)  # (B, 2 P)
     distinct, place = both.unique(dim=0, return_inverse=True)
     if len(distinct) == len(both):
         decoder = make(plain, rollout.prompt_ids, rollout.prompt_mask, n_new)
@@ -239,9 +247,10 @@ def sample(
     )  # fmt: skip
     if uniforms is not None:
         uniforms = uniforms.to(device)
-    lengths = prompt_mask.sum(1)
+    lengths = prompt_mask.sum(1)  # (B,)
     with eval_mode(model):
         for rows in lengths.sort(stable=True).indices.split(batch_size):
+            # Left padding beyond the longest prompt of this batch is cut away.
             width = int(lengths[rows].max())
             part = result[rows]
             part = replace(part, prompt_ids=part.prompt_ids[:, -width:], prompt_mask=part.prompt_mask[:, -width:])
@@ -316,7 +325,7 @@ def sequence_logprobs(model: PreTrainedModel, ids: Tensor, mask: Tensor, targets
     """
     targets = targets.clone()
     targets[:, 0] = False
-    keep = torch.zeros_like(targets)
+    keep = torch.zeros_like(targets)  # (B, S): a token is predicted one position earlier
     keep[:, :-1] = targets[:, 1:]
     flat = token_logprobs(selected_logits(model, ids, mask, keep), ids[targets])
     return _spread(flat, targets)
@@ -335,7 +344,7 @@ def join(prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response
     how the input was padded. targets marks the response tokens.
     """
     both, mask = torch.cat([prompt_ids, response_ids], 1), torch.cat([prompt_mask, response_mask], 1)
-    order = (~mask).long().sort(dim=1, stable=True).indices
+    order = (~mask).long().sort(dim=1, stable=True).indices  # (B, P + R): real tokens first, each in its order
     width = int(mask.sum(1).max())
     is_response = torch.cat([torch.zeros_like(prompt_mask), response_mask], 1)
     return tuple(x.gather(1, order)[:, :width] for x in (both, mask, is_response))  # type: ignore[return-value]
