@@ -116,6 +116,9 @@ def test_make_installs_torch_first_alone_and_pinned(tmp_path: Path) -> None:
     assert installs[0].endswith(" -c constraints.txt torch==2.13.0") and installs[1].endswith(" -e .")
 
 
-def test_ci_calls_make_test() -> None:
+def test_ci_calls_lint_and_runs_the_tests_once_with_the_bound_on_coverage() -> None:
     script = ROOT / ".ci" / "run"
-    assert script.stat().st_mode & 0o111 and script.read_text().splitlines()[-2:] == ["make test", "make test-deepspeed"]
+    steps = ["make lint", "make test COVERAGE=1", "make test-deepspeed"]
+    assert script.stat().st_mode & 0o111 and script.read_text().splitlines()[-3:] == steps
+    bound = "--cov-fail-under=90"
+    assert bound in _dry_run("test", "COVERAGE=1") and bound not in _dry_run("test")

@@ -112,7 +112,7 @@ def load_policy(path: str | Path, device: torch.device | str = "cpu") -> PreTrai
 
 
 def load_reward(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
-    """Reward model in eval mode; `model.config.reward_shift` is what `rollout.score` subtracts (0 if absent)."""
+    """Reward model in eval mode; `model.config.reward_shift` is what `RewardModel` subtracts (0 if absent)."""
     check_kind(read_config(path), path, "reward")
     model = _load(AutoModelForSequenceClassification, path)
     if model.config.num_labels != 1:
