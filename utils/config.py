@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,7 +42,9 @@ class DataConfig:
     max_prompt_tokens: longer prompts are dropped (paper: 1,000 of 2,048, App. C).
     max_response_tokens: responses are cut here (paper: 1,000). chat_template: "auto" asks in the tokenizer's chat template
     if it has one, "always" and "never" say so; without it a prompt is followed by prompt_suffix and a completion begins with
-    completion_prefix. prompted_template: how the prompted base is asked (the paper's prefix is not printed).
+    completion_prefix. template_date: the date (YYYY-MM-DD) that a chat template gets when it asks for the current time, so that
+    a run gives the same prompts on another day. prompted_template: how the prompted base is asked (the paper's prefix is not
+    printed).
     """
 
     prompts: str | None = None
@@ -62,6 +65,7 @@ class DataConfig:
     max_prompt_tokens: int = 40
     max_response_tokens: int = 32
     chat_template: str = "auto"
+    template_date: str = "2025-01-01"
     prompt_suffix: str = "\n"
     completion_prefix: str = " "
     prompted_template: str = "Question: {prompt}\n Answer:"
@@ -454,6 +458,12 @@ def _check(config: Config, where: str) -> None:
             raise UserError(f'{where}, setting "{name}": "{value}" is unknown; use {" or ".join(CHOICES[last])}.')
     if not 2 <= config.sampling.k_min <= config.sampling.k_max:
         raise UserError(f'{where}, setting "sampling.k_min": it must be at least 2 and at most sampling.k_max.')
+    try:
+        date.fromisoformat(config.data.template_date)
+    except ValueError:
+        raise UserError(
+            f'{where}, setting "data.template_date": "{config.data.template_date}" is no date; write it as 2025-01-31.'
+        ) from None
     if config.compute.lora_rank and not config.compute.lora_alpha:
         raise UserError(f'{where}, setting "compute.lora_alpha": 0 switches the adapters off; use a number above 0.')
     for name, ppo in (("ppo", config.ppo), ("ppo_ptx", config.ppo_ptx)):

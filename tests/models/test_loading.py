@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_run import make_base
 from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -119,6 +120,15 @@ def test_a_start_of_the_reward_model_that_is_broken_is_refused_before_any_traini
     (broken / "model.safetensors").write_bytes(b"cut")
     config = load_config("tiny", {"model": str(policy_dir), "reward_init": str(broken)})
     with pytest.raises(UserError, match="model.safetensors is damaged or cut off"):
+        base_stage(Run(tmp_path / "run", config), tmp_path / "run" / "base")
+
+
+def test_a_start_of_the_reward_model_with_another_vocabulary_is_refused_before_any_training(
+    policy_dir: Path, tmp_path: Path
+) -> None:
+    other = make_base(tmp_path / "other", plain=True)
+    config = load_config("tiny", {"model": str(policy_dir), "reward_init": str(other)})
+    with pytest.raises(UserError, match="its vocabulary differs from that of .*train both models from the same base"):
         base_stage(Run(tmp_path / "run", config), tmp_path / "run" / "base")
 
 

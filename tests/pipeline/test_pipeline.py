@@ -6,6 +6,9 @@ import json
 import math
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ from utils.pipeline.run import Run
 from utils.reward.evaluation import evaluate_reward
 from utils.reward.scoring import RewardModel
 
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = [stage.name for stage in STAGES]
 
 
@@ -168,6 +172,37 @@ def test_another_beta_runs_ppo_and_what_follows(again: Path, base: Path, capsys:
 def test_a_stage_that_needs_another_says_so(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(run, arguments(tmp_path / "run", base, "--only", "sft")) == 2
     assert '"sft" needs "demonstrations", which has not finished' in capsys.readouterr().err
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from utils.core.cli import main
+from utils.pipeline import evaluation_stages
+from tiny_run import run
+
+def die(*args, **named):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+evaluation_stages.{name} = die
+main(run, {arguments!r})
+"""
+
+
+@pytest.mark.parametrize(("stage", "name"), [("evaluate", "alignment_tax"), ("report", "write_report")])
+def test_kill_9_in_evaluate_and_report_changes_no_result(
+    stage: str, name: str, again: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = {file: (again / file).read_bytes() for file in ("evaluate/evaluation.json", "evaluate/samples.jsonl")}
+    given = arguments(again, base, "--only", stage, "--force")
+    code = KILLED.format(root=str(ROOT), tests=str(ROOT / "tests"), name=name, arguments=given)
+    died = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert not read_json(again / stage / "stage.json")["finished"]
+    assert set(execute(capsys, again, base)) <= {"evaluate", "report"}
+    assert {file: (again / file).read_bytes() for file in kept} == kept
+    assert (again / "report.html").is_file() and read_json(again / "summary.json")["seed"] == 1
+    assert not list(again.rglob("*.tmp"))
 
 
 # --- any base model ------------------------------------------------------------------------------------------------

@@ -267,6 +267,32 @@ def test_what_was_finished_is_kept_until_a_run_with_other_settings_has_finished(
     assert (tmp_path / "count" / "1.txt").read_text() == "4" and not (tmp_path / ".before").exists()
 
 
+def test_a_replaced_result_is_announced_kept_aside_and_used_again(
+    tmp_path: Path, pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.execute(tmp_path, changed(ppo__beta=0.1))
+    first = (tmp_path / "ppo" / "model.txt").read_text()
+    capsys.readouterr()
+    assert pipeline.execute(tmp_path, changed(ppo__beta=0.2)) == ["ppo"]
+    said = capsys.readouterr().out.splitlines()[0]
+    assert "changed for finished stages: ppo (" in said and str(tmp_path / ".earlier") in said
+    assert (tmp_path / ".earlier" / "ppo" / "model.txt").read_text() == first
+    assert pipeline.execute(tmp_path, changed(ppo__beta=0.1)) == [], "the earlier result is used again"
+    assert (tmp_path / "ppo" / "model.txt").read_text() == first
+    assert pipeline.execute(tmp_path, changed(ppo__beta=0.2)) == [], "and so is the one that it replaced"
+
+
+def test_a_smoke_run_never_replaces_a_full_run(tmp_path: Path, pipeline: Pipeline) -> None:
+    pipeline.execute(tmp_path)
+    small = changed(sft__epochs=3)
+    said = message(Run(tmp_path, small, smoke=True).execute, pipeline.stages)
+    assert "holds a finished run that is no smoke run" in said and "(sft, ppo)" in said
+    assert pipeline.execute(tmp_path) == [], "nothing was touched"
+    Run(tmp_path / "new", small, smoke=True).execute(pipeline.stages)
+    Run(tmp_path / "new", changed(sft__epochs=2), smoke=True).execute(pipeline.stages)
+    assert pipeline.execute(tmp_path / "new") == ["sft", "ppo"], "a full run may replace a smoke run"
+
+
 PROGRAM = """
 import sys, time
 sys.path.insert(0, {root!r})

@@ -7,6 +7,7 @@ one message of a user. A model that was trained with a chat template is asked in
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from utils.core.errors import UserError
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 ANSWER_MARK = "\n\nAssistant:"
 _TURN = re.compile(r"\n\n(Human|Assistant): ?")
+_CLOCK = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
+_CALL = re.compile(r"strftime_now\s*\(")
+DATE = "2025-01-01"  # what a template that asks for the time is told unless a run has another date
 _PROBE = "unlikely words of an answer"
 
 
@@ -60,14 +64,15 @@ def uses_template(tokenizer: PreTrainedTokenizerBase, data_cfg: DataConfig) -> b
     return has_one and data_cfg.chat_template != "never"
 
 
-def in_template(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+def in_template(tokenizer: PreTrainedTokenizerBase, prompt: str, date: str = DATE) -> list[int]:
     """Ids of a prompt in the chat template, up to where the assistant begins to speak.
 
-    A special token that someone wrote into the text is broken up by a blank, so that it commands nothing. Raises
+    date: the day (YYYY-MM-DD) that a template gets when it asks for the current time (`DataConfig.template_date`). A special
+    token that someone wrote into the text is broken up by a blank, so that it commands nothing. Raises
     UserError if the template refuses the conversation.
     """
     messages = [{**message, "content": _harmless(tokenizer, message["content"])} for message in to_messages(prompt)]
-    return tokenizer(_render(tokenizer, messages, generate=True), add_special_tokens=False)["input_ids"]
+    return tokenizer(_render(tokenizer, messages, generate=True, date=date), add_special_tokens=False)["input_ids"]
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str | None:
@@ -81,16 +86,40 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return next((token for token in found if token in special), None)
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], generate: bool) -> str:
+def asks_for_date(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether prompts in the chat template depend on the day."""
+    if not tokenizer.chat_template:
+        return False
+    message = [{"role": "user", "content": _PROBE}]
+    return len({_render(tokenizer, message, generate=True, date=date) for date in (DATE, "1999-12-31")}) > 1
+
+
+def dated(template: str, date: str) -> str:
+    """The chat template with `date` (YYYY-MM-DD, midnight) in place of the current time.
+
+    Calls such as strftime_now("%d %b %Y") become the date in this form; a call whose form is a variable gets YYYY-MM-DD.
+    """
+    if "strftime_now" not in template:
+        return template
+    text = _CLOCK.sub(lambda found: repr(datetime.fromisoformat(date).strftime(found[2])), template)
+    return f"{{% macro strftime_now(form) %}}{date}{{% endmacro %}}{text}" if _CALL.search(text) else text
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], generate: bool, date: str = DATE) -> str:
     """Messages as the template writes them; a system message joins the user's if the template takes none."""
     merged = messages
     if messages[0]["role"] == "system" and len(messages) > 1:
         first = {"role": "user", "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
         merged = [first, *messages[2:]]
+    own = tokenizer.chat_template
+    template = dated(own, date) if isinstance(own, str) else None  # several named templates: transformers chooses
     problem: Exception | None = None
     for attempt in (messages, merged):
         try:
-            return str(tokenizer.apply_chat_template(attempt, tokenize=False, add_generation_prompt=generate))
+            text = tokenizer.apply_chat_template(
+                attempt, chat_template=template, tokenize=False, add_generation_prompt=generate
+            )
+            return str(text)
         except Exception as error:  # noqa: BLE001 -- a template may raise anything
             problem = error
     reason = " ".join(str(problem).split())[:150]

@@ -65,7 +65,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, data_cfg: Dat
 def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], data_cfg: DataConfig) -> list[list[int]]:
     """`encode_prompt` of many prompts at once."""
     if uses_template(tokenizer, data_cfg):
-        return [in_template(tokenizer, prompt) for prompt in prompts]
+        return [in_template(tokenizer, prompt, data_cfg.template_date) for prompt in prompts]
     suffix = data_cfg.prompt_suffix
     return encode_questions(tokenizer, [text if is_transcript(text) else text + suffix for text in prompts])
 

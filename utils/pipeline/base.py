@@ -11,6 +11,7 @@ from utils.config import ComputeConfig, Config
 from utils.core.errors import UserError
 from utils.core.io import COMMIT, write_json
 from utils.core.runtime import locate
+from utils.data.chat import asks_for_date, uses_template
 from utils.data.encoding import encode_question
 from utils.models.directories import model_directory
 from utils.models.loading import (
@@ -21,7 +22,7 @@ from utils.models.loading import (
     reward_from_policy,
     save_model,
 )
-from utils.models.tokenizers import check_saved_ids, is_ready, load_tokenizer, prepare_tokenizer
+from utils.models.tokenizers import check_same_vocabulary, check_saved_ids, is_ready, load_tokenizer, prepare_tokenizer
 from utils.pipeline.run import Run
 from utils.pipeline.support import check_policy, check_reward
 from utils.planning import memory
@@ -34,8 +35,12 @@ def base_stage(run: Run, folder: Path) -> None:
     tokenizer, model = load_tokenizer(path), load_policy(path)
     check_policy(model, tokenizer)
     check_reward(reward_from_policy(path), tokenizer)
-    if run.config.reward_init is not None:  # it is needed much later, and what is wrong with it is better known now
-        load_as_published(model_directory(locate(run.config.reward_init)))
+    if run.config.reward_init is not None:  # it is needed much later: refuse it now if it does not fit
+        check_reward_init(run.config.reward_init, tokenizer, path)
+    has_date = uses_template(tokenizer, run.config.data) and asks_for_date(tokenizer)
+    if has_date:
+        date = run.config.data.template_date
+        print(f"The chat template asks for the date: all prompts of this run get {date} (data.template_date).", flush=True)
     context = context_length(model)
     folder_name = model_directory(locate(run.config.model)).name
     commit = folder_name if COMMIT.fullmatch(folder_name) else None
@@ -46,8 +51,20 @@ def base_stage(run: Run, folder: Path) -> None:
         print(free, flush=True)
     write_json(
         folder / "base.json",
-        {"parameters": count_parameters(model), "vocabulary": len(tokenizer), "context": context, "commit": commit},
-    )
+        {
+            "parameters": count_parameters(model), "vocabulary": len(tokenizer), "context": context, "commit": commit,
+            "template_date": run.config.data.template_date if has_date else None,
+        },
+    )  # fmt: skip
+
+
+def check_reward_init(place: str, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """Raise UserError if the model that the reward model starts from cannot be loaded or has another vocabulary than the
+    base: the reward model scores the very ids that the policy samples."""
+    own, model = load_as_published(model_directory(locate(place)))
+    if not is_ready(own, model):
+        prepare_tokenizer(own, model)
+    check_same_vocabulary(tokenizer, path, own, place)
 
 
 def compute_of(run: Run, stage: str) -> ComputeConfig:

@@ -46,7 +46,7 @@ def pipeline_command(
         config = load_config(args.profile, given)
         if args.smoke:
             config = load_config(args.profile, smoke_settings(config) | given)
-        done = run_pipeline(config, config.out, args.chosen, args.force)
+        done = run_pipeline(config, config.out, args.chosen, args.force, args.smoke)
         if processes.is_main() and (args.chosen is None or "report" in args.chosen):
             print(f"Report: {done.out_dir / 'report.html'}   figures: {done.out_dir / 'summary.json'}")
         return done

@@ -1,9 +1,10 @@
 """A run is a row of stages; each writes its own folder, and only what changed is done again.
 
-`runs/<name>/<stage>/stage.json` says {fingerprint, seconds, finished}. The fingerprint hashes what a stage's result
+`runs/<name>/<stage>/stage.json` holds {fingerprint, seconds, finished}. The fingerprint hashes what a stage's result
 depends on: its settings, the seed, the stages it needs, and the content of the files and model folders it reads. A
-finished stage with the same fingerprint is skipped; a changed one is cleared and run again; one that was killed is run
-again in the same folder, where its training loop goes on from its checkpoint.
+finished stage with the same fingerprint is skipped. A changed one is run again; its last result is kept in `.earlier` and
+used again with the old settings. A killed one is run again in the same folder, where its training loop resumes from its
+checkpoint.
 
 With several processes (`utils.core.processes`) the main one holds the lock and decides; the others follow.
 """
@@ -35,6 +36,7 @@ from utils.pipeline.artifacts import Artifacts
 STAGE_FILE = "stage.json"
 CONFIG_FILE = "config.yaml"
 BEFORE = ".before"  # holds what stages had made, until their new run with other settings has finished
+EARLIER = ".earlier"  # holds the last result that a finished new run has replaced, one per stage
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # in what CUDA, MPS and CPU raise
 LOCK_FILE = ".lock"
 HEARTBEAT_SECONDS = 10.0
@@ -68,9 +70,11 @@ class Stage:
 class Run(Artifacts):
     """One run: its folder and settings, what is run again in it, and (`Artifacts`) what is read from it."""
 
-    def __init__(self, out_dir: PathLike, config: Config) -> None:
+    def __init__(self, out_dir: PathLike, config: Config, smoke: bool = False) -> None:
+        """smoke: a small trial run, which never replaces the results of a full one."""
         self.out_dir = Path(out_dir)
         self.config = config
+        self.smoke = smoke
         self._digests: dict[str, str] = {}
 
     def seconds(self) -> dict[str, float]:
@@ -92,9 +96,10 @@ class Run(Artifacts):
             raise UserError(f'There is no stage "{unknown[0]}": use one of {", ".join(fingerprints)}.')
         with precision(self.config.compute.precision), tracked(self.config.tracking, self.out_dir), ExitStack() as held:
             processes.on_main(lambda: held.enter_context(_lock(self.out_dir)))
-            for stage in stages:
-                if only is None or stage.name in only:
-                    self._execute_one(stage, fingerprints, force)
+            chosen = [stage for stage in stages if only is None or stage.name in only]
+            processes.on_main(lambda: self._announce(chosen, fingerprints))
+            for stage in chosen:
+                self._execute_one(stage, fingerprints, force)
 
     def fingerprints(self, stages: Sequence[Stage]) -> dict[str, str]:
         """Fingerprint of each stage. Raises UserError for a needed stage that does not come before."""
@@ -139,13 +144,39 @@ class Run(Artifacts):
         file = self.path(name) / STAGE_FILE
         return read_json(file) if file.exists() else None
 
+    def _announce(self, stages: Sequence[Stage], fingerprints: dict[str, str]) -> None:
+        """Say which finished stages will run again because of changed settings or inputs, before any of them does.
+
+        Raises UserError if a smoke run would replace the results of a full run.
+        """
+        states = {stage.name: self._state(stage.name) for stage in stages}
+        old = {
+            name: state
+            for name, state in states.items()
+            if state and state["finished"] and state["fingerprint"] != fingerprints[name]
+        }
+        if not old:
+            return
+        full = [name for name, state in old.items() if not state.get("smoke", False)]
+        if self.smoke and full:
+            raise UserError(
+                f"{self.out_dir} holds a finished run that is no smoke run, and this smoke run would replace its results "
+                f"({', '.join(full)}): choose another --out, or leave it out (then a smoke run has a folder of its own)."
+            )
+        seconds = sum(state["seconds"] for state in old.values())
+        _say(
+            f"Settings or inputs have changed for finished stages: {', '.join(old)} ({seconds:.0f} s of work) will run again. "
+            f"Their present results move to {self.out_dir / EARLIER} and replace what is there; with the old settings they "
+            "are used again. Delete the folder when you do not need them."
+        )
+
     def _execute_one(self, stage: Stage, fingerprints: dict[str, str], force: bool) -> None:
         """Skip, resume or run one stage."""
         folder = self.path(stage.name)
         before = processes.on_main(lambda: self._begin(stage, fingerprints, force))
         if before is None:
             return
-        clock = _Clock(folder / STAGE_FILE, fingerprints[stage.name], before)
+        clock = _Clock(folder / STAGE_FILE, fingerprints[stage.name], before, self.smoke)
         try:
             with clock if processes.is_main() else nullcontext():
                 processes.on_main(lambda: save_config(self.config, folder / CONFIG_FILE))
@@ -160,7 +191,7 @@ class Run(Artifacts):
                 self._undo(stage.name)
             raise
         processes.on_main(lambda: clock.write(finished=True))
-        processes.on_main(lambda: self._forget(stage.name))
+        processes.on_main(lambda: self._set_aside(stage.name))
         _say(f"{stage.name}: finished in {clock.seconds():.1f} s")
 
     def _begin(self, stage: Stage, fingerprints: dict[str, str], force: bool) -> float | None:
@@ -168,8 +199,10 @@ class Run(Artifacts):
         self._require(stage, fingerprints)
         folder, fingerprint = self.path(stage.name), fingerprints[stage.name]
         kept = self.out_dir / BEFORE / stage.name
-        if (kept / STAGE_FILE).exists() and read_json(kept / STAGE_FILE)["fingerprint"] == fingerprint:
+        if _fingerprint(kept) == fingerprint:
             _move(kept, folder)
+        elif _fingerprint(self.out_dir / EARLIER / stage.name) == fingerprint:
+            self._take_back(stage.name, fingerprint)
         state = self._state(stage.name)
         if state and state["finished"] and state["fingerprint"] == fingerprint and not force:
             _say(f"{stage.name}: unchanged, skipped (took {state['seconds']:.1f} s)")
@@ -188,9 +221,24 @@ class Run(Artifacts):
             folder.mkdir(parents=True, exist_ok=True)
         return float(state["seconds"]) if state and resume else 0.0
 
-    def _forget(self, name: str) -> None:
-        """Delete what a stage had made before."""
-        _clear(self.out_dir / BEFORE / name, known=True)
+    def _take_back(self, name: str, fingerprint: str) -> None:
+        """Exchange a stage's folder and its earlier result, which has the present settings."""
+        state, folder, earlier = self._state(name), self.path(name), self.out_dir / EARLIER / name
+        if state and state["finished"] and state["fingerprint"] == fingerprint:
+            return
+        if state and state["finished"]:
+            kept = self.out_dir / BEFORE / name
+            _move(folder, kept)
+            _move(earlier, folder)
+            self._set_aside(name)
+        else:
+            _move(earlier, folder)
+
+    def _set_aside(self, name: str) -> None:
+        """Keep what a stage had made before as its earlier result, in place of an older one."""
+        kept = self.out_dir / BEFORE / name
+        if kept.exists():
+            _move(kept, self.out_dir / EARLIER / name)
         with suppress(OSError):  # that of another stage is still in it
             (self.out_dir / BEFORE).rmdir()
 
@@ -249,8 +297,8 @@ def _say(line: str) -> None:
 class _Clock:
     """Counts a stage's seconds over restarts: its thread notes them in stage.json, so a kill loses few of them."""
 
-    def __init__(self, file: Path, fingerprint: str, before: float) -> None:
-        self.file, self.fingerprint, self.before = file, fingerprint, before
+    def __init__(self, file: Path, fingerprint: str, before: float, smoke: bool) -> None:
+        self.file, self.fingerprint, self.before, self.smoke = file, fingerprint, before, smoke
         self.began = time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
@@ -261,8 +309,8 @@ class _Clock:
 
     def write(self, finished: bool) -> None:
         """Write stage.json."""
-        state = {"fingerprint": self.fingerprint, "seconds": round(self.seconds(), 3), "finished": finished}
-        write_json(self.file, state)
+        state: dict[str, Any] = {"fingerprint": self.fingerprint, "seconds": round(self.seconds(), 3), "finished": finished}
+        write_json(self.file, state | ({"smoke": True} if self.smoke else {}))
 
     def _tick(self) -> None:
         while not self._over.wait(HEARTBEAT_SECONDS):
@@ -281,6 +329,12 @@ class _Clock:
                 self.write(finished=False)
 
 
+def _fingerprint(folder: Path) -> str | None:
+    """The fingerprint with which a stage's folder was made, None if it holds no stage."""
+    file = folder / STAGE_FILE
+    return str(read_json(file)["fingerprint"]) if file.exists() else None
+
+
 def _clear(folder: Path, known: bool) -> None:
     """Empty a stage's folder. `known`: it has a stage.json, so its content is ours to delete."""
     if not folder.exists():
@@ -295,7 +349,7 @@ def _clear(folder: Path, known: bool) -> None:
 
 
 def _move(folder: Path, target: Path) -> None:
-    """Put a stage's folder in the place of another, whose content goes."""
+    """Put a stage's folder in the place of another, whose content is deleted."""
     _clear(target, known=True)
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -75,16 +75,19 @@ STAGES = (
 )  # fmt: skip
 
 
-def run_pipeline(config: Config, out: PathLike, only: Collection[str] | None = None, force: bool = False) -> Run:
+def run_pipeline(
+    config: Config, out: PathLike, only: Collection[str] | None = None, force: bool = False, smoke: bool = False
+) -> Run:
     """Run every stage (or those in `only`) of one configuration into `out`; finished unchanged stages are skipped.
 
     The stage "base" always runs first: it is quick, and every other one needs it. Raises UserError for input that
-    cannot be used, before anything is trained where that can be known.
+    cannot be used, before anything is trained where that can be known. smoke: a small trial run, which is refused where it
+    would replace the results of a full run.
     """
     chosen = None if only is None else ("base", *only)
     check_inputs(config, chosen)
     check_lora(config.compute)
-    run = Run(out, config)
+    run = Run(out, config, smoke)
     run.execute(STAGES, only=chosen, force=force)
     return run
 

@@ -18,6 +18,7 @@ from utils.core.runtime import choose_device, progress
 from utils.data.prompts import token_length
 from utils.data.schemas import Comparison, Prompt
 from utils.evaluation.statistics import mean_se
+from utils.models.tokenizers import check_same_vocabulary, load_tokenizer
 from utils.pipeline.base import compute_of, prepared
 from utils.pipeline.data_stages import pretraining_texts
 from utils.pipeline.run import Run
@@ -135,7 +136,9 @@ def reward_init_dir(run: Run, folder: Path) -> Path:
     `reward_init`, which is readied in `folder`/init if it must be."""
     if run.config.reward_init is not None:
         place = run.config.reward_init
-        return processes.on_main(lambda: prepared(place, folder / "init"))
+        ready = processes.on_main(lambda: prepared(place, folder / "init"))
+        check_same_vocabulary(run.tokenizer(), run.model_dir("base"), load_tokenizer(ready), place)
+        return ready
     return run.checkpoint("sft", run.kept_epochs("sft")[0])
 
 
