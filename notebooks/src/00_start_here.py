@@ -609,7 +609,7 @@ table(
 # Which tokens count in the SFT loss? Return a list of 0 and 1 for prompt, completion and end token.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.start import check_loss_mask
+from utils.lessons import check_loss_mask
 
 
 def loss_mask(n_prompt, n_completion):
@@ -634,7 +634,7 @@ print(check_loss_mask(loss_mask))
 # How many pairs does one ranking contribute to Eq. 1? `ranks` may contain ties, such as `[1, 2, 2, 3]`.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.start import check_pairs
+from utils.lessons import check_pairs
 
 
 def pairs_in_ranking(ranks):
@@ -665,7 +665,7 @@ print(check_pairs(pairs_in_ranking))
 # </details>
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.start import check_token_rewards
+from utils.lessons import check_token_rewards
 
 
 def token_rewards(score, logprobs, ref_logprobs, beta):
@@ -693,7 +693,7 @@ print(check_token_rewards(token_rewards))
 # all of it. When your function works, try it on `loss` from section 7.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.start import check_tax_undone
+from utils.lessons import check_tax_undone
 
 
 def tax_undone(base, ppo, ppo_ptx):

@@ -674,7 +674,7 @@ picture(
 # `rows` are (user, prompt). Keep the first `cap` rows of every user, in their order.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.data import check_capped
+from utils.lessons import check_capped
 
 
 def capped(rows, cap):
@@ -709,7 +709,7 @@ print(check_capped(capped))
 # </details>
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.data import check_agreement
+from utils.lessons import check_agreement
 
 
 def agreement(a, b):
@@ -746,7 +746,7 @@ print(check_agreement(agreement))
 # </details>
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.data import check_accuracy_from_agreement
+from utils.lessons import check_accuracy_from_agreement
 
 
 def accuracy_from_agreement(a):
@@ -773,7 +773,7 @@ print(check_accuracy_from_agreement(accuracy_from_agreement))
 # `[2, 1, 1]` has the total 5 before and after.)
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.data import check_reweighted
+from utils.lessons import check_reweighted
 
 
 def reweighted(weights, factors):
@@ -805,7 +805,7 @@ print(check_reweighted(reweighted))
 # </details>
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.data import check_deduplicated
+from utils.lessons import check_deduplicated
 
 
 def deduplicated(prompts, n):

@@ -183,12 +183,13 @@ token_view([TokenRow("what counts", tokens, (labels[0] != -100).float().tolist()
 # prompt is white, and `<|end|>` is orange. How surprised is the base by each token?
 
 # %%
-from utils.sampling import sequence_logprobs
+from utils.losses import token_logprobs
 
 
 @torch.no_grad()
 def surprise(model):
-    return (0.0 - sequence_logprobs(model, ids, mask, mask))[0].tolist()
+    logprobs = token_logprobs(model(ids).logits[:, :-1], ids[:, 1:])
+    return [0.0, *(-logprobs[0]).tolist()]
 
 
 token_view([TokenRow("base", tokens, surprise(load_policy(base)))], "surprise (nats)")
@@ -208,8 +209,8 @@ token_view([TokenRow("base", tokens, surprise(load_policy(base)))], "surprise (n
 # %%
 from dataclasses import replace
 
-from utils.core import digest, read_jsonl
 from utils.lessons import quiet
+from utils.pipeline import Run
 from utils.sft import SFTRun, train_own
 
 
@@ -217,8 +218,8 @@ def train(name, rows, settings, web=None):
     """Fine-tune the base on rows; the records of the training."""
     run = SFTRun(folder / name, load_policy(base), tokenizer, rows, valid_rows, settings, cfg.seed, web, "sft")
     with quiet():
-        train_own(run, digest([name, rows, settings]))
-    return read_jsonl(folder / name / "metrics.jsonl")
+        train_own(run, f"{name}, {len(rows)} rows, {settings}")  # a change of these trains again
+    return Run(folder, cfg).metrics(name)
 
 
 # %%
@@ -479,10 +480,10 @@ from importlib.util import find_spec
 from utils.sft import batch_loss
 
 if find_spec("trl"):
-    from utils.sft.trl import make_trainer
+    from utils.sft import trl
 
     run = SFTRun(folder / "trl", load_policy(base), tokenizer, rows[:32], [], cfg.sft, cfg.seed)
-    trainer = make_trainer(run, str(folder / "trl"))
+    trainer = trl.make_trainer(run, str(folder / "trl"))
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(run.train))])
     theirs = trainer.compute_loss(run.model.eval(), batch)
     ours = batch_loss(load_policy(base), [rows[:32]], tokenizer.pad_token_id)
@@ -506,7 +507,7 @@ else:
 # where there is no loss.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.sft import check_labels
+from utils.lessons import check_labels
 
 
 def labels(prompt, completion, end):
@@ -530,7 +531,7 @@ print(check_labels(labels))
 # `logprobs` has one list per answer of a batch: the log-probs of its tokens. Return the SFT loss.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.sft import check_batch_loss
+from utils.lessons import check_batch_loss
 
 
 def batch_loss(logprobs):
@@ -556,7 +557,7 @@ print(check_batch_loss(batch_loss))
 # same score, return the earlier one.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.sft import check_choose
+from utils.lessons import check_choose
 
 
 def choose(valid_loss, reward):
@@ -581,7 +582,7 @@ print(check_choose(choose))
 # `math.cos` and `math.pi`.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.sft import check_rate
+from utils.lessons import check_rate
 
 
 def rate(step, total, peak):
@@ -611,7 +612,7 @@ print(check_rate(rate))
 # numbers of this lesson: `len(row.ids) - row.loss_from` is the number of loss tokens of a row.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.sft import check_web_share
+from utils.lessons import check_web_share
 
 
 def web_share(batch, fraction, answer_tokens, web_tokens):

@@ -254,7 +254,6 @@ print(len(lines), "pairs; the first:", json.dumps(lines[0], indent=1))
 # nonsense. Our reader stops with an error:
 
 # %%
-from utils.core import UserError
 from utils.data import load_comparisons
 
 # %%
@@ -262,7 +261,7 @@ broken = folder / "broken.jsonl"
 broken.write_text(json.dumps({"chosen": transcript("Hi.", "Hello."), "rejected": "Something else."}) + "\n")
 try:
     load_comparisons(broken)
-except UserError as error:
+except Exception as error:
     print(str(error).replace(str(folder), "..."))
 
 # %% [markdown]
@@ -370,8 +369,7 @@ print(card[card.index("## Use") : card.index("## Licence")])
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from utils.data import encode_completion, encode_prompt
-from utils.models import load_reward, quiet_transformers
-from utils.reward import reward_at_end
+from utils.models import quiet_transformers
 
 # %%
 words = AutoTokenizer.from_pretrained(given)
@@ -382,7 +380,7 @@ ids = encode_prompt(words, "Name three birds.", config.data) + encode_completion
 # %%
 with torch.no_grad():
     reward = plain(torch.tensor([ids])).logits.item() - plain.config.reward_shift
-    ours = reward_at_end(load_reward(run.model_dir("reward")), [ids]).item()
+(ours,) = run.reward_model().score_ids([ids])
 assert abs(reward - ours) < 1e-5
 print(f"plain transformers {reward:.4f}, ours {ours:.4f}")
 
@@ -403,7 +401,7 @@ print(f"plain transformers {reward:.4f}, ours {ours:.4f}")
 # role has a token of its own?
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.real import check_missing
+from utils.lessons import check_missing
 
 
 def missing(bos, eos, pad):
@@ -428,7 +426,7 @@ print(check_missing(missing))
 # The answers have no blanks around them. `commonprefix([a, b])` of `os.path` is the beginning that two texts share.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.real import check_split_pair
+from utils.lessons import check_split_pair
 
 
 def split_pair(chosen, rejected):
@@ -459,7 +457,7 @@ print(check_split_pair(split_pair))
 # XL fit on your GPU?
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.real import check_gigabytes
+from utils.lessons import check_gigabytes
 
 
 def gigabytes(policy, reward):
@@ -487,7 +485,7 @@ print(check_gigabytes(gigabytes))
 # reaches a `share` of it. Return hours.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.real import check_hours
+from utils.lessons import check_hours
 
 
 def hours(weights, tokens, epochs, peak, share):
@@ -513,7 +511,7 @@ print(check_hours(hours))
 # goes to the test set with all rows. Return the numbers of these rows (counted from 0), in order.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.real import check_held_out
+from utils.lessons import check_held_out
 
 
 def held_out(authors, every):

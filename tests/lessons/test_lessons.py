@@ -3,6 +3,7 @@ foreign utils."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import re
@@ -30,6 +31,8 @@ BADGE = re.compile(r"https://colab\.research\.google\.com/github/[\w-]+/[\w-]+/b
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(root|tmp|work|home|Users|content|var)\b|[A-Z]:\\")
 FAST_CPU_SECONDS = 60
+MODULES_AT_MOST = 8
+NOT_YET_FEW_MODULES = ("03_reward_modeling", "04_ppo", "05_ppo_ptx")
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -141,6 +144,24 @@ def test_code_cells_are_short(lesson: NotebookNode) -> None:
     shown = [cell for cell in code_cells(lesson) if not {"setup", "exercise"} & set(tags(cell))]
     lengths = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in shown]
     assert statistics.median(lengths) <= CELL_LINES_MEDIAN_AT_MOST and max(lengths) <= CELL_LINES_AT_MOST
+
+
+def modules_of_utils(code: str) -> set[str]:
+    """The modules of `utils` that Python code imports from, wherever the import stands."""
+    return {
+        name
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+        if name.split(".")[0] == "utils"
+    }
+
+
+def test_imports_from_few_modules(lesson: NotebookNode, source: Path) -> None:
+    if source.stem in NOT_YET_FEW_MODULES:
+        pytest.skip("still imports from more modules")
+    found = modules_of_utils("\n".join(cell.source for cell in code_cells(lesson)))
+    assert len(found) <= MODULES_AT_MOST, sorted(found)
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
