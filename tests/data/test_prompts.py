@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from utils.config import DataConfig
+from utils.config import LANGUAGES, DataConfig
 from utils.core.errors import UserError
-from utils.data.language import foreign_language
+from utils.data.language import FUNCTION_WORDS, foreign_language
+from utils.data.left_out import Notes
 from utils.data.matching import normalise
 from utils.data.pii import find_pii, luhn, mask_pii
 from utils.data.prompt_tables import (
@@ -23,9 +24,18 @@ from utils.data.prompt_tables import (
     source_table,
     use_case_table,
 )
-from utils.data.prompts import REASONS, cap_per_user, clean_prompts, count_words, deduplicate, drop_pii, drop_too_long
-from utils.data.schemas import USE_CASES, Demonstration, Prompt
-from utils.data.splits import check_leaks, check_user_splits, split_by_user
+from utils.data.prompts import (
+    REASONS,
+    cap_per_user,
+    clean_prompts,
+    count_words,
+    deduplicate,
+    drop_pii,
+    drop_too_long,
+    left_out_by_cleaning,
+)
+from utils.data.schemas import USE_CASES, Comparison, Demonstration, Prompt
+from utils.data.splits import check_leaks, check_user_splits, fill_splits, split_by_user
 from utils.worlds import known_world
 
 CONFIG = DataConfig(cap_per_user=3, dedup_prefix_chars=12, max_prompt_tokens=30)
@@ -248,6 +258,100 @@ def test_long_common_prefix_is_a_duplicate_for_customers_only() -> None:
     assert deduplicate(rows(*same), 20).dropped[0].detail == "same first 20 characters as p0"
 
 
+PREAMBLE = "Below is an instruction that describes a task. Write a response that completes it."
+ASKED = [f"What does animal number {i} eat in the {season}?" for i in range(30) for season in ("spring", "autumn")]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        PREAMBLE + "\n\n### Instruction:\n{}\n\n### Response:",
+        "You are a helpful and honest assistant who answers briefly and kindly at all times.\n\n{}",
+        "You are a helpful and honest assistant who answers briefly.\n\n"
+        + PREAMBLE
+        + "\n\n{} Explain it in many words and take "
+        "your time to do so, please.",
+    ],
+)
+def test_a_shared_preamble_makes_no_duplicate(template: str) -> None:
+    prompts = rows(*(template.format(text) for text in ASKED))
+    config = replace(CONFIG, dedup_prefix_chars=64, max_prompt_tokens=999)
+    assert clean_prompts(prompts, config).kept == prompts
+    mixed = rows(*(template.format(text) if i % 2 else text for i, text in enumerate(ASKED)))
+    assert clean_prompts(mixed, config).kept == mixed
+    again = [*prompts, *rows(*(template.format(text.upper()) for text in ASKED))]
+    once = clean_prompts(again, config)
+    assert once.kept == prompts and clean_prompts(once.kept, config).dropped == []
+
+
+def test_two_preambles_one_within_the_other() -> None:
+    system = "You are a helpful and honest assistant who answers briefly and kindly at all times. "
+    prompts = rows(*(system + (PREAMBLE if i % 2 else "") + text for i, text in enumerate(ASKED)))
+    assert clean_prompts(prompts, replace(CONFIG, dedup_prefix_chars=64, max_prompt_tokens=999)).kept == prompts
+
+
+def test_a_few_prompts_that_begin_alike_are_still_duplicates() -> None:
+    prompts = rows(*(f"{PREAMBLE} {text}" for text in ASKED[:3]), *(f"{i} {text}" for i, text in enumerate(ASKED)))
+    assert len(clean_prompts(prompts, replace(CONFIG, dedup_prefix_chars=64, max_prompt_tokens=999)).kept) == 1 + len(ASKED)
+
+
+def test_every_filter_has_an_off_switch() -> None:
+    prompts = rows(
+        "Was ist die Hauptstadt von Polen?", "Write to jo@example.org", "one frog eats", "one frog eats flies", user_id="u"
+    )
+    off = replace(CONFIG, language="any", pii_filter=False, dedup_prefix_chars=0, cap_per_user=0)
+    assert clean_prompts(prompts, off).kept == prompts
+    assert texts(clean_prompts(rows("one frog", "One frog!", "one"), off).kept) == ["one frog", "one"], (
+        "equal prompts stay once"
+    )
+
+
+@pytest.mark.parametrize("language", ["german", "spanish", "french"])
+def test_another_language_can_be_asked_for(language: str) -> None:
+    prompts = rows(
+        "Was ist die Hauptstadt von Polen?",
+        "¿Cuál es la capital de Francia?",
+        "Quelle est la capitale de la France ?",
+        "What is the capital of France?",
+    )
+    kept = clean_prompts(prompts, replace(CONFIG, language=language)).kept
+    assert kept == [prompts[("german", "spanish", "french").index(language)]]
+
+
+def test_the_languages_of_the_settings_are_those_that_can_be_told() -> None:
+    assert set(LANGUAGES) == set(FUNCTION_WORDS)
+
+
+def test_each_reason_of_cleaning_is_counted_with_the_setting_that_keeps_the_prompts() -> None:
+    prompts = rows(
+        " ",
+        "word " * 31,
+        "word word " * 31,
+        "Was ist die Hauptstadt von Polen?",
+        "Write to jo@example.org",
+        "What is rain made of?",
+        "what is RAIN made of",
+        "what is rain made of really",
+        "one frog",
+        "two frogs",
+        "three frogs",
+        user_id="u1",
+    )
+    result = clean_prompts(prompts, CONFIG)
+    found = left_out_by_cleaning(result, CONFIG, lambda prompt: prompt.prompt_id)
+    assert [(entry.count, entry.setting.partition(",")[0], entry.first) for entry in found] == [
+        (1, "", "p0"),
+        (2, "data.max_prompt_tokens=30", "p1"),
+        (1, "data.language=auto", "p3"),
+        (1, "data.pii_filter=true", "p4"),
+        (1, "", "p6"),
+        (1, "data.dedup_prefix_chars=12", "p7"),
+        (1, "data.cap_per_user=3", "p10"),
+    ]
+    assert sum(entry.count for entry in found) == len(result.dropped)
+    assert all("jo@example.org" not in entry.line() for entry in found)
+
+
 def test_length_by_function_words_and_tokenizer() -> None:
     class Tokenizer:
         chat_template = bos_token_id = None
@@ -337,6 +441,32 @@ def test_a_given_split_is_kept_and_checked() -> None:
         check_user_splits([Prompt("a", "X y?"), Prompt("b", "x y", split="valid")])
     with pytest.raises(UserError, match="has the split 'dev': write one of train, valid, test"):
         check_user_splits([Prompt("a", "x", split="dev")])
+
+
+def test_a_missing_split_is_taken_from_train_by_user_and_said() -> None:
+    prompts = [Prompt(f"p{i}", f"text {i}", user_id=f"u{i % 20}", split="test" if i % 20 == 0 else "train") for i in range(200)]
+    notes = Notes()
+    filled = fill_splits("mine.jsonl", prompts, ("valid", "test"), 1, notes)
+    counts = Counter(p.split for p in filled)
+    assert counts["test"] == 10 and counts["valid"] == 20 and counts["train"] == 170
+    check_user_splits(filled)
+    assert notes.remarks == ["mine.jsonl: no row is in the split valid, so 20 of its 190 training rows are taken for it."]
+    assert fill_splits("mine.jsonl", filled, ("valid", "test"), 1, Notes()) == filled
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 40])
+def test_one_user_is_divided_by_prompt_where_a_split_is_missing(n: int) -> None:
+    prompts = [Prompt(f"p{i}", f"text {i}", user_id="u") for i in range(n)]
+    counts = Counter(p.split for p in fill_splits("mine.jsonl", prompts, ("valid", "test"), 1, Notes()))
+    assert counts["train"] >= 1 and counts["valid"] >= 1 and (n == 2 or counts["test"] >= 1)
+    assert fill_splits("mine.jsonl", prompts[:1], ("valid",), 1, Notes()) == prompts[:1]
+
+
+def test_the_prompt_and_not_the_user_divides_rankings() -> None:
+    rankings = [Comparison(f"{i}", f"text {i % 10}", ("a", "b"), (1, 2)) for i in range(40)]
+    filled = fill_splits("mine.jsonl", rankings, ("test",), 1, Notes())
+    assert Counter(row.split for row in filled) == {"train": 36, "test": 4}
+    assert len({row.prompt for row in filled if row.split == "test"}) == 1
 
 
 def test_leak_between_sets_is_found() -> None:
