@@ -354,7 +354,7 @@ def test_each_reason_of_cleaning_is_counted_with_the_setting_that_keeps_the_prom
 
 def test_length_by_function_words_and_tokenizer() -> None:
     class Tokenizer:
-        chat_template = bos_token_id = None
+        chat_template = bos_token_id = eos_token_id = None
 
         def encode(self) -> None: ...
 
