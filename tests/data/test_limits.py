@@ -24,6 +24,9 @@ class Letters:
     def __call__(self, text: str | list[str], **_: object) -> dict[str, list]:
         return {"input_ids": [ord(c) for c in text] if isinstance(text, str) else [[ord(c) for c in t] for t in text]}
 
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        return [chr(i) for i in ids]
+
 
 def ranking(*completions: str, ranks: tuple[int, ...] = (), **fields: Any) -> Comparison:
     return Comparison("p", "prompt", completions, ranks or tuple(range(1, len(completions) + 1)), **fields)
