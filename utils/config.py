@@ -1,9 +1,8 @@
 """Every setting of every stage as a frozen dataclass. A profile (configs/*.yaml) fills the same classes.
 
 Each docstring gives the paper's value where the paper prints one ("paper: ...") and says where.
-Durations are steps or epochs, learning rates are peaks, lengths are tokens unless a name says otherwise.
-adam_eps: the paper prints none (GPT-3's is 1e-8). 1e-5, usual for PPO, keeps Adam from turning gradients that are only
-rounding noise into whole steps; smaller for models so large that their gradients are that small.
+Durations are steps or epochs, learning rates are peaks, lengths are tokens unless a name says otherwise. The type of a
+setting says which values it may take (`utils.core.ranges`); `load_config` checks them all before anything runs.
 """
 
 from __future__ import annotations
@@ -14,14 +13,36 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
 
 from utils.core.errors import UserError
 from utils.core.io import PathLike, convert, field_types, plain, read_text, write_text
+from utils.core.ranges import (
+    Fraction,
+    FractionBelowOne,
+    Holds,
+    InnerFraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    NotEmpty,
+    OneOf,
+    PositiveFloat,
+    PositiveInt,
+    PositiveSum,
+    Range,
+    Text,
+    advice,
+    setting_types,
+)
 from utils.core.runtime import DEVICES, PRECISIONS, ROOT
 from utils.core.tracking import TRACKERS
+
+
+LANGUAGES = (
+    "english", "spanish", "french", "german", "italian", "portuguese", "dutch", "swedish", "polish", "turkish", "indonesian",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,24 +72,24 @@ class DataConfig:
     demonstrations: str | None = None
     comparisons: str | None = None
     pretraining: str | None = None
-    max_rows: int | None = None
-    pretraining_samples: int = 1024
-    n_sft: int = 1500
-    n_rm: int = 8000
-    n_ppo: int = 4000
-    n_valid: int = 400
-    n_test: int = 900
-    cap_per_user: int = 200
-    dedup_prefix_chars: int = 64
-    language: str = "auto"
+    max_rows: PositiveInt | None = None
+    pretraining_samples: PositiveInt = 1024
+    n_sft: PositiveInt = 1500
+    n_rm: PositiveInt = 8000
+    n_ppo: PositiveInt = 4000
+    n_valid: PositiveInt = 400
+    n_test: PositiveInt = 900
+    cap_per_user: NonNegativeInt = 200
+    dedup_prefix_chars: NonNegativeInt = 64
+    language: Annotated[str, OneOf(("auto", "any", *LANGUAGES))] = "auto"
     pii_filter: bool = True
-    max_prompt_tokens: int = 40
-    max_response_tokens: int = 32
-    chat_template: str = "auto"
+    max_prompt_tokens: PositiveInt = 40
+    max_response_tokens: PositiveInt = 32
+    chat_template: Annotated[str, OneOf(("auto", "always", "never"))] = "auto"
     template_date: str = "2025-01-01"
     prompt_suffix: str = "\n"
     completion_prefix: str = " "
-    prompted_template: str = "Question: {prompt}\n Answer:"
+    prompted_template: Annotated[str, Holds("{prompt}")] = "Question: {prompt}\n Answer:"
 
 
 @dataclass(frozen=True)
@@ -83,20 +104,37 @@ class LabelerConfig:
     wrong answer with "I do not know.".
     """
 
-    n_candidates: int = 90
-    n_hired: int = 40
-    n_heldout: int = 10
-    agreement_train: float = 0.726
-    agreement_heldout: float = 0.773
-    screen_flagging: float = 0.75
-    screen_ranking: float = 0.75
-    screen_demonstration: float = 6.0
-    careless_share: float = 0.25
-    weight_spread: float = 0.25
-    tie_below: float = 0.2
-    flaw: float = 0.3
-    nice: float = 0.4
-    unsure: float = 0.15
+    n_candidates: PositiveInt = 90
+    n_hired: Annotated[int, Range(2)] = 40
+    n_heldout: Annotated[int, Range(2)] = 10
+    agreement_train: Annotated[float, Range(0.5, 1)] = 0.726
+    agreement_heldout: Annotated[float, Range(0.5, 1)] = 0.773
+    screen_flagging: Fraction = 0.75
+    screen_ranking: Fraction = 0.75
+    screen_demonstration: Annotated[float, Range(0, 7)] = 6.0
+    careless_share: Fraction = 0.25
+    weight_spread: NonNegativeFloat = 0.25
+    tie_below: NonNegativeFloat = 0.2
+    flaw: Fraction = 0.3
+    nice: Fraction = 0.4
+    unsure: Fraction = 0.15
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW and the clipping of its gradient, the same in every training stage. Learning rates are set by the stages.
+
+    beta1, beta2: paper 0.9 and 0.95 (App. C). eps: the paper prints none (GPT-3's is 1e-8). 1e-5, usual for PPO, keeps Adam
+    from turning gradients that are only rounding noise into whole steps; use less for models so large that their
+    gradients are that small. weight_decay: of matrices, not of biases and layer norms (not in the paper). max_grad_norm:
+    a longer gradient is scaled to this 2-norm (not in the paper; 1 is GPT-3's).
+    """
+
+    beta1: FractionBelowOne = 0.9
+    beta2: FractionBelowOne = 0.95
+    eps: PositiveFloat = 1e-5
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: PositiveFloat = 1.0
 
 
 @dataclass(frozen=True)
@@ -109,19 +147,15 @@ class SFTConfig:
     chosen by reward-model score on validation prompts. backend: "own" or "trl".
     """
 
-    epochs: int = 16
-    learning_rate: float = 1e-3
-    final_lr_fraction: float = 0.1
-    batch_size: int = 32
-    dropout: float = 0.2
-    weight_decay: float = 0.0
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.95
-    adam_eps: float = 1e-5
-    max_grad_norm: float = 1.0
-    pretrain_fraction: float = 0.0
-    checkpoints: tuple[int, ...] = (1, 2, 4, 8, 16)
-    backend: str = "own"
+    epochs: PositiveInt = 16
+    learning_rate: NonNegativeFloat = 1e-3
+    final_lr_fraction: Fraction = 0.1
+    batch_size: PositiveInt = 32
+    dropout: FractionBelowOne = 0.2
+    optimizer: OptimizerConfig = OptimizerConfig()
+    pretrain_fraction: FractionBelowOne = 0.0
+    checkpoints: tuple[PositiveInt, ...] = (1, 2, 4, 8, 16)
+    backend: Annotated[str, OneOf(("own", "trl"))] = "own"
 
 
 @dataclass(frozen=True)
@@ -132,9 +166,9 @@ class SamplingConfig:
     prompted, other_same_task, other_any_task (answers to another prompt), repeated (an answer that repeats itself).
     """
 
-    k_min: int = 9
-    k_max: int = 9
-    mix: dict[str, float] = field(
+    k_min: Annotated[int, Range(2)] = 9
+    k_max: Annotated[int, Range(2)] = 9
+    mix: Annotated[dict[str, NonNegativeFloat], PositiveSum()] = field(
         default_factory=lambda: {
             "sft": 3.5,
             "init": 2.75,
@@ -146,8 +180,8 @@ class SamplingConfig:
             "repeated": 0.3,
         }
     )
-    hot_temperature: float = 1.3
-    batch_size: int = 512
+    hot_temperature: PositiveFloat = 1.3
+    batch_size: PositiveInt = 512
 
 
 @dataclass(frozen=True)
@@ -160,18 +194,14 @@ class RewardConfig:
     labelers (paper: 5 groups, 4.1); cv_prompts training prompts per fold.
     """
 
-    epochs: int = 2
-    learning_rate: float = 1e-3
-    final_lr_fraction: float = 0.1
-    prompts_per_step: int = 8
-    weight_decay: float = 0.0
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.95
-    adam_eps: float = 1e-5
-    max_grad_norm: float = 1.0
-    element: str = "prompt"
-    cv_groups: int = 5
-    cv_prompts: int = 400
+    epochs: PositiveInt = 2
+    learning_rate: NonNegativeFloat = 1e-3
+    final_lr_fraction: Fraction = 0.1
+    prompts_per_step: PositiveInt = 8
+    optimizer: OptimizerConfig = OptimizerConfig()
+    element: Annotated[str, OneOf(("prompt", "pair"))] = "prompt"
+    cv_groups: NonNegativeInt = 5
+    cv_prompts: PositiveInt = 400
 
 
 @dataclass(frozen=True)
@@ -188,34 +218,30 @@ class PPOConfig:
     value model is trained (not in the paper).
     """
 
-    rounds: int = 60
-    episodes_per_round: int = 256
-    minibatch_size: int = 64
-    inner_epochs: int = 1
-    learning_rate: float = 2.5e-4
-    value_learning_rate: float = 7e-4
-    warmup_rounds: int = 10
-    warmup_from: float = 0.1
-    value_warmup_rounds: int = 3
-    value_warmup_epochs: int = 3
-    beta: float = 0.05
-    clip: float = 0.2
-    value_clip: float = 0.2
-    gae_gamma: float = 1.0
-    gae_lambda: float = 0.95
+    rounds: PositiveInt = 60
+    episodes_per_round: PositiveInt = 256
+    minibatch_size: PositiveInt = 64
+    inner_epochs: PositiveInt = 1
+    learning_rate: NonNegativeFloat = 2.5e-4
+    value_learning_rate: NonNegativeFloat = 7e-4
+    warmup_rounds: NonNegativeInt = 10
+    warmup_from: Fraction = 0.1
+    value_warmup_rounds: NonNegativeInt = 3
+    value_warmup_epochs: PositiveInt = 3
+    beta: NonNegativeFloat = 0.05
+    clip: PositiveFloat = 0.2
+    value_clip: PositiveFloat = 0.2
+    gae_gamma: Fraction = 1.0
+    gae_lambda: Fraction = 0.95
     whiten_advantages: bool = True
-    temperature: float = 1.0
-    ema_decay: float = 0.95
-    gamma_ptx: float = 0.0
-    ptx_rows_per_episode: float = 0.125
-    ptx_length: int = 96
-    weight_decay: float = 0.0
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.95
-    adam_eps: float = 1e-5
-    max_grad_norm: float = 1.0
-    eval_every_rounds: int = 10
-    eval_prompts: int = 128
+    temperature: PositiveFloat = 1.0
+    ema_decay: FractionBelowOne = 0.95
+    gamma_ptx: NonNegativeFloat = 0.0
+    ptx_rows_per_episode: PositiveFloat = 0.125
+    ptx_length: Annotated[int, Range(2)] = 96
+    optimizer: OptimizerConfig = OptimizerConfig()
+    eval_every_rounds: PositiveInt = 10
+    eval_prompts: PositiveInt = 128
 
 
 @dataclass(frozen=True)
@@ -225,12 +251,12 @@ class EvaluationConfig:
     best_of: values of n for best-of-n against gold on validation prompts. confidence: of all intervals.
     """
 
-    temperature: float = 1.0
-    best_of: tuple[int, ...] = (1, 2, 4, 8, 16)
-    best_of_prompts: int = 200
-    confidence: float = 0.95
-    batch_size: int = 512
-    web_documents: int = 400
+    temperature: PositiveFloat = 1.0
+    best_of: Annotated[tuple[PositiveInt, ...], NotEmpty()] = (1, 2, 4, 8, 16)
+    best_of_prompts: PositiveInt = 200
+    confidence: InnerFraction = 0.95
+    batch_size: PositiveInt = 512
+    web_documents: PositiveInt = 400
 
 
 @dataclass(frozen=True)
@@ -248,12 +274,12 @@ class ComputeConfig:
     2106.09685: 32 with rank 4 for GPT-2).
     """
 
-    precision: str = "auto"
-    micro_batch: int = 0
-    sampling_batch: int = 0
+    precision: Annotated[str, OneOf(PRECISIONS)] = "auto"
+    micro_batch: NonNegativeInt = 0
+    sampling_batch: NonNegativeInt = 0
     gradient_checkpointing: bool = False
-    lora_rank: int = 0
-    lora_alpha: float = 32.0
+    lora_rank: NonNegativeInt = 0
+    lora_alpha: PositiveFloat = 32.0
 
     @property
     def lora(self) -> tuple[float, ...]:
@@ -271,16 +297,16 @@ class Config:
     tracking: where training stages send a copy of their metrics (none, tensorboard, wandb, ...: utils/core/tracking.py).
     """
 
-    profile: str = "tiny"
-    seed: int = 1
-    out: str = "runs/tiny"
-    model: str = "data/models/small"
+    profile: Text = "tiny"
+    seed: Annotated[int, Range(0, 2**63 - 1)] = 1
+    out: Text = "runs/tiny"
+    model: Text = "data/models/small"
     reward_init: str | None = None
     largest_model: str | None = "data/models/large"
     world: str = "tiny"
-    web_documents: int = 20_000
-    device: str = "auto"
-    tracking: str = "none"
+    web_documents: PositiveInt = 20_000
+    device: Annotated[str, OneOf(DEVICES, numbered=True)] = "auto"
+    tracking: Annotated[str, OneOf(TRACKERS)] = "none"
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     data: DataConfig = field(default_factory=DataConfig)
     labelers: LabelerConfig = field(default_factory=LabelerConfig)
@@ -312,21 +338,14 @@ Section = TypeVar("Section")
 PROFILES = ROOT / "configs"
 RETIRED = ("reward.read",)  # settings with one legal value that are gone; files that hold them stay readable
 PUBLIC = "hub:"  # begins the name of a public dataset where a file could stand
-LANGUAGES = (
-    "english", "spanish", "french", "german", "italian", "portuguese", "dutch", "swedish", "polish", "turkish", "indonesian",
-)  # fmt: skip
-CHOICES = {
-    "language": ("auto", "any", *LANGUAGES),
-    "device": DEVICES,
-    "tracking": TRACKERS,
-    "precision": PRECISIONS,
-    "backend": ("own", "trl"),
-    "element": ("prompt", "pair"),
-    "chat_template": ("auto", "always", "never"),
+# Settings that stood in each training stage before its group `optimizer`: files and command lines may still say so.
+OPTIMIZER_BEFORE = {
+    "adam_beta1": "beta1",
+    "adam_beta2": "beta2",
+    "adam_eps": "eps",
+    "weight_decay": "weight_decay",
+    "max_grad_norm": "max_grad_norm",
 }
-# What `world` could be before worlds had names, in files and on command lines -> its name.
-WORLD_BEFORE = {"true": "tiny", "false": "none", "none": "none", "null": "none"}
-SHARES = ("fraction", "share", "beta1", "beta2", "decay", "lambda", "gae_gamma", "flaw", "nice", "unsure", "confidence")
 
 
 def load_config(profile: PathLike = "tiny", overrides: Mapping[str, Any] | None = None) -> Config:
@@ -343,7 +362,7 @@ def load_config(profile: PathLike = "tiny", overrides: Mapping[str, Any] | None 
         for part in reversed(name.split(".")):
             nested = {part: nested}
         config = _fill(config, nested, "", "the settings given", merge=True)
-    _check(config, f"{path} with the changes given" if overrides else str(path))
+    check_config(config, f"{path} with the changes given" if overrides else str(path))
     return config
 
 
@@ -397,6 +416,7 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
 def _fill(section: Section, values: Mapping[str, Any], prefix: str, where: str, merge: bool = False) -> Section:
     """`section` with `values` put in, section by section. `merge`: change single entries of a dict setting."""
     hints = field_types(type(section))
+    values = _with_optimizer(values) if "optimizer" in hints else values
     changes = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -425,6 +445,16 @@ def _fill(section: Section, values: Mapping[str, Any], prefix: str, where: str, 
     return dataclasses.replace(section, **changes)  # type: ignore[type-var]
 
 
+def _with_optimizer(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of a stage with the optimizer's in their group, wherever they were given. The group itself goes first."""
+    flat = {OPTIMIZER_BEFORE[key]: value for key, value in values.items() if key in OPTIMIZER_BEFORE}
+    given = values.get("optimizer", {})
+    if not flat or not isinstance(given, Mapping):
+        return values
+    rest = {key: value for key, value in values.items() if key not in OPTIMIZER_BEFORE}
+    return {**rest, "optimizer": {**flat, **given}}
+
+
 def _suggest(name: str, prefix: str, keys: list[str]) -> str:
     """The nearest setting that exists: of the same group, else of any group, else the names of the group."""
     last = name.rpartition(".")[2]
@@ -445,27 +475,38 @@ def _settings(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{item.name}", value
 
 
-def _check(config: Config, where: str) -> None:
-    """Raise UserError for a value that no run can use."""
-    for name, value in _settings(config):
-        last = name.rpartition(".")[2]
-        numbers = value if isinstance(value, tuple) else value.values() if isinstance(value, dict) else [value]
-        if any(isinstance(number, int | float) and number < 0 for number in numbers):
-            raise UserError(f'{where}, setting "{name}": {value} is negative; use 0 or more.')
-        if last.endswith(SHARES) and value > 1:
-            raise UserError(f'{where}, setting "{name}": {value} is above 1; use a share from 0 to 1.')
-        if last in CHOICES and value.split(":")[0] not in CHOICES[last]:
-            raise UserError(f'{where}, setting "{name}": "{value}" is unknown; use {" or ".join(CHOICES[last])}.')
-    if not 2 <= config.sampling.k_min <= config.sampling.k_max:
-        raise UserError(f'{where}, setting "sampling.k_min": it must be at least 2 and at most sampling.k_max.')
+def _check_ranges(section: Any, prefix: str, where: str) -> None:
+    """Raise UserError for a setting whose value its type does not allow, group by group."""
+    for name, hint in setting_types(type(section)).items():
+        value = getattr(section, name)
+        if dataclasses.is_dataclass(value):
+            _check_ranges(value, f"{prefix}{name}.", where)
+        elif said := advice(value, hint):
+            raise UserError(f'{where}, setting "{prefix}{name}": {said}.')
+
+
+def check_config(config: Config, where: str = "the settings") -> None:
+    """Raise UserError, naming the setting, for a value that no run can use. `where`: what holds the settings."""
+    _check_ranges(config, "", where)
+    labelers, sampling = config.labelers, config.sampling
+    if sampling.k_min > sampling.k_max:
+        raise UserError(f'{where}, setting "sampling.k_min": it must be at most sampling.k_max, {sampling.k_max}.')
+    if labelers.n_hired > labelers.n_candidates:
+        raise UserError(
+            f'{where}, setting "labelers.n_hired": {labelers.n_hired} cannot be hired from {labelers.n_candidates} '
+            "labelers.n_candidates; lower the one or raise the other."
+        )
     try:
         date.fromisoformat(config.data.template_date)
     except ValueError:
         raise UserError(
             f'{where}, setting "data.template_date": "{config.data.template_date}" is no date; write it as 2025-01-31.'
         ) from None
-    if config.compute.lora_rank and not config.compute.lora_alpha:
-        raise UserError(f'{where}, setting "compute.lora_alpha": 0 switches the adapters off; use a number above 0.')
     for name, ppo in (("ppo", config.ppo), ("ppo_ptx", config.ppo_ptx)):
-        if ppo.minibatch_size < 1 or ppo.episodes_per_round % ppo.minibatch_size:
+        if ppo.episodes_per_round % ppo.minibatch_size:
             raise UserError(f'{where}, setting "{name}.minibatch_size": it must divide {name}.episodes_per_round.')
+        if ppo.rounds <= ppo.value_warmup_rounds:
+            raise UserError(
+                f'{where}, setting "{name}.rounds": it is {ppo.rounds}, but the first {ppo.value_warmup_rounds} rounds train '
+                f"the value model alone; raise it or lower {name}.value_warmup_rounds."
+            )

@@ -404,9 +404,10 @@ def paper_config() -> Config:
     """The full profile with what the paper prints of lengths (App. C) and batch (C.1: 8 at 175B) put in."""
     changes: dict[str, Any] = {
         "data.max_prompt_tokens": 1024, "data.max_response_tokens": 1024, "ppo_ptx.ptx_length": 2048, "sft.batch_size": 8,
-        "init.batch_size": 8, "data.n_valid": 0, "data.n_test": 0, "data.comparisons": None,
+        "init.batch_size": 8, "data.comparisons": None,
     }  # fmt: skip
-    return load_config("full", changes)
+    config = load_config("full", changes)
+    return replace(config, data=replace(config.data, n_valid=0, n_test=0))  # the paper's plan has no validation
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,8 @@ def start_loop(
         out_dir, label=label, total_steps=cfg.rounds, seed=seed, checkpoint_every=checkpoint_every,
         models={"policy": actors.policy, "value": actors.value}, frozen=(actors.reference, actors.reward),
         optimizers={
-            "policy": stage_optimizer(actors.policy.parameters(), cfg.learning_rate, cfg),
-            "value": stage_optimizer(actors.value.parameters(), cfg.value_learning_rate, cfg),
+            "policy": stage_optimizer(actors.policy.parameters(), cfg.learning_rate, cfg.optimizer),
+            "value": stage_optimizer(actors.value.parameters(), cfg.value_learning_rate, cfg.optimizer),
         },
         extra=lambda: {"ema": {name: weight.detach().clone() for name, weight in trained_parameters(actors.policy).items()}},
         fingerprint=fingerprint,

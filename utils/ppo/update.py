@@ -82,7 +82,7 @@ def update_policy(
             loss = part.mean_weight * ptx_loss(policy, ptx[as_index(part, ptx)], pad_id)
             loop.backward("policy", cfg.gamma_ptx * loss)
             metrics["ptx_loss"] += float(loss.detach())
-    metrics["policy_grad_norm"] = loop.optimizer_step("policy", lr=lr, max_grad_norm=cfg.max_grad_norm)
+    metrics["policy_grad_norm"] = loop.optimizer_step("policy", lr=lr, max_grad_norm=cfg.optimizer.max_grad_norm)
     return dict(metrics)
 
 
@@ -94,7 +94,7 @@ def update_value(
         loop.backward("value", part.mean_weight * value_loss(value, batch[as_index(part, batch.scores)], clip))
         for part in micro_batches(response_tokens(batch), micro_batch, loop.share)
     )
-    norm = loop.optimizer_step("value", lr=cfg.value_learning_rate, max_grad_norm=cfg.max_grad_norm)
+    norm = loop.optimizer_step("value", lr=cfg.value_learning_rate, max_grad_norm=cfg.optimizer.max_grad_norm)
     return {"value_loss": loss, "value_grad_norm": norm}
 
 

@@ -150,7 +150,7 @@ def fit(
     for step in loop:
         loss, accuracy = _gradient(loop, judge, schedule.batch(step), compute.micro_batch)
         rate = learning_rate(step, schedule.total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
-        norm = loop.optimizer_step("reward", lr=rate, max_grad_norm=cfg.max_grad_norm)
+        norm = loop.optimizer_step("reward", lr=rate, max_grad_norm=cfg.optimizer.max_grad_norm)
         held_out = {}
         if rankings.valid and schedule.is_checked(step, rankings.valid_per_epoch):
             held_out = {"passes": (step + 1) / schedule.per_epoch, **_held_out(judge, rankings.valid)}
@@ -169,7 +169,7 @@ def _start(
         label="reward",
         total_steps=schedule.total,
         models={"reward": judge.model},
-        optimizers={"reward": stage_optimizer(judge.model.parameters(), cfg.learning_rate, cfg)},
+        optimizers={"reward": stage_optimizer(judge.model.parameters(), cfg.learning_rate, cfg.optimizer)},
         seed=schedule.seed,
         fingerprint=fingerprint,
         checkpoint_every=max(1, schedule.total // 10),

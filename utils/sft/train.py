@@ -187,7 +187,7 @@ def train_own(run: SFTRun, fingerprint: str) -> None:
         label=run.label,
         total_steps=total,
         models={"policy": run.model},
-        optimizers={"policy": stage_optimizer(run.model.parameters(), cfg.learning_rate, cfg)},
+        optimizers={"policy": stage_optimizer(run.model.parameters(), cfg.learning_rate, cfg.optimizer)},
         seed=run.seed,
         fingerprint=fingerprint,
         checkpoint_every=schedule.steps_per_epoch,
@@ -209,7 +209,7 @@ def train_own(run: SFTRun, fingerprint: str) -> None:
         losses = batch_losses(model, parts, pad_id, loop.share, dropout, size)
         loss = math.fsum(loop.backward("policy", loss) for loss in losses)
         rate = learning_rate(step, total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
-        norm = loop.optimizer_step("policy", lr=rate, max_grad_norm=cfg.max_grad_norm)
+        norm = loop.optimizer_step("policy", lr=rate, max_grad_norm=cfg.optimizer.max_grad_norm)
         epoch, left = divmod(step + 1, schedule.steps_per_epoch)
         metrics = run.end_of_epoch(epoch) if left == 0 else {}
         loop.log(step, loss=loss, lr=rate, grad_norm=norm, **metrics)

@@ -18,12 +18,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 
+from utils.config import OptimizerConfig
 from utils.core import processes, tracking
 from utils.core.errors import UserError
 from utils.core.io import (
@@ -54,22 +55,9 @@ SMALLEST_SCALE = 1.0  # of fp16 losses: if gradients still overflow, something e
 MESSAGE = 16 * 2**20  # numbers in one message of averaged gradients
 
 
-class AdamSettings(Protocol):
-    """What the settings of every training stage say of its optimizer."""
-
-    @property
-    def adam_beta1(self) -> float: ...
-    @property
-    def adam_beta2(self) -> float: ...
-    @property
-    def adam_eps(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-
-
-def stage_optimizer(params: Iterable[torch.nn.Parameter], lr: float, cfg: AdamSettings) -> torch.optim.AdamW:
+def stage_optimizer(params: Iterable[torch.nn.Parameter], lr: float, cfg: OptimizerConfig) -> torch.optim.AdamW:
     """`make_optimizer` with the settings of a stage."""
-    return make_optimizer(params, lr, (cfg.adam_beta1, cfg.adam_beta2), cfg.weight_decay, cfg.adam_eps)
+    return make_optimizer(params, lr, (cfg.beta1, cfg.beta2), cfg.weight_decay, cfg.eps)
 
 
 def make_optimizer(
