@@ -477,7 +477,8 @@ def _settings(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _check_ranges(section: Any, prefix: str, where: str) -> None:
     """Raise UserError for a setting whose value its type does not allow, group by group."""
-    for name, hint in setting_types(type(section)).items():
+    kind: Any = type(section)
+    for name, hint in setting_types(kind).items():
         value = getattr(section, name)
         if dataclasses.is_dataclass(value):
             _check_ranges(value, f"{prefix}{name}.", where)
