@@ -39,7 +39,6 @@ from utils.core.ranges import (
 from utils.core.runtime import DEVICES, PRECISIONS, ROOT
 from utils.core.tracking import TRACKERS
 
-
 LANGUAGES = (
     "english", "spanish", "french", "german", "italian", "portuguese", "dutch", "swedish", "polish", "turkish", "indonesian",
 )  # fmt: skip
