@@ -337,6 +337,8 @@ Section = TypeVar("Section")
 PROFILES = ROOT / "configs"
 RETIRED = ("reward.read",)  # settings with one legal value that are gone; files that hold them stay readable
 PUBLIC = "hub:"  # begins the name of a public dataset where a file could stand
+# What `world` could be before worlds had names, in files and on command lines -> its name.
+WORLD_BEFORE = {"true": "tiny", "false": "none", "none": "none", "null": "none"}
 # Settings that stood in each training stage before its group `optimizer`: files and command lines may still say so.
 OPTIMIZER_BEFORE = {
     "adam_beta1": "beta1",
