@@ -10,7 +10,7 @@ from _bootstrap import ROOT  # first: makes `utils` ours
 
 from utils.core.cli import main
 from utils.core.io import read_text, write_text
-from utils.experiments.docs import BLOCKS, filled
+from utils.experiments import BLOCKS, filled
 
 
 def run(arguments: Sequence[str]) -> None:

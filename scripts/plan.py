@@ -25,10 +25,9 @@ from utils.core.cli import add_settings, given_settings, main
 from utils.core.errors import UserError
 from utils.core.io import write_json
 from utils.core.runtime import choose_device, locate, machine
-from utils.experiments.reference import save_figure
-from utils.experiments.speed import compare, data_of_run, predict, speeds_of
+from utils.experiments import compare, data_of_run
 from utils.pipeline import open_run
-from utils.planning import memory
+from utils.planning import memory, predict, speeds_of
 from utils.planning import operations as planner
 from utils.planning.operations import GPUS, PF_DAY, UTILISATION, Data, Shape, Work
 from utils.report import Table, print_table
@@ -42,7 +41,7 @@ def run(arguments: Sequence[str]) -> None:
     elif args.check:
         check([Path(folder) for folder in args.check], args.results)
     elif args.plot:
-        save_figure(plotting.cost_growth(planner.growth()), args.plot / "growth.png")
+        plotting.save_figure(plotting.cost_growth(planner.growth()), args.plot / "growth.png")
         print(f"{args.plot / 'growth.png'}: written")
     else:
         show_plan(args)

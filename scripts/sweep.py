@@ -14,15 +14,14 @@ from utils.config import Config, load_config, shortened
 from utils.core.cli import main
 from utils.core.io import read_text, write_text
 from utils.core.runtime import ROOT
-from utils.experiments.docs import replace_block
-from utils.experiments.reference import (
+from utils.experiments import (
     collect_seeds,
     compare_lora,
     cost_line,
     ladder,
     overoptimise,
+    replace_block,
     results_table,
-    save_figure,
     tax_sweep,
     timing,
 )
@@ -53,7 +52,7 @@ def run(arguments: Sequence[str]) -> None:
     if args.part in ("all", "ladder"):
         models = {size: ROOT / "data" / "models" / size for size in SIZES}
         rows = ladder(Run(first.out, first), models, folder, work / "ladder")
-        save_figure(plotting.ladder(rows), folder / "ladder.png")
+        plotting.save_figure(plotting.ladder(rows), folder / "ladder.png")
     if args.part in ("all", "overoptimisation"):
         _overoptimise(first, folder, work)
     if args.part == "timing":  # of a run that had the machine to itself, so never part of "all"
@@ -71,7 +70,7 @@ def _overoptimise(config: Config, folder: Path, work: Path) -> None:
     """No KL penalty and a larger learning rate: the proxy rises while gold falls."""
     ppo = replace(config.ppo, beta=0.0, learning_rate=5e-4, rounds=80, eval_every_rounds=4, ema_decay=0.0)
     rows = overoptimise(Run(config.out, config), ppo, folder, work / "overoptimisation")
-    save_figure(plotting.overoptimisation(rows), folder / "overoptimisation.png")
+    plotting.save_figure(plotting.overoptimisation(rows), folder / "overoptimisation.png")
 
 
 def _tax(run: Run, work: Path) -> None:
@@ -79,7 +78,7 @@ def _tax(run: Run, work: Path) -> None:
     folder = ROOT / "results" / "lessons"
     cfg = shortened(replace(run.config.ppo_ptx, gamma_ptx=0.0), TAX_ROUNDS)
     rows = tax_sweep(run, cfg, TAX_KNOBS, TAX_SEEDS, folder, work / "tax")
-    save_figure(plotting.tax_sweep(rows, "gamma_ptx"), folder / "tax_sweep.png")
+    plotting.save_figure(plotting.tax_sweep(rows, "gamma_ptx"), folder / "tax_sweep.png")
 
 
 def _lora(profile: str, seeds: Sequence[int], folder: Path, work: Path) -> None:
@@ -93,8 +92,8 @@ def _lora(profile: str, seeds: Sequence[int], folder: Path, work: Path) -> None:
 def _collect(runs: list[Path], folder: Path) -> None:
     results = collect_seeds(runs, folder)
     means = {k: v["mean"] for k, v in results["figures"].items()}
-    save_figure(plotting.gold_by_policy(means, maximum=10.0), folder / "gold_by_policy.png")
-    save_figure(plotting.win_rates(means), folder / "win_rates.png")
+    plotting.save_figure(plotting.gold_by_policy(means, maximum=10.0), folder / "gold_by_policy.png")
+    plotting.save_figure(plotting.win_rates(means), folder / "win_rates.png")
     table = results_table(results)
     readme = ROOT / "README.md"
     text = replace_block(read_text(readme), "results", table)

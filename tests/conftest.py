@@ -16,9 +16,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch  # noqa: E402
 from families import make_family  # noqa: E402
+from tiny_run import arguments, make_base, run  # noqa: E402
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast  # noqa: E402
 
+from utils.core.cli import main  # noqa: E402
 from utils.models.loading import load_reward, new_policy, reward_from_policy, save_model  # noqa: E402
 from utils.pipeline.base import prepared  # noqa: E402
 
@@ -96,3 +98,17 @@ def small_base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     """Small models of two architectures, one with a written-out forward pass here and one without."""
     folder = tmp_path_factory.mktemp(request.param)
     return prepared(make_family(request.param, folder / "published"), folder / "ready")
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The base model of `tiny_run`, with the tiny world's tokenizer."""
+    return make_base(tmp_path_factory.mktemp("pipeline") / "base")
+
+
+@pytest.fixture(scope="session")
+def finished(base: Path) -> Path:
+    """Folder of a whole run of the tiny world on `base`. Tests read it; a test that writes takes a copy."""
+    out = base.parent / "world"
+    assert main(run, arguments(out, base)) == 0
+    return out

@@ -557,7 +557,7 @@ picture(training_curves(runs, *shown_labels, labels=shown_labels, xlabel="round"
 # further. Does this larger distance give a higher *score* or more gold? It is easier to see against the KL:
 
 # %%
-from utils.experiments import over_kl
+from utils.ppo import over_kl
 from utils.report import overoptimisation
 
 picture(overoptimisation(over_kl(runs["beta 0, large steps"])))

@@ -9,20 +9,18 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_run import arguments, make_base, own_files, run
 
-from utils.config import load_config, save_config, shortened
+from utils.config import load_config
 from utils.core.cli import main
 from utils.core.errors import UserError
-from utils.core.io import digest_path, read_json, read_jsonl, read_rows, write_json
+from utils.core.io import read_json, read_jsonl, read_rows
 from utils.data.matching import prompt_key
 from utils.data.schemas import Comparison, Prompt
-from utils.experiments.reference import LORA_FIGURES, compare_lora, over_kl, overoptimise, tax_sweep
 from utils.models.loading import load_policy
 from utils.models.tokenizers import BOS, EOS, PAD, load_tokenizer
 from utils.pipeline import STAGES, check_inputs
@@ -42,19 +40,6 @@ def execute(capsys: pytest.CaptureFixture[str], *args: Any, **how: Any) -> list[
     output = capsys.readouterr()
     assert code == 0, output.err
     return re.findall(r"^(\w+): finished", output.out, re.MULTILINE)
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_base(tmp_path_factory.mktemp("pipeline") / "base")
-
-
-@pytest.fixture(scope="session")
-def finished(base: Path) -> Path:
-    """Folder of a whole run of the tiny world."""
-    out = base.parent / "world"
-    assert main(run, arguments(out, base)) == 0
-    return out
 
 
 @pytest.fixture
@@ -324,73 +309,3 @@ def test_summary_json_is_plain_json(finished: Path) -> None:
         raise AssertionError(f"{name} is not JSON")
 
     json.loads((finished / "summary.json").read_text(), parse_constant=refuse)
-
-
-# --- a finished run trained again ----------------------------------------------------------------------------------
-
-
-def test_a_tax_sweep_changes_one_setting_at_a_time_and_leaves_the_run_alone(finished: Path, tmp_path: Path) -> None:
-    before = digest_path(finished)
-    config = load_config(finished / "ppo" / "config.yaml")
-    short = shortened(config.ppo_ptx, 2, gamma_ptx=0.0)
-    knobs = {"gamma_ptx": (0.0, 1.0), "beta": (0.5,)}
-    rows = tax_sweep(Run(finished, config), short, knobs, (1, 2), tmp_path / "results", tmp_path / "work")
-    told = [(r["knob"], r["value"], r["seed"]) for r in rows]
-    assert told[:3] == [("model", "base", None), ("model", "init", None), ("gamma_ptx", 0.0, 1)] and len(told) == 8
-    by = {place: row for place, row in zip(told, rows, strict=True)}
-    plain, mixed = by["gamma_ptx", 0.0, 1], by["gamma_ptx", 1.0, 1]
-    assert plain["pretraining_loss"] != mixed["pretraining_loss"] != by["gamma_ptx", 1.0, 2]["pretraining_loss"]
-    assert all(math.isfinite(row[key]) for row in rows for key in ("gold", "gold_greedy", "facts", "copying.right_second"))
-    kept = read_json(tmp_path / "results" / "tax_sweep.json")
-    assert kept["rows"] == rows and kept["settings"]["rounds"] == 2 and kept["machine"]
-    assert digest_path(finished) == before
-
-
-def lora_runs(folder: Path, ranks: tuple[int, ...], shift: float) -> list[Path]:
-    """Folders with the settings and figures of runs with seeds 1, 2, ...; every figure is `shift` above the seed."""
-    runs = []
-    for seed, rank in enumerate(ranks, 1):
-        place = folder / f"lora_{seed}"
-        save_config(load_config("tiny", {"seed": seed, "compute.lora_rank": rank}), place / "config.yaml")
-        write_json(place / "summary.json", {"seed": seed, **dict.fromkeys(LORA_FIGURES, seed + shift)})
-        runs.append(place)
-    return runs
-
-
-def test_lora_is_compared_with_the_runs_of_the_same_seeds(tmp_path: Path) -> None:
-    whole = {str(seed): dict.fromkeys(LORA_FIGURES, float(seed)) for seed in (1, 2, 3)}
-    write_json(tmp_path / "seeds.json", whole)
-    record = compare_lora(lora_runs(tmp_path, (8, 8), -0.5), tmp_path)
-    assert read_json(tmp_path / "lora.json") == record and record["seeds"] == [1, 2] and record["lora_rank"] == 8
-    first = record["figures"][0]
-    assert (first["lora"]["mean"], first["all_weights"]["mean"]) == (1.0, 1.5)
-    assert first["difference"]["mean"] == first["difference"]["low"] == -0.5, "the seeds agree on it"
-    assert first["lora"]["low"] < 1.0 < first["lora"]["high"]
-
-
-@pytest.mark.parametrize(
-    ("ranks", "said"),
-    [((8, 8, 8, 8), r"seeds\.json has no seed 4: run it without LoRA"), ((8, 4), r"lora_rank \[4, 8\]"), ((0,), r"\[0\]")],
-)
-def test_runs_that_cannot_be_compared_are_told(tmp_path: Path, ranks: tuple[int, ...], said: str) -> None:
-    write_json(tmp_path / "seeds.json", {str(seed): dict.fromkeys(LORA_FIGURES, 1.0) for seed in (1, 2, 3)})
-    with pytest.raises(UserError, match=said):
-        compare_lora(lora_runs(tmp_path, ranks, 0.0), tmp_path)
-
-
-def test_overoptimisation_keeps_the_rounds_with_gold(finished: Path, tmp_path: Path) -> None:
-    config = load_config(finished / "ppo" / "config.yaml")
-    rows = overoptimise(Run(finished, config), replace(config.ppo, beta=0.0), tmp_path / "results", tmp_path / "work")
-    assert [row["round"] for row in rows] == [2], "after the last round KL and score were not measured"
-    assert read_json(tmp_path / "results" / "overoptimisation.json")["rows"] == rows
-
-
-def test_gold_goes_with_the_kl_and_score_of_the_same_weights() -> None:
-    """Round 0's samples are of the start; gold is of the weights after the round, which the next round samples from."""
-    metrics = [
-        {"step": 0, "kl_k1": 0.0, "score": 1.0},
-        {"step": 1, "kl_k1": 0.5, "score": 2.0, "gold": 7.0},
-        {"step": 2, "kl_k1": 0.9, "score": 3.0},
-        {"step": 3, "kl_k1": 1.2, "score": 4.0, "gold": 6.0},
-    ]
-    assert over_kl(metrics) == [{"round": 2, "kl": 0.9, "proxy": 3.0, "gold": 7.0}]

@@ -1,24 +1,17 @@
 """Experiments over several runs: seeds, model sizes, over-optimization, sweeps; the documents that code writes.
 
-scripts/sweep.py and scripts/docs.py call them.
+scripts/sweep.py and scripts/docs.py call them; scripts/plan.py --check compares predicted and measured seconds.
 """
 
 from __future__ import annotations
 
 from utils.experiments.docs import BLOCKS, filled, replace_block
-from utils.experiments.reference import (
-    collect_seeds,
-    compare_lora,
-    cost_line,
-    ladder,
-    over_kl,
-    overoptimise,
-    results_table,
-    save_figure,
-    tax_sweep,
-    timing,
-)
-from utils.experiments.speed import compare, data_of_run, predict, speeds_of
+from utils.experiments.ladder import ladder
+from utils.experiments.lora import compare_lora
+from utils.experiments.measured import compare, data_of_run
+from utils.experiments.overoptimization import overoptimise
+from utils.experiments.seeds import collect_seeds, cost_line, results_table, timing
+from utils.experiments.sweeps import tax_sweep
 
 __all__ = [
     "BLOCKS",
@@ -29,13 +22,9 @@ __all__ = [
     "data_of_run",
     "filled",
     "ladder",
-    "over_kl",
     "overoptimise",
-    "predict",
     "replace_block",
     "results_table",
-    "save_figure",
-    "speeds_of",
     "tax_sweep",
     "timing",
 ]

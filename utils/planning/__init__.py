@@ -22,6 +22,7 @@ from utils.planning.operations import (
     shape_of_model,
     stage_work,
 )
+from utils.planning.speed import predict, speeds_of
 
 __all__ = [
     "Counting",
@@ -34,9 +35,11 @@ __all__ = [
     "by_stage",
     "data_at_limits",
     "kwise",
+    "predict",
     "read",
     "sampling",
     "shape_of",
     "shape_of_model",
+    "speeds_of",
     "stage_work",
 ]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from utils.ppo.experience import SAMPLING_BATCH, experience_metrics, load_ppo_models, reward_scores, run_round
-from utils.ppo.metrics import METRICS
+from utils.ppo.metrics import METRICS, over_kl
 from utils.ppo.train import start_loop, train_ppo
 from utils.ppo.update import draw_ptx_rows, policy_loss, ptx_loss, update_round
 
@@ -16,6 +16,7 @@ __all__ = [
     "draw_ptx_rows",
     "experience_metrics",
     "load_ppo_models",
+    "over_kl",
     "policy_loss",
     "ptx_loss",
     "reward_scores",

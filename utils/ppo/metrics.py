@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 METRICS: dict[str, str] = {
     "step": "number of the round, from 0; what is measured on samples describes the policy before this round's update",
     "reward": "mean over responses of score - beta * sum over tokens of (log pi - log ref): what PPO maximises",
@@ -26,3 +29,15 @@ METRICS: dict[str, str] = {
     "approx_kl": "mean over minibatches of mean over tokens of (log rho)^2 / 2: how far the update moved the policy",
     "gold": "result of the evaluation callback on the averaged (EMA) weights after this round's update",
 }
+
+
+def over_kl(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Rows {round, kl, proxy, gold} for `plotting.overoptimisation`, of the rounds after which gold was measured.
+
+    A record's KL and score are of samples from before its update, its gold from after it: so gold goes with the KL and the
+    score of the next record, and that of the last round, which has none, is left out.
+    """
+    pairs = [(row, after) for row, after in zip(metrics, metrics[1:], strict=False) if "gold" in row]
+    return [
+        {"round": after["step"], "kl": after["kl_k1"], "proxy": after["score"], "gold": row["gold"]} for row, after in pairs
+    ]

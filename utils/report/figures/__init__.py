@@ -6,7 +6,7 @@ Each file holds one theme; `style` and `frame` hold what they share. Every figur
 from __future__ import annotations
 
 from utils.report.figures.charts import bars_with_intervals, beside_paper, grouped_bars, histogram, lines, scatter
-from utils.report.figures.frame import alt_text
+from utils.report.figures.frame import alt_text, save_figure
 from utils.report.figures.labeling import agreement_bars, screening
 from utils.report.figures.map import pipeline_map
 from utils.report.figures.planning import cost_growth
@@ -40,6 +40,7 @@ __all__ = [
     "pipeline_map",
     "policy_colour",
     "policy_label",
+    "save_figure",
     "scatter",
     "screening",
     "tax_sweep",

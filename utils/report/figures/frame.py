@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from utils.core.io import write_text
 from utils.evaluation.summary import number
 from utils.report.figures.style import CARD, INK
 
@@ -41,6 +43,13 @@ def alt_text(figure: Figure) -> str:
     parts = [" against ".join(filter(None, (a.get_ylabel(), a.get_xlabel()))) for a in figure.axes]
     titles = [a.get_title(loc="left") or a.get_title() for a in figure.axes]
     return "; ".join(filter(None, (": ".join(filter(None, pair)) for pair in zip(titles, parts, strict=True)))) or "figure"
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG at `path`, and its alternative text beside it as .txt."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    write_text(path.with_suffix(".txt"), alt_text(figure) + "\n")
 
 
 def check_lengths(**columns: Sequence[Any]) -> None:

@@ -52,7 +52,7 @@ def tax_sweep(rows: Sequence[Row], knob: str, confidence: float = 0.95) -> Figur
 
     Dashed lines: base and PPO's start.
 
-    rows: of `utils.experiments.reference.tax_sweep`. knob: which setting.
+    rows: of `utils.experiments.sweeps.tax_sweep`. knob: which setting.
     """
     mine = [row for row in rows if row["knob"] == knob]
     columns_of(mine, "value", "gold", "pretraining_loss")

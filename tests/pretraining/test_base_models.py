@@ -1,0 +1,69 @@
+"""Base models of a world: their tokenizer, the order of rows, training, and going on after a stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from utils.core.io import read_json, read_jsonl, read_tensors
+from utils.models.loading import load_policy
+from utils.models.tokenizers import BOS, EOS, PAD
+from utils.pretraining.base_models import SIZE_FILE, PretrainConfig, pretrain, row_order, tokenizer_and_rows
+from utils.training.loop import METRICS, TrainingLoop
+
+CFG = PretrainConfig(
+    "micro", n_embd=16, n_layer=1, n_positions=32, steps=6, rows_per_step=2, warmup=2, documents=40, vocabulary=300
+)
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[PreTrainedTokenizerFast, Tensor]:
+    return tokenizer_and_rows(CFG.world, CFG.documents, CFG.vocabulary, CFG.n_positions)
+
+
+def test_the_tokenizer_has_three_special_tokens_of_its_own(made: tuple[PreTrainedTokenizerFast, Tensor]) -> None:
+    tokenizer, rows = made
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == (BOS, EOS, PAD)
+    assert len({tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}) == 3
+    assert len(tokenizer) == CFG.vocabulary and rows.shape[1] == CFG.n_positions
+    assert 0 <= int(rows.min()) and int(rows.max()) < len(tokenizer)
+
+
+def test_each_epoch_reads_every_row_once_in_an_order_of_its_own() -> None:
+    order = list(row_order(10, 25, seed=1))
+    first, second = order[:10], order[10:20]
+    assert sorted(first) == sorted(second) == list(range(10)) and first != second
+    assert list(row_order(10, 25, seed=1)) == order != list(row_order(10, 25, seed=2))
+
+
+def test_training_writes_the_model_and_how_it_was_made(made: tuple[PreTrainedTokenizerFast, Tensor], tmp_path: Path) -> None:
+    pretrain(CFG, tmp_path, *made, seed=1)
+    facts, model = read_json(tmp_path / SIZE_FILE), load_policy(tmp_path / "model")
+    assert facts["parameters"] == sum(p.numel() for p in model.parameters())
+    assert facts["name"] == "micro" and facts["seed"] == 1 and facts["seconds"] >= 0
+    assert read_jsonl(tmp_path / METRICS)[0]["step"] == 0
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    made: tuple[PreTrainedTokenizerFast, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretrain(CFG, tmp_path / "whole", *made, seed=1)
+    real, calls = TrainingLoop.optimizer_step, []
+
+    def stop(self: TrainingLoop, *args: object, **named: object) -> float:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(self, *args, **named)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TrainingLoop, "optimizer_step", stop)
+        pretrain(CFG, tmp_path / "stopped", *made, seed=1)
+    assert not (tmp_path / "stopped" / SIZE_FILE).exists()
+    pretrain(CFG, tmp_path / "stopped", *made, seed=1)
+    left, right = (read_tensors(tmp_path / name / "model" / "model.safetensors")[0] for name in ("whole", "stopped"))
+    assert left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
