@@ -332,9 +332,8 @@ table(overview(found), "The last epoch with and without dropout, on test prompts
 
 # %%
 from utils.pretraining import WEB_SEED, world_rows
-from utils.worlds import world_of
 
-world = world_of(cfg)
+world = lesson.world
 documents = world.documents(200 if fast() else 2000, WEB_SEED)
 
 web = world_rows(world, tokenizer, documents, cfg.ppo_ptx.ptx_length)

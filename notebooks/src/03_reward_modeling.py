@@ -138,9 +138,8 @@ print(f"with a tie: {without_tie:.4f}; all rewards 100 higher: {kwise_loss(rewar
 from itertools import combinations
 
 from utils.evaluation import mean_se
-from utils.worlds import world_of
 
-world = world_of(cfg)
+world = lesson.world
 rubric = world.rubric
 
 golds = [[rubric.gold(scores) for scores in row] for row in lesson.gold_parts("test")]
@@ -182,13 +181,13 @@ print("whole rankings:", forward_rows(toy), "sequences; as", len(as_pairs(toy)),
 # %%
 from dataclasses import replace
 
-from utils.core import read_jsonl
 from utils.lessons import quiet
-from utils.models import context_length, count_parameters, load_tokenizer, reward_from_policy
+from utils.models import context_length, count_parameters, reward_from_policy
+from utils.pipeline import Run
 from utils.reward import Rankings, RewardModel, encode_comparisons, fit
 
 start_dir = lesson.checkpoint("sft", lesson.kept_epochs("sft")[0])  # the SFT model after its first epoch
-tokenizer = load_tokenizer(start_dir)
+tokenizer = lesson.tokenizer(start_dir)
 context = context_length(reward_from_policy(start_dir))
 fitted, held_out = (
     encode_comparisons(tokenizer, rows, cfg.data, context).groups
@@ -201,7 +200,7 @@ def learn(name, **settings):
     model, how = RewardModel(reward_from_policy(start_dir, seed=cfg.seed), tokenizer, cfg.data), replace(cfg.reward, **settings)
     with quiet():
         fit(folder / name, model, Rankings(fitted, held_out), how, cfg.seed, name).finish()
-    return read_jsonl(folder / name / "metrics.jsonl")
+    return Run(folder, cfg).metrics(name)
 
 
 # %%
@@ -582,7 +581,7 @@ else:
 # is one element, and if every pair is one.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.reward import check_forward_rows
+from utils.lessons import check_forward_rows
 
 
 def counts(ks):
@@ -606,7 +605,7 @@ print(check_forward_rows(counts))
 # `better` and `worse` are the rewards of a pair. Return its loss in Eq. 1. You need `math`.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.reward import check_pair_loss
+from utils.lessons import check_pair_loss
 
 
 def loss_of_pair(better, worse):
@@ -634,7 +633,7 @@ print(check_pair_loss(loss_of_pair))
 # the rewards on the scale on which demonstrations average 0.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.reward import check_shifted
+from utils.lessons import check_shifted
 
 
 def shifted(rewards, demonstrations):
@@ -659,7 +658,7 @@ print(check_shifted(shifted))
 # You get `rewards` and `ranks` of one prompt's answers; rank 1 is best, equal ranks are ties. Return Eq. 1.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.reward import check_ranking_loss
+from utils.lessons import check_ranking_loss
 
 
 def ranking_loss(rewards, ranks):
@@ -693,7 +692,7 @@ print(check_ranking_loss(ranking_loss))
 # reward model chooses.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.reward import check_best_of_n
+from utils.lessons import check_best_of_n
 
 
 def chosen_gold(rewards, gold):
@@ -719,7 +718,7 @@ print(check_best_of_n(chosen_gold))
 # of an on-topic answer and an off-topic answer with *less* gold. Which share of them does the reward order correctly?
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.reward import check_off_topic_accuracy
+from utils.lessons import check_off_topic_accuracy
 
 
 def fits_the_prompt(rewards, gold, off_topic):

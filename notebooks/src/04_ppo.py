@@ -73,11 +73,12 @@ print(len(prompts), "prompts for PPO, no answers with them. The first:", prompts
 # part:
 
 # %%
-from utils.data import encode_prompt
 from utils.ppo import load_ppo_models
+from utils.sampling import Sampler
 
 actors, tokenizer = load_ppo_models(lesson.model_dir("init"), lesson.model_dir("reward"))
-encoded = [encode_prompt(tokenizer, p.prompt, cfg.data) for p in prompts]
+ask = Sampler(actors.policy, tokenizer, cfg.data)  # writes prompts as the policy is asked
+encoded = ask.encode_all([p.prompt for p in prompts])
 
 roles = {"policy": "answers; is trained", "reference": "PPO's start, frozen; the KL penalty compares with it"}
 roles |= {"reward": "the reward model, frozen; scores whole answers", "value": "starts as the reward model; is trained"}
@@ -240,7 +241,7 @@ from utils.report import TokenRow
 from utils.sampling import join, selected_logits
 
 trained = load_ppo_models(lesson.model_dir("ppo"), lesson.model_dir("reward"))[0]
-looked_at = [encode_prompt(tokenizer, p.prompt, cfg.data) for p in test_prompts]
+looked_at = ask.encode_all([p.prompt for p in test_prompts])
 answers = sample(trained.policy, looked_at, episode_uniforms(range(len(looked_at)), cfg.data.max_response_tokens), **ends)
 parts = (answers.prompt_ids, answers.prompt_mask, answers.response_ids, answers.response_mask)
 
@@ -629,12 +630,11 @@ token_view(strips, "paid at the token (a score of 1)")
 # reward model depend on the end token? We score finished answers with and without it:
 
 # %%
-from utils.data import reward_input
 from utils.reward import reward_at_end
 
 whole = [i for i in range(len(answers)) if answers.finished[i] and seen[i].sum() > 1]
 with torch.no_grad():
-    full = [reward_input(answers.prompts()[i], answers.responses()[i], actors.stops, actors.eos_id) for i in whole]
+    full = [[*answers.prompts()[i], *answers.responses()[i]] for i in whole]  # the last id is the end token
     gap = reward_at_end(actors.reward, full) - reward_at_end(actors.reward, [row[:-1] for row in full])
 print(f"reward with the end token minus without it: mean {gap.mean():+.2f}, from {gap.min():+.2f} to {gap.max():+.2f}")
 
@@ -679,7 +679,7 @@ table(
 # of zeros and ones. An answer that was cut off has no end token.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.ppo import check_response_mask
+from utils.lessons import check_response_mask
 
 
 def response_mask(ids, end):
@@ -705,7 +705,7 @@ print(check_response_mask(response_mask))
 # tokens.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.ppo import check_kl_estimates
+from utils.lessons import check_kl_estimates
 
 
 def kl_estimates(logprobs, ref_logprobs):
@@ -733,7 +733,7 @@ print(check_kl_estimates(kl_estimates))
 # Compute the loss of one token from its ratio, its advantage and the clip range.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.ppo import check_token_loss
+from utils.lessons import check_token_loss
 
 
 def token_loss(ratio, advantage, clip):
@@ -762,7 +762,7 @@ print(check_token_loss(token_loss))
 # </details>
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.ppo import check_advantages
+from utils.lessons import check_advantages
 
 
 def advantages(rewards, values, lam):
@@ -793,7 +793,7 @@ print(check_advantages(advantages))
 # very large beta, and for a very small one?)
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.ppo import check_best_policy
+from utils.lessons import check_best_policy
 
 
 def best_policy(reference, scores, beta):

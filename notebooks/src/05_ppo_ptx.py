@@ -89,13 +89,12 @@ print("models:", ", ".join(models))
 # %%
 from utils.evaluation import held_out_web, next_token_logprobs
 from utils.lessons import token_texts, token_view
-from utils.models import load_policy, load_tokenizer
+from utils.models import load_policy
 from utils.report import TokenRow
-from utils.worlds import world_of
 
 # %%
-tokenizer = load_tokenizer(cfg.model)
-world = world_of(cfg)
+tokenizer = lesson.tokenizer()  # of the base
+world = lesson.world
 web = held_out_web(world, tokenizer, few or cfg.evaluation.web_documents)
 print(len(web), "rows. The first begins:", repr(tokenizer.decode(web[0, :40])))
 
@@ -211,8 +210,6 @@ print("gradient of both:", weight.grad.tolist())
 # round of episodes, and with rows of pretraining text as PPO-ptx samples them.
 
 # %%
-from utils.core import torch_generator
-from utils.data import encode_prompt
 from utils.lessons import short_ppo
 from utils.pipeline import pretraining_rows
 from utils.ppo import draw_ptx_rows, load_ppo_models, policy_loss, ptx_loss, run_round
@@ -220,10 +217,10 @@ from utils.ppo import draw_ptx_rows, load_ppo_models, policy_loss, ptx_loss, run
 # %%
 settings = short_ppo(cfg.ppo_ptx, rounds=20)  # the run's settings, but fewer rounds and so larger steps
 actors, _ = load_ppo_models(paths["ppo_ptx"], lesson.model_dir("reward"))
-encoded = [encode_prompt(tokenizer, p.prompt, cfg.data) for p in lesson.prompts("ppo")]
+encoded = lesson.sampler("ppo_ptx").encode_all([p.prompt for p in lesson.prompts("ppo")])
 episodes = run_round(actors, encoded, 0, settings, cfg.data.max_response_tokens, cfg.seed)
 pretraining = pretraining_rows(lesson, settings.ptx_length)
-drawn = draw_ptx_rows(pretraining, settings.minibatch_size, settings, torch_generator(cfg.seed, "look"))
+drawn = draw_ptx_rows(pretraining, settings.minibatch_size, settings, torch.Generator().manual_seed(cfg.seed))
 print(f"a minibatch: {settings.minibatch_size} answers and {len(drawn)} rows of {drawn.shape[1]} web tokens")
 
 
@@ -301,9 +298,9 @@ picture(tax_figure(rows, "gamma_ptx"))
 # it with more values of gamma and three seeds of PPO each; bars are 95 % intervals over the seeds:
 
 # %%
-from utils.core import ROOT, read_json
+import json
 
-repeated = read_json(ROOT / "results" / "lessons" / "tax_sweep.json")
+repeated = json.loads(Path("results/lessons/tax_sweep.json").read_text(encoding="utf-8"))
 print("seeds", repeated["seeds"], "on", repeated["machine"])
 picture(tax_figure(repeated["rows"], "gamma_ptx"))
 
@@ -343,7 +340,7 @@ table(
 # PPO and PPO-ptx of the sweep, per round:
 
 # %%
-from utils.core import read_jsonl
+from utils.pipeline import Run
 from utils.report import training_curves
 
 labels = {
@@ -352,8 +349,9 @@ labels = {
     "kl_k1": "KL (nats a response)",
     "entropy": "entropy (nats a token)",
 }
-place = {"ppo": folder / "sweep" / f"gamma_ptx_0_{cfg.seed}", "ppo_ptx": folder / "sweep" / f"gamma_ptx_{own:g}_{cfg.seed}"}
-curves = {name: read_jsonl(path / "metrics.jsonl") for name, path in place.items()}
+swept = Run(folder / "sweep", cfg)
+place = {"ppo": f"gamma_ptx_0_{cfg.seed}", "ppo_ptx": f"gamma_ptx_{own:g}_{cfg.seed}"}
+curves = {name: swept.metrics(path) for name, path in place.items()}
 picture(training_curves(curves, *labels, labels=labels, xlabel="round", title="PPO and PPO-ptx"))
 
 # %% [markdown]
@@ -500,7 +498,7 @@ table([{"model": name} | row | {"difference": row["unseen"] - row["read in train
 # Compute the value of Eq. 2 from three means: the score, the KL of an answer, and the loss per token of pretraining text.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.ppo_ptx import check_objective
+from utils.lessons import check_objective
 
 
 def objective(score, kl, pretraining_loss, beta, gamma):
@@ -525,7 +523,7 @@ print(check_objective(objective))
 # D).
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.ppo_ptx import check_picked
+from utils.lessons import check_picked
 
 
 def picked(choices):
@@ -550,7 +548,7 @@ print(check_picked(picked))
 # on `sampled["ppo"].golds` and `sampled["sft"].golds`.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.ppo_ptx import check_paired
+from utils.lessons import check_paired
 
 
 def paired(a, b):
@@ -578,7 +576,7 @@ print(check_paired(paired))
 # Return the share of prompts where a beats b. Differences of at most `tie` points are ties, which count half.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.ppo_ptx import check_win_rate
+from utils.lessons import check_win_rate
 
 
 def win_rate(a, b, tie):
@@ -605,7 +603,7 @@ print(check_win_rate(win_rate))
 # both gradients has the same direction? An answer has `answer_tokens` tokens, a row has `web_tokens`.
 
 # %% tags=["exercise"]
-from utils.lessons.exercises.ppo_ptx import check_same_gamma
+from utils.lessons import check_same_gamma
 
 
 def same_gamma(gamma, answer_tokens, web_tokens):

@@ -32,7 +32,6 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(root|tmp|work|home|Users|content|var)\b|[A-Z]:\\")
 FAST_CPU_SECONDS = 60
 MODULES_AT_MOST = 8
-NOT_YET_FEW_MODULES = ("03_reward_modeling", "04_ppo", "05_ppo_ptx")
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -157,9 +156,7 @@ def modules_of_utils(code: str) -> set[str]:
     }
 
 
-def test_imports_from_few_modules(lesson: NotebookNode, source: Path) -> None:
-    if source.stem in NOT_YET_FEW_MODULES:
-        pytest.skip("still imports from more modules")
+def test_imports_from_few_modules(lesson: NotebookNode) -> None:
     found = modules_of_utils("\n".join(cell.source for cell in code_cells(lesson)))
     assert len(found) <= MODULES_AT_MOST, sorted(found)
 

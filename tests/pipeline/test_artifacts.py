@@ -11,6 +11,7 @@ from utils.core.errors import UserError
 from utils.core.io import read_json, write_text
 from utils.lessons import shipped
 from utils.pipeline import MODELS, Run
+from utils.worlds import world_of
 
 
 def test_a_finished_run_is_read_by_name() -> None:
@@ -56,6 +57,11 @@ def test_a_split_without_rows_is_empty(tmp_path: Path) -> None:
     run = Run(tmp_path, load_config("tiny"))
     write_text(tmp_path / "demonstrations" / "valid.jsonl", "")
     assert run.demonstrations("valid") == []
+
+
+def test_the_world_is_that_of_the_settings(tmp_path: Path) -> None:
+    assert shipped().world is world_of("tiny")
+    assert Run(tmp_path, load_config("tiny", {"world": "none"})).world is None
 
 
 def test_a_run_without_its_base_still_has_its_own_policies(tmp_path: Path) -> None:

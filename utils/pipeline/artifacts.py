@@ -25,7 +25,8 @@ from utils.reward.scoring import RewardModel
 from utils.sampling.sampler import Sampler
 from utils.sft.run import checkpoint_dir, kept_epochs
 from utils.training.loop import METRICS
-from utils.worlds.protocol import Scores
+from utils.worlds.protocol import Scores, World
+from utils.worlds.registry import world_of
 
 MODELS = ("base", "sft", "init", "reward", "ppo", "ppo_ptx")
 POLICIES = ("base", "sft", "ppo", "ppo_ptx")  # what a reader compares; init is the start of PPO alone
@@ -45,6 +46,11 @@ class Artifacts:
     def path(self, stage: str) -> Path:
         """Folder of a stage."""
         return self.out_dir / stage
+
+    @property
+    def world(self) -> World | None:
+        """The world that the settings name; None if all data is the user's own."""
+        return world_of(self.config)
 
     # --- data ------------------------------------------------------------------------------------------------------
 
