@@ -249,7 +249,8 @@ def verdict(model):
     ]
 
 
-table(verdict(reward_from_policy(start_dir, seed=cfg.seed))[1], "Before training")
+untrained = RewardModel(reward_from_policy(start_dir, seed=cfg.seed), tokenizer, cfg.data)
+table(verdict(untrained)[1], "Before training")
 
 # %% [markdown]
 # This is about chance level: the head has random weights, so its deviation from one half has no meaning.
@@ -538,7 +539,6 @@ def pick(model, wanted, n=8):
 
 # %%
 use_cases = list({p.use_case: p for p in reversed(asked)}.values())
-untrained = RewardModel(reward_from_policy(start_dir, seed=cfg.seed), tokenizer, cfg.data)
 picks = {"untrained judge": pick(untrained, use_cases), "trained judge": pick(shipped_model, use_cases)}
 table(compared(use_cases, picks), "Best of eight, before and after (gold points of 10)")
 
