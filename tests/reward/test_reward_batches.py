@@ -11,8 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.core.errors import UserError
 from utils.data.schemas import Comparison
-from utils.reward.batches import Group, as_pairs, batch_elements, encode_comparisons, forward_rows, leave_out, shard
+from utils.reward.batches import Group, as_pairs, batch_elements, encode_comparisons, forward_rows, leave_out
 from utils.reward.train import kwise_step
+from utils.training.micro_batches import Share, micro_batches
 
 
 def strict_groups(*ks: int) -> list[Group]:
@@ -37,9 +38,11 @@ def test_processes_average_to_the_loss_of_one(reward_model: PreTrainedModel, gro
     batch = groups[:5]
     whole = float(kwise_step(reward_model, batch, PAD, DEVICE).loss.detach())
     for world in (2, 3, 7):
-        shares = [shard(batch, rank, world) for rank in range(world)]
-        parts = [float(kwise_step(reward_model, share, PAD, DEVICE).loss.detach()) * w for share, w in shares]
-        assert sum(parts) / world == pytest.approx(whole, rel=1e-5)
+        parts = [part for rank in range(world) for part in micro_batches([1] * len(batch), 2, Share(rank, world))]
+        shares = [[batch[row] for row in part.rows] for part in parts]
+        losses = [float(kwise_step(reward_model, share, PAD, DEVICE).loss.detach()) for share in shares]
+        total = sum(loss * part.mean_weight for loss, part in zip(losses, parts, strict=True))
+        assert total / world == pytest.approx(whole, rel=1e-5)
 
 
 def test_long_prompts_lose_their_beginning_and_are_counted(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -72,13 +72,10 @@ def test_ppo_ptx_learns_the_same(small_base: Path, judge: Path, tmp_path: Path, 
 def test_parts_of_rankings_hold_no_more_rows_than_asked(small_base: Path) -> None:
     groups = reward_batches.encode_comparisons(load_tokenizer(small_base), comparisons(), DATA).groups
     for size in (1, 4, 9):
-        parts = list(reward_batches.micro_batches(groups, size, groups))
-        assert [group for part, _ in parts for group in part] == groups and sum(f for _, f in parts) == pytest.approx(1)
-        assert all(len(part) == 1 or reward_batches.forward_rows(part) <= size for part, _ in parts)
-        shares = [reward_batches.shard(groups, rank, 2) for rank in range(2)]
-        counts = {len(list(reward_batches.micro_batches(share, size, groups, 2))) for share, _ in shares}
-        assert len(counts) == 1, "a process would wait for the other"
-    assert list(reward_batches.micro_batches(groups, 0, groups)) == [(groups, 1.0)]
+        per_pass = reward_batches.groups_per_pass(groups, size)
+        parts = [groups[start : start + per_pass] for start in range(0, len(groups), per_pass)]
+        assert all(len(part) == 1 or reward_batches.forward_rows(part) <= size for part in parts)
+    assert reward_batches.groups_per_pass(groups, 0) == 0, "all in one pass"
 
 
 def test_processes_run_as_many_parts_that_average_to_the_loss(small_base: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rankings as batches of token ids: encoding with its limits, pairs, shares of processes, parts that fit in memory.
+"""Rankings as batches of token ids: encoding with its limits, pairs, parts that fit in memory.
 
 N prompts with K ranked completions each have U distinct responses in all: only those go through the model.
 """
@@ -6,7 +6,7 @@ N prompts with K ranked completions each have U distinct responses in all: only 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -161,21 +161,9 @@ def batch_elements(groups: Sequence[Group], cfg: RewardConfig) -> tuple[list[Gro
     return pairs, max(1, round(cfg.prompts_per_step * len(pairs) / len(groups)))
 
 
-def micro_batches(
-    share: Sequence[Group], size: int, batch: Sequence[Group], world: int = 1
-) -> Iterator[tuple[Sequence[Group], float]]:
-    """Parts of a process's share of a batch, and what the mean over each counts for in the mean over the share.
-
-    As many groups in each as surely have no more than `size` distinct responses, at least one; 0: the whole share. Every
-    process has as many parts; one that runs out of groups runs a dummy pass with weight 0.
-    """
-    if not size:
-        yield share, 1.0
-        return
-    per_pass = max(1, size // max(len(group.responses) for group in batch))
-    for start in range(0, -(-len(batch) // world), per_pass):
-        part = share[start : start + per_pass]
-        yield (part, len(part) / len(share)) if part else (share[:1], 0.0)
+def groups_per_pass(batch: Sequence[Group], rows: int) -> int:
+    """How many groups of the batch surely have no more than `rows` distinct responses in all, at least one; 0 if rows is 0."""
+    return max(1, rows // max(len(group.responses) for group in batch)) if rows else 0
 
 
 def size_batches(sizes: Sequence[int], limit: int) -> list[list[int]]:
@@ -204,13 +192,3 @@ def leave_out(comparisons: Sequence[Comparison], policies: Sequence[str]) -> lis
             left: dict[str, Any] = {name: tuple(v[i] for i in kept) for name, v in lists.items() if v}
             rows.append(replace(comparison, **left))
     return rows
-
-
-def shard(batch: Sequence[Group], rank: int, world: int) -> tuple[Sequence[Group], float]:
-    """Prompts of process `rank` of `world`, and the weight of their mean loss.
-
-    The weighted losses average over processes to the mean over the whole batch. A process without a prompt takes the
-    whole batch with weight 0, so that every process runs the same collective operations.
-    """
-    share = batch[rank::world]
-    return (share, len(share) * world / len(batch)) if share else (batch, 0.0)

@@ -25,11 +25,12 @@ from utils.losses import kwise_accuracy, kwise_loss, learning_rate
 from utils.models.loading import checkpoint_gradients, reward_from_policy
 from utils.models.lora import add_adapters
 from utils.models.tokenizers import load_tokenizer
-from utils.reward.batches import Group, Targets, batch_elements, make_targets, micro_batches, n_pairs, shard
+from utils.reward.batches import Group, Targets, batch_elements, groups_per_pass, make_targets, n_pairs
 from utils.reward.evaluation import ranking_loss
 from utils.reward.metrics import pair_accuracy, rank_values
 from utils.reward.scoring import RewardModel, Scorer, score_groups
 from utils.training.loop import TrainingLoop, save_trained, stage_optimizer
+from utils.training.micro_batches import micro_batches
 
 
 class Step(NamedTuple):
@@ -181,16 +182,19 @@ def _start(
 
 
 def _gradient(loop: TrainingLoop, judge: RewardModel, batch: Sequence[Group], micro_batch: int) -> tuple[float, float]:
-    """Gradient of a batch in the model; its loss in this process and its accuracy over all of them."""
+    """Gradient of a batch in the model; its loss in this process and its accuracy over all of them.
+
+    micro_batch: most distinct responses in one pass, 0 for all.
+    """
     accelerator, pad_id = loop.accelerator, judge.tokenizer.pad_token_id
-    # Each process takes every n-th ranking; the weight makes the mean over processes the mean over the batch.
-    share, weight = shard(batch, accelerator.process_index, accelerator.num_processes)
     loss, counted = 0.0, torch.zeros(2, device=accelerator.device)  # pairs ordered right, pairs
-    for part, fraction in micro_batches(share, micro_batch, batch, accelerator.num_processes):
-        step = kwise_step(loop.models["reward"], part, pad_id, accelerator.device)
-        loss += loop.backward("reward", step.loss * (weight * fraction))
-        if weight * fraction > 0:  # a dummy pass does not count
-            counted += torch.stack([step.accuracy, torch.ones_like(step.accuracy)]) * n_pairs(part)
+    # The loss is a mean over rankings, so each of them counts 1.
+    for part in micro_batches([1] * len(batch), groups_per_pass(batch, micro_batch), loop.share):
+        groups = [batch[row] for row in part.rows]
+        step = kwise_step(loop.models["reward"], groups, pad_id, accelerator.device)
+        loss += loop.backward("reward", step.loss * part.mean_weight)
+        if not part.is_dummy:
+            counted += torch.stack([step.accuracy, torch.ones_like(step.accuracy)]) * n_pairs(groups)
     right, pairs = accelerator.reduce(counted, reduction="sum").tolist()
     return loss, right / pairs
 
