@@ -362,7 +362,7 @@ from utils.report import grouped_bars
 
 cross = lesson.cross_validation()
 names = ["labelers it learned from", "labelers it never saw"]
-here = [(cross[key], 1.96 * cross[f"{key}_se"]) for key in ("inside", "outside")]
+here = [(cross[key], 1.96 * cross[f"{key}_se"]) for key in ("training", "heldout")]
 paper = [(0.724, 0.004), (0.696, 0.009)]
 title = "Five groups, each left out once"
 picture(

@@ -47,6 +47,12 @@ def test_a_summary_of_an_older_run_gets_the_names_of_today(tmp_path: Path) -> No
     assert found.flat() == {"seed": 3, "finished.sft": 0.5, "pretraining_loss.base": 0.9, "pretraining_loss.ppo_ptx": 0.8}
 
 
+def test_cross_validation_of_an_older_run_gets_the_names_of_today() -> None:
+    old = {"inside": 0.7, "inside_se": 0.1, "outside": 0.6, "outside_se": 0.2}
+    found = Summary.of({f"reward_model.cv_{name}": value for name, value in old.items()})
+    assert found.reward_model == {"cv_training": 0.7, "cv_training_se": 0.1, "cv_heldout": 0.6, "cv_heldout_se": 0.2}
+
+
 def test_keys_of_no_section_are_kept() -> None:
     odd = {"new.metric": 1, "gold.ppo": 2, "kl.a.b": 3, "winrate.ppo.mean": 4, "gold.a.b.c": 5}
     assert Summary.of(odd).other == odd and Summary.of(odd).flat() == odd

@@ -8,7 +8,7 @@ import pytest
 
 from utils.config import load_config
 from utils.core.errors import UserError
-from utils.core.io import read_json, write_text
+from utils.core.io import read_json, write_json, write_text
 from utils.lessons import shipped
 from utils.pipeline import MODELS, Run
 from utils.worlds import world_of
@@ -23,6 +23,15 @@ def test_a_finished_run_is_read_by_name() -> None:
     assert lesson.selection()["chosen"] in {f"epoch_{epoch:02d}" for epoch in lesson.kept_epochs("sft")}
     assert lesson.summary().flat() == read_json(lesson.out_dir / "summary.json")
     assert lesson.metrics("ppo")[0]["step"] == 0 and lesson.evaluation().gold.present("mean")
+
+
+def test_cross_validation_of_an_older_run_is_read_with_the_names_of_today(tmp_path: Path) -> None:
+    run, old = Run(tmp_path, load_config("tiny")), {"inside": 0.7, "outside": 0.6, "folds": [{"inside": 0.7}]}
+    write_json(tmp_path / "reward" / "cross_validation" / "cross_validation.json", old)
+    write_json(tmp_path / "reward" / "evaluation.json", {"demo_mean": 0.0, "cross_validation": old})
+    expected = {"training": 0.7, "heldout": 0.6, "folds": [{"training": 0.7}]}
+    assert run.cross_validation() == expected == run.reward_evaluation()["cross_validation"]
+    assert shipped().cross_validation().keys() >= {"training", "training_se", "heldout", "heldout_se"}
 
 
 def test_models_have_names() -> None:

@@ -13,8 +13,13 @@ import numpy as np
 from utils.core.errors import UserError
 from utils.core.io import read_json, write_json
 
-# Sections of older runs -> their names today.
+# Names of older runs -> names of today: of sections, and of whole keys.
 RENAMED = {"web_loss": "pretraining_loss", "ended": "finished"}
+RENAMED_KEYS = {
+    f"reward_model.cv_{old}{end}": f"reward_model.cv_{new}{end}"
+    for old, new in (("inside", "training"), ("outside", "heldout"))
+    for end in ("", "_se")
+}
 _VERSUS, _GREEDY = "_vs_", "_greedy"
 
 
@@ -101,7 +106,7 @@ class Summary:
 
     @classmethod
     def of(cls, values: Summary | Mapping[str, Any]) -> Summary:
-        """A summary as it is, or one read from flat keys; keys of older runs get their names of today (`RENAMED`)."""
+        """A summary as it is, or one read from flat keys. Keys of older runs get their names of today (see `RENAMED`)."""
         if isinstance(values, Summary):
             return values
         found = cls()
@@ -111,6 +116,7 @@ class Summary:
 
     def _put(self, key: str, value: Any) -> None:
         """Store one flat key in its section; a key that fits none is kept in `other`."""
+        key = RENAMED_KEYS.get(key, key)
         first, *names = key.split(".")
         first = RENAMED.get(first, first)
         if not names:

@@ -21,6 +21,7 @@ from utils.labeling import SimulatedLabeler
 from utils.models.directories import model_directory
 from utils.models.loading import load_policy
 from utils.models.tokenizers import load_tokenizer
+from utils.reward.cross_validation import with_names_of_today
 from utils.reward.scoring import RewardModel
 from utils.sampling.sampler import Sampler
 from utils.sft.run import checkpoint_dir, kept_epochs
@@ -184,11 +185,14 @@ class Artifacts:
 
     def reward_evaluation(self) -> dict[str, Any]:
         """Accuracies of the reward model on test prompts, and its mean reward of demonstrations."""
-        return self._json("reward", "evaluation.json")
+        found = self._json("reward", "evaluation.json")
+        if "cross_validation" in found:
+            found["cross_validation"] = with_names_of_today(found["cross_validation"])
+        return found
 
     def cross_validation(self) -> dict[str, Any]:
-        """Accuracy of reward models on the labelers they were trained on and on others (E.2)."""
-        return self._json("reward", "cross_validation/cross_validation.json")
+        """Accuracy of reward models on rankings of training labelers and of held-out labelers (sec. 4.1)."""
+        return with_names_of_today(self._json("reward", "cross_validation/cross_validation.json"))
 
     def selection(self) -> dict[str, Any]:
         """The chosen SFT checkpoint, and the mean reward and gold score of each."""

@@ -200,6 +200,6 @@ def _reward(run: Run) -> Section:
             metrics[f"accuracy_{name}"] = found[name]["accuracy"]
             metrics[f"accuracy_{name}_se"] = found[name]["accuracy_se"]
     if "cross_validation" in found:
-        names = ("inside", "inside_se", "outside", "outside_se")
+        names = ("training", "training_se", "heldout", "heldout_se")
         metrics.update({f"cv_{name}": found["cross_validation"][name] for name in names})
     return metrics

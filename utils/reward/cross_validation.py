@@ -21,6 +21,19 @@ from utils.reward.metrics import clustered_mean, pair_accuracy, rank_values
 from utils.reward.scoring import RewardModel
 from utils.reward.train import Rankings, fit
 
+_OLD_NAMES = {"inside": "training", "outside": "heldout"}  # in results of older runs
+
+
+def with_names_of_today(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result of `cross_validate`, or of one fold, in which the keys of older runs have their names of today."""
+    renamed: dict[str, Any] = {}
+    for key, value in result.items():
+        first, sign, rest = key.partition("_")
+        renamed[_OLD_NAMES.get(first, first) + sign + rest] = value
+    if "folds" in renamed:
+        renamed["folds"] = [with_names_of_today(fold) for fold in renamed["folds"]]
+    return renamed
+
 
 def labeler_groups(comparisons: Sequence[Comparison], n_groups: int, seed: int) -> dict[str, int]:
     """Labeler id -> group, groups of about equal data (4.1): the labeler with most rows to the smallest group.
@@ -46,8 +59,8 @@ class Fold(NamedTuple):
     """Comparisons of one fold: training rows, then unseen prompts ranked by training and by held-out labelers."""
 
     train: list[Comparison]
-    inside: list[Comparison]
-    outside: list[Comparison]
+    training_labelers: list[Comparison]
+    heldout_labelers: list[Comparison]
 
 
 def split_fold(comparisons: Sequence[Comparison], groups: Mapping[str, int], held_out: int, n_train: int, seed: int) -> Fold:
@@ -56,11 +69,11 @@ def split_fold(comparisons: Sequence[Comparison], groups: Mapping[str, int], hel
     Both test sets have prompts that no training row has, and at most half as many rows as there are to train on.
     """
     order = sorted(comparisons, key=lambda c: stream_seed(seed, "cross_validation", c.prompt_id))
-    inside = [c for c in order if groups[c.labeler_id] != held_out]
-    train = inside[: max(1, min(n_train, len(inside) * 4 // 5))]
+    others = [c for c in order if groups[c.labeler_id] != held_out]
+    train = others[: max(1, min(n_train, len(others) * 4 // 5))]
     seen, size = {c.prompt_id for c in train}, max(1, len(train) // 2)
-    outside = [c for c in order if groups[c.labeler_id] == held_out and c.prompt_id not in seen]
-    return Fold(train, [c for c in inside if c.prompt_id not in seen][:size], outside[:size])
+    heldout = [c for c in order if groups[c.labeler_id] == held_out and c.prompt_id not in seen]
+    return Fold(train, [c for c in others if c.prompt_id not in seen][:size], heldout[:size])
 
 
 def cross_validate(
@@ -74,11 +87,11 @@ def cross_validate(
     device: str = "auto",
     compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
 ) -> dict[str, Any]:
-    """Cross-validation over groups of labelers (4.1; paper: 72.4 +- 0.4 % inside, 69.6 +- 0.9 % outside).
+    """Cross-validation over groups of labelers (4.1; paper: 72.4 +- 0.4 % training, 69.6 +- 0.9 % held-out).
 
     For each of `cv_groups` groups a model is trained on `cv_prompts` rows of the others and tested on prompts it never
-    saw: "inside" as ranked by labelers of the training groups, "outside" by the group left out. Returns, and writes
-    to cross_validation.json, mean and standard error over folds of both, their difference, and the folds. A finished
+    saw: "training" as ranked by labelers of the training groups, "heldout" by the group left out. Returns, and writes to
+    cross_validation.json, mean and standard error over folds of both, their difference, and the folds. A finished
     fold is not run again.
     """
     groups = labeler_groups(comparisons, cfg.cv_groups, seed)
@@ -89,9 +102,9 @@ def cross_validate(
         fold = split_fold(comparisons, groups, held_out, cfg.cv_prompts, seed)
         folds.append(trial.run(Path(out_dir) / f"fold_{held_out}", fold))
     result: dict[str, Any] = {"groups": cfg.cv_groups, "train_rows": folds[0]["train_rows"], "folds": folds}
-    for name in ("inside", "outside"):
+    for name in ("training", "heldout"):
         result[name], result[f"{name}_se"] = _mean_se([fold[name] for fold in folds])
-    result["difference"], result["difference_se"] = _mean_se([f["inside"] - f["outside"] for f in folds])
+    result["difference"], result["difference_se"] = _mean_se([f["training"] - f["heldout"] for f in folds])
     if processes.is_main():
         write_json(Path(out_dir) / "cross_validation.json", result)
     return result
@@ -118,7 +131,7 @@ class Trial:
     def run(self, out_dir: Path, fold: Fold) -> dict[str, Any]:
         """Train and test one fold; its model is not kept, its result is `out_dir`.json."""
         done = out_dir.with_suffix(".json")
-        known = processes.on_main(lambda: read_json(done) if done.exists() else {})
+        known = processes.on_main(lambda: with_names_of_today(read_json(done)) if done.exists() else {})
         if known.get("key") == self.key:
             return known
         model = reward_from_policy(self.init_dir, choose_device(self.device), self.seed)
@@ -126,7 +139,7 @@ class Trial:
         rankings = Rankings(judge.encode(fold.train).groups)
         loop = fit(out_dir, judge, rankings, self.cfg, self.seed, f"{self.key} {out_dir.name}", self.compute)
         result: dict[str, Any] = {"key": self.key, "train_rows": len(fold.train)}
-        for name, part in (("inside", fold.inside), ("outside", fold.outside)):
+        for name, part in (("training", fold.training_labelers), ("heldout", fold.heldout_labelers)):
             accuracy = pair_accuracy(judge.score_comparisons(part), rank_values([c.ranks for c in part]))
             result |= {name: accuracy.mean, f"{name}_se": accuracy.se, f"{name}_pairs": accuracy.pairs}
         if processes.is_main():
