@@ -212,6 +212,21 @@ def test_a_reward_model_with_a_smaller_context_says_so(tmp_path: Path) -> None:
     assert "exceed the reward model's context of 40" in answer.problem
 
 
+def test_an_answer_says_that_the_reward_model_read_a_part_of_the_prompt(
+    chat: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The policy reads a prompt over `data.max_prompt_tokens` as a whole, the reward model only its end."""
+    data, message = shipped().config.data, "What is a bat? " * 12
+    assert data.max_prompt_tokens < len(Sampler.load(POLICY, data).encode(message.strip())) <= 128 - 9
+    said = f"the reward model read only the last {data.max_prompt_tokens} tokens of the prompt"
+    piped(monkeypatch, f"{message}\n{ASKED[0]}\n")
+    assert main(chat.run, [POLICY, "--reward-model", REWARD, "--max-tokens", "9"]) == 0
+    long, short = capsys.readouterr().out.splitlines()
+    assert said in long and "reward" in long and said not in short
+    (answer,) = open_chat([POLICY], max_tokens=9).ask(message)
+    assert answer.judged_from is None, "there is no reward model"
+
+
 def test_arguments_that_cannot_be_are_refused(chat: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     for given, sentence in (
         (["--temperature", "-1"], "temperature must be 0 or more"),

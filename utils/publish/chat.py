@@ -36,7 +36,8 @@ class Answer:
     """What one policy says to a message.
 
     reward: None without a reward model. cut_at: the length limit in tokens if the answer met it, else None. problem: why
-    there is no answer (a prompt that is too long), else empty.
+    there is no answer (a prompt that is too long), else empty. judged_from: how many of the prompt's last tokens the reward
+    model read, if the prompt has more than it reads; else None.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Answer:
     reward: float | None = None
     cut_at: int | None = None
     problem: str = ""
+    judged_from: int | None = None
 
     @property
     def said(self) -> str:
@@ -53,6 +55,8 @@ class Answer:
     def note(self) -> str:
         """What is to be said about the answer, "reward 1.20, cut off at 32 tokens"; empty if nothing."""
         notes = [] if self.reward is None else [f"reward {self.reward:.2f}"]
+        if self.judged_from is not None:
+            notes.append(f"the reward model read only the last {self.judged_from} tokens of the prompt")
         return ", ".join(notes + ([f"cut off at {self.cut_at} tokens"] if self.cut_at else []))
 
 
@@ -113,8 +117,12 @@ class Chat:
         sampler, data = speaker.sampler, speaker.sampler.data
         _check_length("model", sampler.model, sampler.encode(prompt), data)
         judge = replace(self.judge, data=data) if self.judge is not None else None
+        judged_from = None
         if judge is not None:
-            _check_length("reward model", judge.model, encode_prompt(judge.tokenizer, prompt, data), data)
+            read = encode_prompt(judge.tokenizer, prompt, data)
+            _check_length("reward model", judge.model, read, data)
+            # The policy reads the whole prompt. The reward model reads no more of it than in training.
+            judged_from = data.max_prompt_tokens if len(read) > data.max_prompt_tokens else None
         response = sampler.stream(
             prompt, lambda text: on_text(speaker.name, text) if on_text else None,
             seed=self.seed, name=stream, temperature=temperature,
@@ -122,7 +130,8 @@ class Chat:
         if self.keep_turns:
             speaker.turns.append((message, response.text))
         reward = judge.score_responses([prompt], [response])[0] if judge is not None else None
-        return Answer(speaker.name, response.text, reward, None if response.finished else data.max_response_tokens)
+        cut_at = None if response.finished else data.max_response_tokens
+        return Answer(speaker.name, response.text, reward, cut_at, judged_from=judged_from)
 
 
 def _check_length(what: str, model: PreTrainedModel, prompt: Sequence[int], data: DataConfig) -> None:
