@@ -39,6 +39,8 @@ from utils.core.ranges import (
 from utils.core.runtime import DEVICES, PRECISIONS, ROOT
 from utils.core.tracking import TRACKERS
 
+SAMPLING_BATCH = 512  # prompts sampled at once, unless the settings say otherwise
+
 LANGUAGES = (
     "english", "spanish", "french", "german", "italian", "portuguese", "dutch", "swedish", "polish", "turkish", "indonesian",
 )  # fmt: skip
@@ -180,7 +182,7 @@ class SamplingConfig:
         }
     )
     hot_temperature: PositiveFloat = 1.3
-    batch_size: PositiveInt = 512
+    batch_size: PositiveInt = SAMPLING_BATCH
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,7 @@ class EvaluationConfig:
     best_of: Annotated[tuple[PositiveInt, ...], NotEmpty()] = (1, 2, 4, 8, 16)
     best_of_prompts: PositiveInt = 200
     confidence: InnerFraction = 0.95
-    batch_size: PositiveInt = 512
+    batch_size: PositiveInt = SAMPLING_BATCH
     web_documents: PositiveInt = 400
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from utils.config import ComputeConfig, load_config
+from utils.config import SAMPLING_BATCH, ComputeConfig, load_config
 from utils.core.errors import UserError
 from utils.models.loading import count_parameters
 from utils.models.lora import add_adapters
@@ -39,6 +41,8 @@ from utils.planning.operations import (
     stage_work,
 )
 from utils.report import figures as plotting
+from utils.sft.rows import EVAL_ROWS
+from utils.sft.run import SELECTION_PROMPTS, kept_epochs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -264,3 +268,23 @@ def test_memory_of_ppo_by_hand() -> None:
     assert [x.gigabytes for x in found] == pytest.approx([16 * p, 16 * r, 2 * p, 2 * r, 4 * p])
     # 96 layers of 12,288: a key and a value of 2 bytes a unit
     assert planner.cache_gigabytes(policy, 1000) == pytest.approx(2 * 96 * 12_288 * 2 * 1000 / 1e9)
+
+
+def test_the_plan_counts_calls_with_the_sizes_that_the_stages_use() -> None:
+    """Batch sizes come from the settings and from the constants of the stages, checkpoints from `kept_epochs`."""
+    config, shape = load_config("tiny"), KNOWN["gpt2"]
+    data = data_at_limits(config)
+
+    def calls(stage: str, part: str, **changes: Any) -> float:
+        work = stage_work(load_config("tiny", {k.replace("__", "."): v for k, v in changes.items()}), shape, shape, data)
+        return sum(item.calls for item in work if (item.stage, item.part) == (stage, part))
+
+    rounds, episodes = config.ppo.rounds, config.ppo.episodes_per_round
+    assert calls("ppo", "sampling: prompts") == rounds * math.ceil(episodes / SAMPLING_BATCH)
+    assert calls("ppo", "sampling: prompts", compute__sampling_batch=8) == rounds * math.ceil(episodes / 8)
+    probes = rounds // config.ppo.eval_every_rounds
+    prompts = min(config.ppo.eval_prompts, data.n_valid)
+    assert calls("ppo", "gold probe: prompts", evaluation__batch_size=16) == probes * math.ceil(prompts / 16)
+    assert calls("sft", "validation") == config.sft.epochs * math.ceil(data.n_valid / EVAL_ROWS)
+    batch = math.ceil(min(SELECTION_PROMPTS, data.n_valid) / config.evaluation.batch_size)
+    assert calls("sft_select", "sampling: prompts") == len(kept_epochs(config.sft)) * batch

@@ -29,7 +29,8 @@ from utils.worlds.protocol import Rubric, Scores, World
 from utils.worlds.registry import known_world
 
 ROW_LENGTH = 128
-KL_ROWS = 256
+KL_ROWS = 256  # responses in one forward pass of the KL
+EVALUATED = ("base", "prompted", "sft", "init", "ppo", "ppo_ptx")  # policies of every run
 RewardsOf = Callable[[Sequence[str], Sequence[Response]], list[float]]  # texts of prompts, responses
 
 

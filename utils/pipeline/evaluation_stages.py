@@ -11,6 +11,7 @@ from utils.core.runtime import machine, progress, versions
 from utils.data.hub import short_name
 from utils.data.schemas import Prompt
 from utils.evaluation.policies import (
+    EVALUATED,
     Judged,
     Policy,
     alignment_tax,
@@ -34,7 +35,6 @@ from utils.report.results import left_out
 from utils.report.terminal import terminal_table
 from utils.sampling.sampler import Response
 
-POLICIES = ("base", "prompted", "sft", "init", "ppo", "ppo_ptx")
 WIN_RATES = (("prompted", "base"), ("sft", "prompted"), ("ppo", "sft"), ("ppo_ptx", "sft"))
 COMPARISONS = (
     ("prompted", "base"), ("sft", "prompted"), ("ppo", "sft"), ("ppo_ptx", "sft"), ("ppo", "init"), ("ppo_ptx", "ppo"),
@@ -47,14 +47,8 @@ def policies(run: Run, folder: Path) -> list[Policy]:
 
     folder: where the largest base is readied if its tokenizer lacks tokens.
     """
-    model = run.model_dir("base")
     found = [
-        Policy("base", model),
-        Policy("prompted", model, prompted=True),
-        Policy("sft", run.model_dir("sft")),
-        Policy("init", run.model_dir("init")),
-        Policy("ppo", run.model_dir("ppo")),
-        Policy("ppo_ptx", run.model_dir("ppo_ptx")),
+        Policy(name, run.model_dir("base" if name == "prompted" else name), prompted=name == "prompted") for name in EVALUATED
     ]
     if run.config.largest_model is not None:
         place = run.config.largest_model

@@ -31,13 +31,12 @@ from utils.reward.metrics import Accuracy, pair_accuracy, rank_values
 from utils.reward.scoring import RewardModel
 from utils.reward.train import train_reward
 from utils.sampling.sampler import Response, Sampler
-from utils.sft.run import plan
+from utils.sft.run import SELECTION_PROMPTS, plan
 from utils.sft.train import select_checkpoint, train_sft
 from utils.training.loop import METRICS
 from utils.worlds.protocol import World
 from utils.worlds.registry import known_world, world_of
 
-SELECTION_PROMPTS = 400
 FEWEST_ROWS = 32
 
 

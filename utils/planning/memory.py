@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from utils.config import ComputeConfig, Config
+from utils.config import SAMPLING_BATCH, ComputeConfig, Config
 from utils.core import processes
 from utils.core.errors import UserError
 from utils.core.runtime import choose_device, choose_dtype
 from utils.planning.operations import Shape, shape_of
-from utils.ppo.experience import SAMPLING_BATCH
 
 FLOAT = 4  # bytes of a weight, a gradient, a moment of Adam
 SAVED = 17  # numbers that a block keeps for each token and unit of width

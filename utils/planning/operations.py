@@ -19,11 +19,14 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from utils.config import Config, PPOConfig, SFTConfig, load_config
+from utils.config import SAMPLING_BATCH, Config, PPOConfig, SFTConfig, load_config
 from utils.core.errors import UserError
 from utils.core.runtime import locate
+from utils.evaluation.policies import EVALUATED, KL_ROWS
 from utils.models.directories import model_directory, quiet_transformers
 from utils.reward.scoring import SCORE_TOKENS
+from utils.sft.rows import EVAL_ROWS
+from utils.sft.run import SELECTION_PROMPTS, kept_epochs
 from utils.sft.run import plan as split_batch
 from utils.worlds.registry import world_of
 
@@ -31,9 +34,6 @@ PF_DAY = 1e15 * 86_400  # operations of one petaflop/s-day
 TRAIN = 3  # forward and backward, in forwards
 TRAIN_FROZEN = 2  # the same for weights that get no gradient but pass one on
 TRAINING = ("train", "ranked")
-SELECTION_PROMPTS = 400
-POLICIES = 6  # that are evaluated
-KL_ROWS = 256
 
 
 # --- models --------------------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def _sft(config: Config, stage: str, cfg: SFTConfig, shape: Shape, data: Data, c
         read(stage, "update", "train", shape, cfg.epochs * data.n_sft, prompt, answer, steps, counting, steps=steps),
         read(
             stage, "validation", "forward", shape, cfg.epochs * data.n_valid, prompt, answer,
-            cfg.epochs * math.ceil(data.n_valid / 128), counting,
+            cfg.epochs * math.ceil(data.n_valid / EVAL_ROWS), counting,
         ),
     ]  # fmt: skip
     if batch.pretrain:
@@ -302,7 +302,7 @@ def _steps(rows: float, batch: int) -> int:
 
 def _selection(config: Config, policy: Shape, reward: Shape, data: Data, counting: Counting) -> list[Work]:
     """Every kept SFT checkpoint answers validation prompts, and the reward model scores the answers."""
-    kept = len({epoch for epoch in config.sft.checkpoints if epoch <= config.sft.epochs} | {config.sft.epochs})
+    kept = len(kept_epochs(config.sft))
     prompts = min(SELECTION_PROMPTS, data.n_valid)
     lengths = (data.rm_prompt, data.demonstration)
     batch, longest = config.evaluation.batch_size, config.data.max_response_tokens
@@ -322,8 +322,8 @@ def _ppo(
     only = cfg.value_warmup_rounds * cfg.episodes_per_round
     trained = cfg.inner_epochs * (episodes - only)
     valued = trained + cfg.value_warmup_epochs * only
-    longest = config.data.max_response_tokens
-    sample = sampling(stage, "sampling", policy, cfg.episodes_per_round, *lengths, longest, 512, counting)
+    longest, batch = config.data.max_response_tokens, config.compute.sampling_batch or SAMPLING_BATCH
+    sample = sampling(stage, "sampling", policy, cfg.episodes_per_round, *lengths, longest, batch, counting)
     score_calls = cfg.rounds * math.ceil(cfg.episodes_per_round * sum(lengths) / SCORE_TOKENS)
     parts = [
         *(_times(work, cfg.rounds) for work in sample),
@@ -345,7 +345,8 @@ def _ppo(
         parts.append(read(stage, "pretraining mix", "train", policy, rows, 0.0, cfg.ptx_length, calls, counting))
     if world_of(config):
         probes = cfg.rounds // max(1, cfg.eval_every_rounds)
-        probe = sampling(stage, "gold probe", policy, min(cfg.eval_prompts, data.n_valid), *lengths, longest, 512, counting)
+        prompts, batch = min(cfg.eval_prompts, data.n_valid), config.evaluation.batch_size
+        probe = sampling(stage, "gold probe", policy, prompts, *lengths, longest, batch, counting)
         parts += [_times(work, probes) for work in probe]
     return parts
 
@@ -357,7 +358,7 @@ def _times(work: Work, n: float) -> Work:
 def _evaluation(config: Config, policy: Shape, reward: Shape, data: Data, counting: Counting) -> list[Work]:
     """Six policies answer every test prompt, at temperature 1 and greedy, with best-of-n on validation prompts; without the
     gold rubric at temperature 1 alone, scored by the reward model. Both models of the KL read what was sampled."""
-    cfg, answered = config.evaluation, POLICIES * data.n_test
+    cfg, answered = config.evaluation, len(EVALUATED) * data.n_test
     rows = answered
     if world_of(config):
         rows += answered + max(cfg.best_of) * min(cfg.best_of_prompts, data.n_valid)
@@ -367,7 +368,7 @@ def _evaluation(config: Config, policy: Shape, reward: Shape, data: Data, counti
     calls = math.ceil(2 * answered / KL_ROWS)
     parts.append(read("evaluate", "KL", "forward", policy, 2 * answered, *lengths, calls, counting))
     if world_of(config) is None:
-        calls = POLICIES * math.ceil(data.n_test * sum(lengths) / SCORE_TOKENS)
+        calls = len(EVALUATED) * math.ceil(data.n_test * sum(lengths) / SCORE_TOKENS)
         parts.append(read("evaluate", "scoring", "forward", reward, answered, *lengths, calls, counting, scalar=True))
     return parts
 

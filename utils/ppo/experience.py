@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from utils.config import ComputeConfig, PPOConfig
+from utils.config import SAMPLING_BATCH, ComputeConfig, PPOConfig
 from utils.core.runtime import stream_seed, torch_generator
 from utils.data.encoding import pad_left, reward_input, stop_ids
 from utils.losses import (
@@ -36,8 +36,6 @@ from utils.sampling.rollout import (
     sample,
 )
 from utils.training.sharding import unsharded
-
-SAMPLING_BATCH = 512  # sequences sampled at once, if the settings do not say
 
 
 @dataclass(frozen=True)

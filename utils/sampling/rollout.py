@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, GPT2LMHeadModel, GPT2Model, PreTrainedModel
 
+from utils.config import SAMPLING_BATCH
 from utils.core.errors import UserError
 from utils.core.runtime import autocast, is_autocast
 from utils.data.encoding import pad_left
@@ -218,7 +219,7 @@ def sample(
     temperature: float = 1.0,
     stop_ids: Sequence[int],
     pad_id: int,
-    batch_size: int = 512,
+    batch_size: int = SAMPLING_BATCH,
     top_k: int | None = None,
     on_tokens: OnTokens | None = None,
 ) -> Rollout:

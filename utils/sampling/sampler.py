@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from utils.config import DataConfig, SamplingConfig
+from utils.config import SAMPLING_BATCH, DataConfig, SamplingConfig
 from utils.core import processes
 from utils.core.errors import UserError
 from utils.core.runtime import python_rng, stream_seed
@@ -49,7 +49,7 @@ class Sampler:
     tokenizer: PreTrainedTokenizerBase
     data: DataConfig
     template: str | None = None
-    batch_size: int = 512
+    batch_size: int = SAMPLING_BATCH
 
     @classmethod
     def load(
@@ -59,7 +59,7 @@ class Sampler:
         *,
         prompted: bool = False,
         device: torch.device | str = "cpu",
-        batch_size: int = 512,
+        batch_size: int = SAMPLING_BATCH,
     ) -> Sampler:
         """The policy of a model directory. prompted: asked in `data.prompted_template` (the paper's GPT-3-prompted)."""
         template = data.prompted_template if prompted else None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 from utils.sft.rows import Row, evaluate_loss
 
 PRETRAIN_VALID_ROWS = 64
+SELECTION_PROMPTS = 400  # validation prompts whose answers decide between the checkpoints (sec. 3.5)
 
 
 class Schedule(NamedTuple):
