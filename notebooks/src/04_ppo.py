@@ -634,7 +634,7 @@ from utils.reward import reward_at_end
 
 whole = [i for i in range(len(answers)) if answers.finished[i] and seen[i].sum() > 1]
 with torch.no_grad():
-    full = [[*answers.prompts()[i], *answers.responses()[i]] for i in whole]  # the last id is the end token
+    full = [[*answers.prompts()[i], *answers.responses()[i][:-1], actors.eos_id] for i in whole]
     gap = reward_at_end(actors.reward, full) - reward_at_end(actors.reward, [row[:-1] for row in full])
 print(f"reward with the end token minus without it: mean {gap.mean():+.2f}, from {gap.min():+.2f} to {gap.max():+.2f}")
 
