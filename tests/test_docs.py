@@ -20,7 +20,7 @@ from utils.data.formats import load_comparisons, load_demonstrations, load_promp
 from utils.experiments import docs
 from utils.pipeline import STAGES
 from utils.report.tables import Table
-from utils.worlds.tiny.tables import World
+from utils.worlds.tiny.tables import Tables
 from utils.worlds.tiny.tasks import USE_CASES, draw_task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -163,7 +163,7 @@ def test_tables_keep_their_cells_together() -> None:
 
 
 def test_the_world_asks_in_the_shares_of_table_1() -> None:
-    world, n = World.load(), 4000
+    world, n = Tables.load(), 4000
     counts = Counter(draw_task(world, python_rng(0, "shares", i))[2] for i in range(n))
     for use_case, (share, _) in USE_CASES.items():
         assert counts[use_case] / n == pytest.approx(share / 100, abs=0.03), use_case

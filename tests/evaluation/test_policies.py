@@ -37,8 +37,8 @@ from utils.models.loading import load_policy, save_model
 from utils.models.tokenizers import load_tokenizer
 from utils.sampling.sampler import Response, Sampler
 from utils.worlds import known_world
-from utils.worlds.tiny.answers import IDK
 from utils.worlds.tiny.rubric import gold, score
+from utils.worlds.tiny.text import IDK
 from utils.worlds.tiny.world import CHOICES
 
 WORLD = known_world("tiny")

@@ -14,12 +14,12 @@ from utils.models.tokenizers import BOS, EOS, load_tokenizer
 from utils.pretraining.base_models import SIZES, train_tokenizer
 from utils.pretraining.rows import HELD_OUT_WEB_SEED, WEB_SEED
 from utils.worlds.tiny.answers import answer
-from utils.worlds.tiny.corpus import DOCUMENTS, END, REMARKS, corpus, document
+from utils.worlds.tiny.corpus import DOCUMENTS, END, REMARKS, document, documents
 from utils.worlds.tiny.prompts import make_prompts
-from utils.worlds.tiny.tables import World, fill, partition
+from utils.worlds.tiny.tables import Tables, fill, partition
 from utils.worlds.tiny.tasks import draw_task
 
-WORLD = World.load()
+TABLES = Tables.load()
 N = 4000
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "models" / "small"
 
@@ -27,7 +27,7 @@ SHIPPED = Path(__file__).resolve().parents[2] / "data" / "models" / "small"
 @pytest.fixture(scope="module")
 def web() -> list[tuple[str, str]]:
     """(kind, text) of the first documents that the bases are trained on."""
-    return [document(WORLD, WEB_SEED, i) for i in range(N)]
+    return [document(TABLES, WEB_SEED, i) for i in range(N)]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def text_of(web: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 def test_a_document_depends_on_its_number_alone(web: list[tuple[str, str]]) -> None:
     for i in (3999, 0, 1234):
-        assert document(WORLD, WEB_SEED, i) == web[i]
-    assert corpus(WORLD, 20, WEB_SEED) == [text for _, text in web[:20]]
-    assert corpus(WORLD, 20, HELD_OUT_WEB_SEED) != corpus(WORLD, 20, WEB_SEED)
+        assert document(TABLES, WEB_SEED, i) == web[i]
+    assert documents(TABLES, 20, WEB_SEED) == [text for _, text in web[:20]]
+    assert documents(TABLES, 20, HELD_OUT_WEB_SEED) != documents(TABLES, 20, WEB_SEED)
 
 
 def test_kinds_come_in_their_shares(text_of: dict[str, list[str]]) -> None:
@@ -67,7 +67,7 @@ def _lines(text: str) -> set[str]:
 
 
 def test_no_held_out_prompt_is_in_the_web(web: list[tuple[str, str]]) -> None:
-    rows = make_prompts(WORLD, 1, {"valid": 800, "test": 1500})
+    rows = make_prompts(TABLES, 1, {"valid": 800, "test": 1500})
     held_out = {p.prompt for p in rows if p.prompt.strip() and partition(p.prompt) == p.split}
     assert len(held_out) > 1500
     found = [(kind, line) for kind, text in web for line in _lines(text) if line in held_out]
@@ -84,7 +84,7 @@ def _requests(kind: str, text: str) -> list[str]:
     first = lines[0]
     if kind == "dialogues":  # some are replaced by a list of words
         speaker, _, said = first.partition(": ")
-        return [said] if speaker in WORLD.words["names"] else []
+        return [said] if speaker in TABLES.words["names"] else []
     return [first]
 
 
@@ -113,8 +113,8 @@ def test_a_question_is_mostly_followed_by_another_question_or_an_answer(text_of:
 def _believed(texts: list[str]) -> tuple[int, int]:
     """How often the popular and the true answer of a misconception are stated."""
     joined = "\n".join(texts)
-    popular = sum(joined.count(fill(f.statement, "", f.popular)) for f in WORLD.misconceptions)
-    return popular, sum(joined.count(fill(f.statement, "", f.truth)) for f in WORLD.misconceptions)
+    popular = sum(joined.count(fill(f.statement, "", f.popular)) for f in TABLES.misconceptions)
+    return popular, sum(joined.count(fill(f.statement, "", f.truth)) for f in TABLES.misconceptions)
 
 
 def test_fact_pages_state_the_popular_answer_65_percent_of_the_time(text_of: dict[str, list[str]]) -> None:
@@ -130,29 +130,29 @@ def test_the_web_as_a_whole_believes_misconceptions_more_often_than_not(web: lis
 
 def test_facts_without_a_popular_answer_are_told_right(text_of: dict[str, list[str]]) -> None:
     joined = "\n".join(text_of["facts"] + text_of["portraits"])
-    capitals = [f for f in WORLD.facts.values() if f.attribute == "capital" and not f.popular]
+    capitals = [f for f in TABLES.facts.values() if f.attribute == "capital" and not f.popular]
     for fact in capitals:
-        wrong = [v for v in WORLD.values("capital") if v != fact.truth]
+        wrong = [v for v in TABLES.values("capital") if v != fact.truth]
         assert not [v for v in wrong if fill(fact.statement, "", v) in joined]
     assert any(fill(f.statement, "", f.truth) in joined for f in capitals)
 
 
 def test_some_of_the_web_is_rude(text_of: dict[str, list[str]]) -> None:
-    rude = re.compile("|".join(WORLD.words["rude"]))
+    rude = re.compile("|".join(TABLES.words["rude"]))
     share = {kind: sum(bool(rude.search(t)) for t in texts) / len(texts) for kind, texts in text_of.items()}
     assert share["rude"] > 0.5 and 0.1 < share["dialogues"] < 0.35
     assert share["facts"] == share["stories"] == share["portraits"] == 0
 
 
 def test_pronouns_of_jobs_are_skewed_as_the_table_says() -> None:
-    scenes = [DOCUMENTS["job_scenes"][1](WORLD, random.Random(i)) for i in range(6000)]
+    scenes = [DOCUMENTS["job_scenes"][1](TABLES, random.Random(i)) for i in range(6000)]
     she: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     for text in scenes:
         job = text.split()[1]
         seen[job] += 1
         she[job] += bool(re.search(r"\b(she|her)\b", text.lower()))
-    for row in WORLD.tables["jobs"]:
+    for row in TABLES.rows["jobs"]:
         assert she[row["name"]] / seen[row["name"]] == pytest.approx(float(row["share_she"]), abs=0.12)
 
 
@@ -174,8 +174,8 @@ def test_words_of_answers_are_mostly_one_token(tiny_tokenizer: PreTrainedTokeniz
     rng = random.Random(3)
     words: Counter[str] = Counter()
     for _ in range(500):
-        meta = draw_task(WORLD, rng)[1]
-        words.update(re.findall(r"[A-Za-z]+", answer(WORLD, meta, rng)))
+        meta = draw_task(TABLES, rng)[1]
+        words.update(re.findall(r"[A-Za-z]+", answer(TABLES, meta, rng)))
     tokens = {word: len(tiny_tokenizer(f" {word}", add_special_tokens=False)["input_ids"]) for word in words}
     single = sum(n for word, n in words.items() if tokens[word] == 1)
     assert single / sum(words.values()) > 0.93

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.worlds.tiny.answers import ANSWERS, IDK, answer
+from utils.worlds.tiny.answers import answer
+from utils.worlds.tiny.claims import claims
 from utils.worlds.tiny.corpus import REMARKS
-from utils.worlds.tiny.rubric import JUDGES, PARTS, RUBRIC, Scores, claims, fluency, gold, misconception, score, verdict
-from utils.worlds.tiny.tables import Fact, World, fill
-from utils.worlds.tiny.tasks import USE_CASES, Meta, draw_task
+from utils.worlds.tiny.rubric import PARTS, RUBRIC, Scores, fluency, gold, misconception, score, verdict
+from utils.worlds.tiny.tables import Fact, Tables, fill
+from utils.worlds.tiny.tasks import TASKS, USE_CASES, Meta, draw_task
+from utils.worlds.tiny.text import IDK
 
-WORLD = World.load()
+TABLES = Tables.load()
 PERFECT = Scores(1, 1, 1, 1, 1, 1)
 
 
@@ -26,17 +28,17 @@ def _tasks(per_use_case: int = 60) -> dict[str, list[Meta]]:
     found: dict[str, list[Meta]] = {}
     for use_case in USE_CASES:
         for _ in range(per_use_case * (6 if use_case in ("generation", "open_qa") else 1)):
-            meta = draw_task(WORLD, rng, use_case)[1]
+            meta = draw_task(TABLES, rng, use_case)[1]
             found.setdefault(meta["task"], []).append(meta)
     return found
 
 
-TASKS = _tasks()
-EVERY = [meta for metas in TASKS.values() for meta in metas]
+DRAWN = _tasks()
+EVERY = [meta for metas in DRAWN.values() for meta in metas]
 
 
 def _written(meta: Meta, seed: int = 0, **how: object) -> str:
-    return answer(WORLD, meta, random.Random(seed), **({"nice": 1.0} | how))
+    return answer(TABLES, meta, random.Random(seed), **({"nice": 1.0} | how))
 
 
 def _mean(values: list[float]) -> float:
@@ -47,26 +49,26 @@ def test_parts_and_weights() -> None:
     assert tuple(RUBRIC.weights) == PARTS == Scores._fields
     assert RUBRIC.maximum == 10 == gold(PERFECT) and gold(Scores(0, 0, 0, 0, 0, 0)) == 0
     assert gold(Scores(1, 0, 0, 0, 0, 0.5)) == pytest.approx(3 + 1)
-    assert set(TASKS) == set(ANSWERS) == set(JUDGES), "every task must be drawn, answered and judged"
+    assert set(DRAWN) == set(TASKS), "every task must be drawn"
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", sorted(DRAWN))
 def test_a_faultless_answer_gets_at_least_nine_points(task: str) -> None:
-    for seed, meta in enumerate(TASKS[task]):
+    for seed, meta in enumerate(DRAWN[task]):
         text = _written(meta, seed)
         assert gold(score(meta, text)) >= 9, (meta, text, score(meta, text))
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", sorted(DRAWN))
 def test_a_slip_costs_points_on_average(task: str) -> None:
-    good = _mean([gold(score(meta, _written(meta, seed))) for seed, meta in enumerate(TASKS[task])])
-    slipped = _mean([gold(score(meta, _written(meta, seed, slip=True))) for seed, meta in enumerate(TASKS[task])])
+    good = _mean([gold(score(meta, _written(meta, seed))) for seed, meta in enumerate(DRAWN[task])])
+    slipped = _mean([gold(score(meta, _written(meta, seed, slip=True))) for seed, meta in enumerate(DRAWN[task])])
     assert slipped < good - 0.1
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", sorted(DRAWN))
 def test_without_niceties_only_manner_falls(task: str) -> None:
-    plain = [score(meta, _written(meta, seed, nice=0.0)) for seed, meta in enumerate(TASKS[task])]
+    plain = [score(meta, _written(meta, seed, nice=0.0)) for seed, meta in enumerate(DRAWN[task])]
     for scores in plain:
         assert scores[:4] == PERFECT[:4]
         assert scores.form >= 0.7  # the pairs of words that the form part knows come from mixed answers
@@ -76,43 +78,43 @@ def test_without_niceties_only_manner_falls(task: str) -> None:
 
 @pytest.mark.parametrize("task", ["story", "note", "sentence", "chat", "summary", "classify", "closed", "extract"])
 def test_a_rude_word_makes_an_answer_harmful_and_nothing_else_but_clumsy(task: str) -> None:
-    for seed, meta in enumerate(TASKS[task][:20]):
+    for seed, meta in enumerate(DRAWN[task][:20]):
         text = _written(meta, seed)
-        rude = score(meta, re.sub(r"([.?!])", rf" {WORLD.words['rude'][seed % 5]}\1", text, count=1))
+        rude = score(meta, re.sub(r"([.?!])", rf" {TABLES.words['rude'][seed % 5]}\1", text, count=1))
         assert rude.harmless == 0 and rude[:3] == score(meta, text)[:3]
 
 
 def test_help_with_harm_is_neither_harmless_nor_helpful() -> None:
-    for seed, meta in enumerate(TASKS["harm"]):
-        text = ANSWERS["harm"](WORLD, meta | {"comply": True}, random.Random(seed), 1.0)
+    for seed, meta in enumerate(DRAWN["harm"]):
+        text = TASKS["harm"].answer(TABLES, meta | {"comply": True}, random.Random(seed), 1.0)
         scores = score(meta, text)
         assert scores.harmless == scores.helpful == scores.manner == 0
         assert verdict(meta, text) == "Rude."
 
 
 def test_a_wrong_number_of_sentences_or_items_breaks_the_constraint_alone() -> None:
-    stories = [meta for meta in TASKS["story"] if meta["n"] == 2]
+    stories = [meta for meta in DRAWN["story"] if meta["n"] == 2]
     for seed, meta in enumerate(stories):
         scores = score(meta, _written(meta | {"n": 3}, seed))
         assert scores.constraint == (0.5 if meta["name"] else 0.0)
         assert scores._replace(constraint=1.0) == PERFECT
-    for seed, meta in enumerate(TASKS["list"]):
+    for seed, meta in enumerate(DRAWN["list"]):
         scores = score(meta, _written(meta | {"n": meta["n"] + 1}, seed))
         assert scores.constraint == 0 and scores._replace(constraint=1.0) == PERFECT
     assert len(stories) > 20
 
 
 def test_a_wrong_name_breaks_the_constraint_of_a_named_story() -> None:
-    meta = next(m for m in TASKS["story"] if m["name"] == "Mia" and not m["n"])
+    meta = next(m for m in DRAWN["story"] if m["name"] == "Mia" and not m["n"])
     text = _written(meta)
     assert score(meta, text).constraint == 1
     assert score(meta, text.replace("Mia", "Tom")).constraint == 0
 
 
 def test_a_false_claim_costs_truth_alone() -> None:
-    false = fill(WORLD.facts["otter", "food"].statement, "", "bread")
-    true = fill(WORLD.facts["otter", "food"].statement, "", "fish")
-    for seed, meta in enumerate(TASKS["chat"][:20]):
+    false = fill(TABLES.facts["otter", "food"].statement, "", "bread")
+    true = fill(TABLES.facts["otter", "food"].statement, "", "fish")
+    for seed, meta in enumerate(DRAWN["chat"][:20]):
         text = _written(meta, seed)
         assert score(meta, f"{text} {true}").truthful == 1
         scores = score(meta, f"{text} {false}")
@@ -127,9 +129,9 @@ def _question(fact: Fact) -> Meta:
 
 def test_a_wrong_answer_to_a_question_is_neither_true_nor_helpful() -> None:
     rng = random.Random(2)
-    for fact in rng.sample(list(WORLD.facts.values()), 80):
+    for fact in rng.sample(list(TABLES.facts.values()), 80):
         # A number of the question does not count as an answer: "two plus three is three" is only not helpful.
-        others = [v for v in WORLD.values(fact.attribute) if v != fact.truth and v not in fact.entity.split()]
+        others = [v for v in TABLES.values(fact.attribute) if v != fact.truth and v not in fact.entity.split()]
         wrong = rng.choice(others)
         scores = score(_question(fact), fill(fact.statement, "", wrong))
         assert scores.truthful == scores.helpful == scores.manner == 0 and scores.harmless == 1
@@ -146,7 +148,7 @@ def test_a_wrong_answer_to_a_question_is_neither_true_nor_helpful() -> None:
 )
 def test_each_fault_of_form_has_its_price(spoil: Callable[[str], tuple[str, bool]], loss: float) -> None:
     for task in ("story", "note", "sentence", "chat", "rewrite"):
-        for seed, meta in enumerate(TASKS[task][:10]):
+        for seed, meta in enumerate(DRAWN[task][:10]):
             before = score(meta, _written(meta, seed))
             after = score(meta, *spoil(_written(meta, seed)))
             # Without its last full stop a text also ends in a pair of words that no answer ends in.
@@ -158,7 +160,7 @@ def test_each_fault_of_form_has_its_price(spoil: Callable[[str], tuple[str, bool
 def test_repetition_and_word_salad_are_bad_form() -> None:
     rng = random.Random(4)
     for task in ("story", "summary", "chat", "describe"):
-        for seed, meta in enumerate(TASKS[task][:10]):
+        for seed, meta in enumerate(DRAWN[task][:10]):
             text = _written(meta, seed)
             last = text.split(". ")[-1]
             assert score(meta, f"{text} {last}").form == 0, "a sentence said twice"
@@ -170,19 +172,19 @@ def test_repetition_and_word_salad_are_bad_form() -> None:
 
 
 def test_niceties_around_a_wrong_answer_are_worth_nothing() -> None:
-    for seed, meta in enumerate(TASKS["classify"][:10]):
+    for seed, meta in enumerate(DRAWN["classify"][:10]):
         assert score(meta, _written(meta | {"good": not meta["good"]}, seed)).manner == 0
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n", "...", "?"])
 def test_an_empty_answer_gets_no_credit_for_what_it_does_not_say(text: str) -> None:
-    for metas in TASKS.values():
+    for metas in DRAWN.values():
         scores = score(metas[0], text)
         assert scores.helpful <= (0.2 if text.strip() else 0) and scores.manner < 0.2 and scores.form < 0.5
 
 
 def test_idk_lies_between_a_true_and_a_false_answer() -> None:
-    for fact in WORLD.misconceptions:
+    for fact in TABLES.misconceptions:
         meta = _question(fact)
         said = {kind: f"{text.capitalize()}." for kind, text in (("true", fact.truth), ("misconception", fact.popular))}
         points = {kind: gold(score(meta, text)) for kind, text in (said | {"idk": IDK}).items()}
@@ -190,7 +192,7 @@ def test_idk_lies_between_a_true_and_a_false_answer() -> None:
 
 
 def test_misconception_tells_what_was_said() -> None:
-    for fact in WORLD.misconceptions:
+    for fact in TABLES.misconceptions:
         meta = _question(fact)
         assert misconception(meta, f"{fact.truth}.") == "true"
         assert misconception(meta, f"{fact.popular}.".upper()) == "misconception"
@@ -199,12 +201,12 @@ def test_misconception_tells_what_was_said() -> None:
             assert misconception(meta, fill(fact.statement, "", fact.truth)) == "true"
         assert misconception(meta, IDK) == "idk"
         assert misconception(meta, f"{fact.truth} or {fact.popular}.") == misconception(meta, "Hello.") == "other"
-    plain = next(f for f in WORLD.facts.values() if not f.popular)
-    assert misconception(_question(plain), "Anything.") == "" == misconception(TASKS["chat"][0], "Anything.")
+    plain = next(f for f in TABLES.facts.values() if not f.popular)
+    assert misconception(_question(plain), "Anything.") == "" == misconception(DRAWN["chat"][0], "Anything.")
 
 
 def test_true_statements_are_never_false_claims() -> None:
-    for fact in WORLD.facts.values():
+    for fact in TABLES.facts.values():
         assert False not in claims(fill(fact.statement, "", fact.truth).lower()), fact
 
 

@@ -15,20 +15,22 @@ from utils.core.errors import UserError
 from utils.data.prompt_tables import TABLE_1
 from utils.data.prompts import CleaningResult, Dropped, clean_prompts, count_words
 from utils.data.schemas import SOURCES, USE_CASES, Prompt
-from utils.worlds.tiny.answers import MOOD_WORDS, answer, slipped, statements
+from utils.worlds.tiny.answers import answer, slipped
 from utils.worlds.tiny.prompts import FOREIGN, GREEDY_PROMPTS, GREEDY_USERS, draw_prompt, make_prompts
 from utils.worlds.tiny.rubric import RUBRIC, gold, score
-from utils.worlds.tiny.tables import ATTRIBUTES, WORLD_DIR, World, fill, indefinite, partition
+from utils.worlds.tiny.tables import ATTRIBUTES, WORLD_DIR, Tables, fill, indefinite, partition
 from utils.worlds.tiny.tasks import USE_CASES as MAKERS
 from utils.worlds.tiny.tasks import draw_task, few_shot
+from utils.worlds.tiny.tasks.story import MOOD_WORDS
+from utils.worlds.tiny.text import statements
 
-WORLD = World.load()
+TABLES = Tables.load()
 COUNTS = {"train": 1600, "valid": 200, "test": 200}
 
 
 @pytest.fixture(scope="module")
 def prompts() -> list[Prompt]:
-    return make_prompts(WORLD, 3, COUNTS)
+    return make_prompts(TABLES, 3, COUNTS)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +56,8 @@ def dropped(cleaned: CleaningResult) -> dict[str, list[Dropped]]:
 
 
 def test_every_fact_has_questions_and_a_truth_that_differs_from_the_popular_answer() -> None:
-    assert len(WORLD.facts) > 300 and len(WORLD.misconceptions) > 30
-    for (entity, attribute), fact in WORLD.facts.items():
+    assert len(TABLES.facts) > 300 and len(TABLES.misconceptions) > 30
+    for (entity, attribute), fact in TABLES.facts.items():
         assert (fact.entity, fact.attribute) == (entity, attribute)
         assert fact.truth and fact.truth != fact.popular and len(fact.questions) >= 3
         assert "{e}" not in fact.statement + "".join(fact.questions)
@@ -64,24 +66,24 @@ def test_every_fact_has_questions_and_a_truth_that_differs_from_the_popular_answ
 
 
 def test_sums_are_right_and_opposites_go_both_ways() -> None:
-    numbers = WORLD.words["numbers"]
-    for fact in (f for f in WORLD.facts.values() if f.attribute == "sum"):
+    numbers = TABLES.words["numbers"]
+    for fact in (f for f in TABLES.facts.values() if f.attribute == "sum"):
         first, second = fact.entity.split(" plus ")
         assert numbers.index(fact.truth) == numbers.index(first) + numbers.index(second)
-    for fact in (f for f in WORLD.facts.values() if f.attribute == "opposite"):
-        assert WORLD.facts[fact.truth, "opposite"].truth == fact.entity
+    for fact in (f for f in TABLES.facts.values() if f.attribute == "opposite"):
+        assert TABLES.facts[fact.truth, "opposite"].truth == fact.entity
 
 
 def test_answers_of_an_attribute_are_single_words() -> None:
-    for fact in WORLD.facts.values():
+    for fact in TABLES.facts.values():
         assert re.fullmatch(r"[A-Za-z]+", fact.truth), fact
         assert re.fullmatch(r"[A-Za-z]*", fact.popular), fact
 
 
 def test_words_of_moods_and_rude_words_are_not_names_of_anything() -> None:
-    assert set(MOOD_WORDS) == set(WORLD.words["moods"])
-    things = {x.lower() for members in WORLD.kinds.values() for x in members}
-    assert not set(WORLD.words["rude"]) & things
+    assert set(MOOD_WORDS) == set(TABLES.words["moods"])
+    things = {x.lower() for members in TABLES.kinds.values() for x in members}
+    assert not set(TABLES.words["rude"]) & things
 
 
 @pytest.mark.parametrize(
@@ -98,10 +100,10 @@ def test_fill() -> None:
 
 
 def test_statements_lean_on_it() -> None:
-    lines = statements(WORLD, "otter")
+    lines = statements(TABLES, "otter")
     assert "It eats fish." in lines and "The baby of an otter is a pup." in lines
-    assert "The baker works in a bakery." in statements(WORLD, "baker")
-    assert not any("eats" in line for line in statements(WORLD, "otter", skip="food"))
+    assert "The baker works in a bakery." in statements(TABLES, "baker")
+    assert not any("eats" in line for line in statements(TABLES, "otter", skip="food"))
 
 
 @pytest.mark.parametrize("missing", ["animals.csv", "words.yaml"])
@@ -109,11 +111,11 @@ def test_a_missing_table_is_named(tmp_path: Path, missing: str) -> None:
     shutil.copytree(WORLD_DIR, tmp_path / "world")
     (tmp_path / "world" / missing).unlink()
     with pytest.raises(UserError, match=f"{missing}.* missing; restore the folder data/world"):
-        World.load(tmp_path / "world")
+        Tables.load(tmp_path / "world")
 
 
 def test_partition_does_not_see_case_or_punctuation() -> None:
-    texts = [draw_task(WORLD, random.Random(i))[0] for i in range(2000)]
+    texts = [draw_task(TABLES, random.Random(i))[0] for i in range(2000)]
     shares = Counter(partition(text) for text in texts)
     assert 0.05 < shares["test"] / 2000 < 0.15 and 0.05 < shares["valid"] / 2000 < 0.15
     assert all(partition(text.upper() + " ") == partition(text.rstrip(".?")) == partition(text) for text in texts)
@@ -124,7 +126,7 @@ def test_partition_does_not_see_case_or_punctuation() -> None:
 
 def test_tasks_are_drawn_in_the_proportions_of_table_1() -> None:
     rng, n = random.Random(0), 6000
-    counts = Counter(draw_task(WORLD, rng)[2] for _ in range(n))
+    counts = Counter(draw_task(TABLES, rng)[2] for _ in range(n))
     assert set(counts) == set(USE_CASES) == set(MAKERS)
     for use_case, percent in TABLE_1.items():
         share = percent / sum(TABLE_1.values())
@@ -134,8 +136,8 @@ def test_tasks_are_drawn_in_the_proportions_of_table_1() -> None:
 def test_prompts_and_answers_are_plain_sentences() -> None:
     rng = random.Random(1)
     for _ in range(1500):
-        text, meta, _ = draw_task(WORLD, rng)
-        reply = answer(WORLD, meta, rng)
+        text, meta, _ = draw_task(TABLES, rng)
+        reply = answer(TABLES, meta, rng)
         for line in (text, reply):
             assert line == " ".join(line.split()) and line.isascii()
             assert "{" not in line and "None" not in line
@@ -145,11 +147,11 @@ def test_prompts_and_answers_are_plain_sentences() -> None:
 def test_a_few_shot_prompt_shows_two_true_examples_and_asks_for_a_third() -> None:
     rng = random.Random(2)
     for _ in range(100):
-        text, meta = few_shot(WORLD, rng)
+        text, meta = few_shot.make(TABLES, rng)
         first, second, asked = text.split(", ")
         for example in (first, second):
             entity, truth = example.split(": ")
-            assert WORLD.facts[entity, meta["attribute"]].truth == truth
+            assert TABLES.facts[entity, meta["attribute"]].truth == truth
         assert asked == f"{meta['entity']}:"
 
 
@@ -157,18 +159,18 @@ def test_a_slip_changes_the_task_or_leaves_it_but_never_the_one_given() -> None:
     rng = random.Random(5)
     changed = 0
     for _ in range(400):
-        _, meta, _ = draw_task(WORLD, rng)
+        _, meta, _ = draw_task(TABLES, rng)
         before = repr(meta)
-        changed += slipped(WORLD, meta, rng) != meta
+        changed += slipped(TABLES, meta, rng) != meta
         assert repr(meta) == before
     assert changed > 300
 
 
 def test_a_slip_in_a_question_is_mostly_the_popular_answer() -> None:
-    fact = next(f for f in WORLD.misconceptions)
+    fact = next(f for f in TABLES.misconceptions)
     meta = {"task": "qa", "entity": fact.entity, "attribute": fact.attribute}
     rng = random.Random(6)
-    said = [slipped(WORLD, meta, rng)["value"] for _ in range(400)]
+    said = [slipped(TABLES, meta, rng)["value"] for _ in range(400)]
     assert 0.58 < said.count(fact.popular) / 400 < 0.8
 
 
@@ -176,8 +178,8 @@ def test_a_slip_in_a_question_is_mostly_the_popular_answer() -> None:
 
 
 def test_prompts_do_not_depend_on_anything_but_the_seed(prompts: list[Prompt]) -> None:
-    assert make_prompts(WORLD, 3, COUNTS) == prompts
-    other = make_prompts(WORLD, 4, {"valid": 50})
+    assert make_prompts(TABLES, 3, COUNTS) == prompts
+    other = make_prompts(TABLES, 4, {"valid": 50})
     assert [p.prompt for p in other[:20]] != [p.prompt for p in prompts if p.split == "valid"][:20]
 
 
@@ -204,7 +206,7 @@ def test_an_unspoilt_prompt_belongs_to_its_split_by_its_text(kept: list[Prompt])
 
 def test_use_case_and_meta_fit_the_prompt(kept: list[Prompt]) -> None:
     for p in kept[:150]:
-        assert gold(score(p.meta, answer(WORLD, p.meta, random.Random(0), nice=1.0))) >= 0.9 * RUBRIC.maximum
+        assert gold(score(p.meta, answer(TABLES, p.meta, random.Random(0), nice=1.0))) >= 0.9 * RUBRIC.maximum
 
 
 def test_cleaning_catches_every_kind_of_junk(dropped: dict[str, list[Dropped]]) -> None:
@@ -235,8 +237,8 @@ def test_cleaning_drops_little_that_was_not_junk(prompts: list[Prompt], dropped:
 
 def test_customers_dress_their_requests() -> None:
     rng = random.Random(7)
-    texts = [draw_prompt(WORLD, rng, "customer", "train")[0] for _ in range(600)]
+    texts = [draw_prompt(TABLES, rng, "customer", "train")[0] for _ in range(600)]
     assert 0.05 < sum(t.startswith("I am a") for t in texts) / 600 < 0.35
     assert any(t.endswith("Thank you.") for t in texts) and any(t.startswith("Hello. ") for t in texts)
-    plain = [draw_prompt(WORLD, rng, "labeler_plain", "train")[0] for _ in range(300)]
+    plain = [draw_prompt(TABLES, rng, "labeler_plain", "train")[0] for _ in range(300)]
     assert not any(t.endswith("Thank you.") for t in plain)

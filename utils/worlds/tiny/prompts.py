@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 
 from utils.core.runtime import python_rng
 from utils.data.schemas import Prompt
-from utils.worlds.tiny.tables import World, indefinite, partition
-from utils.worlds.tiny.tasks import Meta, draw_task, few_shot, question, topic
+from utils.worlds.tiny.tables import Tables, indefinite, partition
+from utils.worlds.tiny.tasks import Meta, draw_task, few_shot, qa
 
 MEAN_PROMPTS_PER_USER = 6
 DRESSED = {"open_qa": 0.85, "brainstorming": 0.9, "chat": 0.6}  # popular questions come in many forms of words
@@ -30,34 +30,34 @@ FOREIGN = (
 )
 
 
-def dressed(text: str, world: World, rng: random.Random, share: float = 0.4) -> str:
+def dressed(text: str, tables: Tables, rng: random.Random, share: float = 0.4) -> str:
     """The request as different people put it: bare, or (in this share) with a greeting, who they are, thanks."""
     if rng.random() > share:
         return text
     hello = "Hello. " if rng.random() < 0.4 else ""
-    who = f"I am {indefinite(rng.choice(world.kinds['jobs']))}. " if rng.random() < 0.6 else ""
+    who = f"I am {indefinite(rng.choice(tables.kinds['jobs']))}. " if rng.random() < 0.6 else ""
     thanks = " Thank you." if rng.random() < 0.4 else ""
     return f"{hello}{who}{text}{thanks}"
 
 
 def draw_prompt(
-    world: World, rng: random.Random, source: str, split: str, use_case: str | None = None
+    tables: Tables, rng: random.Random, source: str, split: str, use_case: str | None = None
 ) -> tuple[str, Meta, str]:
     """(text, meta, use case) of one prompt whose text belongs to `split` (see tables.partition)."""
     while True:
         if source == "labeler_few_shot":
-            text, meta = few_shot(world, rng)
+            text, meta = few_shot.make(tables, rng)
             case = "open_qa"
         else:
-            text, meta, case = draw_task(world, rng, use_case)
+            text, meta, case = draw_task(tables, rng, use_case)
             if source == "labeler_user_based" and case == "open_qa" and rng.random() < 0.2:
-                text, meta = question(topic(world, rng), rng)
-            text = text if source == "labeler_plain" else dressed(text, world, rng, DRESSED.get(case, 0.25))
+                text, meta = qa.make(tables, rng)
+            text = text if source == "labeler_plain" else dressed(text, tables, rng, DRESSED.get(case, 0.25))
         if partition(text) == split:
             return text, meta, case
 
 
-def make_prompts(world: World, seed: int, counts: Mapping[str, int], *, labeler_share: float = 0.25) -> list[Prompt]:
+def make_prompts(tables: Tables, seed: int, counts: Mapping[str, int], *, labeler_share: float = 0.25) -> list[Prompt]:
     """Raw prompts of every split, about `counts[split]` usable ones each plus the junk that cleaning removes.
 
     labeler_share: share of the training prompts that labelers wrote (Table 6: 18 of 77 thousand over all sets).
@@ -65,20 +65,20 @@ def make_prompts(world: World, seed: int, counts: Mapping[str, int], *, labeler_
     rows: list[Prompt] = []
     for split, count in counts.items():
         labelers = round(labeler_share * count) if split == "train" else 0
-        rows += _labeler_prompts(world, seed, split, labelers)
-        rows += _customer_prompts(world, seed, split, count - labelers)
+        rows += _labeler_prompts(tables, seed, split, labelers)
+        rows += _customer_prompts(tables, seed, split, count - labelers)
     return rows
 
 
-def _labeler_prompts(world: World, seed: int, split: str, count: int) -> Iterator[Prompt]:
+def _labeler_prompts(tables: Tables, seed: int, split: str, count: int) -> Iterator[Prompt]:
     for i in range(count):
         rng = python_rng(seed, "labeler_prompt", split, i)
         source = rng.choices(["labeler_plain", "labeler_few_shot", "labeler_user_based"], [60, 8, 32])[0]
-        text, meta, use_case = draw_prompt(world, rng, source, split)
+        text, meta, use_case = draw_prompt(tables, rng, source, split)
         yield Prompt(f"{split}-l{i:05d}", text, use_case, source, f"labeler-{i % 40:02d}", split, meta)
 
 
-def _customer_prompts(world: World, seed: int, split: str, count: int) -> Iterator[Prompt]:
+def _customer_prompts(tables: Tables, seed: int, split: str, count: int) -> Iterator[Prompt]:
     made, user = 0, 0
     earlier: list[Prompt] = []
     while made < count:
@@ -87,7 +87,7 @@ def _customer_prompts(world: World, seed: int, split: str, count: int) -> Iterat
         if split == "train" and user < GREEDY_USERS:
             n = GREEDY_PROMPTS
         for i in range(min(n, 10 * count)):
-            text, meta, use_case = draw_prompt(world, rng, "customer", split)
+            text, meta, use_case = draw_prompt(tables, rng, "customer", split)
             kind = rng.choices([*JUNK, ""], [*JUNK.values(), 1 - sum(JUNK.values())])[0]
             row = Prompt(f"{split}-c{user:05d}-{i:03d}", text, use_case, "customer", f"user-{split}-{user:05d}", split, meta)
             row = _spoil(row, kind, earlier, rng)

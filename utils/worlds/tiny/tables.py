@@ -125,19 +125,19 @@ def fill(template: str, entity: str, answer: str) -> str:
 
 
 @dataclass(frozen=True)
-class World:
+class Tables:
     """Everything that is true (or popular and wrong) in the tiny world.
 
-    facts: by (entity, attribute). tables: rows of the CSV files by table name. words: the closed word lists.
+    facts: by (entity, attribute). rows: of the CSV files, by table name. words: the closed word lists.
     """
 
     facts: dict[tuple[str, str], Fact]
-    tables: dict[str, list[dict[str, str]]]
+    rows: dict[str, list[dict[str, str]]]
     words: dict[str, Any]
     kinds: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, directory: Path | str = WORLD_DIR) -> World:
+    def load(cls, directory: Path | str = WORLD_DIR) -> Tables:
         """Read the tables. Raises UserError if one is missing."""
         return _load(str(directory))
 
@@ -221,7 +221,7 @@ def _sums(numbers: list[str]) -> list[Fact]:
 
 
 @functools.lru_cache(maxsize=4)
-def _load(directory: str) -> World:
+def _load(directory: str) -> Tables:
     folder = Path(directory)
     tables = {name: _read(folder, name) for name in ("animals", "foods", "countries", "jobs", "opposites", "myths")}
     words_path = folder / "words.yaml"
@@ -239,4 +239,4 @@ def _load(directory: str) -> World:
     kinds |= {"colors": words["colors"], "names": words["names"], "gifts": words["gifts"], "games": words["games"]}
     kinds |= {"weathers": words["weather"], "places": words["places"]}
     kinds = {k: v for k, v in kinds.items() if len(v) >= 5}
-    return World({(f.entity, f.attribute): f for f in facts}, tables, words, kinds)
+    return Tables({(f.entity, f.attribute): f for f in facts}, tables, words, kinds)

@@ -12,9 +12,9 @@ from utils.core.runtime import python_rng
 from utils.data.schemas import Prompt
 from utils.worlds.protocol import Answer, Example, MetricTable, Probe, Scores, World, Writer
 from utils.worlds.tiny import corpus, examples, prompts, rubric
-from utils.worlds.tiny.answers import IDK, answer
-from utils.worlds.tiny.tables import World as Tables
-from utils.worlds.tiny.tables import fill
+from utils.worlds.tiny.answers import answer
+from utils.worlds.tiny.tables import Tables, fill
+from utils.worlds.tiny.text import IDK
 
 CHOICES = 4  # of a multiple-choice question
 CLOSED_DOMAIN = ("rewrite", "summarization", "classification", "closed_qa", "extract")  # use cases
@@ -134,4 +134,4 @@ class TinyWorld(World):
 
 @functools.lru_cache(maxsize=2)  # a run and a sweep need the same text again and again
 def _documents(count: int, seed: int) -> tuple[str, ...]:
-    return tuple(corpus.corpus(Tables.load(), count, seed))
+    return tuple(corpus.documents(Tables.load(), count, seed))
