@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from utils.core.errors import UserError
 from utils.evaluation.tax import ChoiceItem, choice_accuracy, choice_logprobs, next_token_logprobs, pretraining_loss
 
 PAD = 19
@@ -128,5 +127,5 @@ def test_equal_choices_share_the_credit() -> None:
     ],
 )
 def test_bad_input_is_one_clear_sentence(call: object, words: str) -> None:
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(ValueError, match=words):
         call()  # type: ignore[operator]

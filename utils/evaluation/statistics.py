@@ -1,6 +1,6 @@
-"""Means, intervals, win rates and spreads, as pure numpy functions of numbers.
+"""Means, intervals, win rates and spreads, as pure numpy functions of numbers. Bad numbers raise ValueError.
 
-Intervals are two-sided and cover the truth with probability `confidence` (0.95 unless told; paper: 95 %, Fig. 1).
+Intervals are two-sided and cover the truth with probability `confidence` (default 0.95; paper: 95 %, Fig. 1).
 A standard error is over prompts and says nothing about training noise: for that, `spread_over_seeds`.
 """
 
@@ -14,11 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from utils.core.errors import UserError
-from utils.core.runtime import numpy_rng
-
 Numbers = Sequence[float] | npt.NDArray[np.floating]
-_CHUNK = 4_000_000  # resampled numbers held at once by the bootstrap
 
 
 class MeanSE(NamedTuple):
@@ -38,16 +34,8 @@ class PairedDifference(NamedTuple):
     n: int
 
 
-class Interval(NamedTuple):
-    """A mean with the two ends of its interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
 class WinRate(NamedTuple):
-    """A win rate with ties counted half, its interval, and what is behind it.
+    """A win rate with ties counted half, its interval, and the counts behind it.
 
     decided: share of the n comparisons that are not ties. decided_win_rate: share won of those (nan if all tie),
     with its own interval decided_low .. decided_high.
@@ -89,27 +77,27 @@ class SeedSpread(NamedTuple):
 
 
 def _vector(values: Numbers, name: str = "values") -> npt.NDArray[np.float64]:
-    """`values` as a float vector (n,), n >= 1, all finite; else `UserError`."""
+    """`values` as a float vector (n,), n >= 1, all finite; else ValueError."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
-        raise UserError(f"{name}: expected a list of at least one number, got shape {array.shape}; give one a prompt.")
+        raise ValueError(f"{name}: expected a list of at least one number, got shape {array.shape}; give one per prompt.")
     bad = np.flatnonzero(~np.isfinite(array))
     if bad.size:
-        raise UserError(f"{name}: entry {bad[0]} is {array[bad[0]]}, not a finite number; drop or mend that entry.")
+        raise ValueError(f"{name}: entry {bad[0]} is {array[bad[0]]}, not a finite number; correct or remove that entry.")
     return array
 
 
 def _pair(a: Numbers, b: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     first, second = _vector(a, "first"), _vector(b, "second")
     if first.size != second.size:
-        raise UserError(f"paired comparison: {first.size} values against {second.size}; give both policies the same prompts.")
+        raise ValueError(f"paired comparison: {first.size} values against {second.size}; give both policies the same prompts.")
     return first, second
 
 
 def normal_quantile(confidence: float) -> float:
-    """z with P(|Z| < z) = confidence for a standard normal Z; 1.960 at 0.95. `UserError` outside (0, 1)."""
+    """z with P(|Z| < z) = confidence for a standard normal Z; 1.960 at 0.95. Raises ValueError outside (0, 1)."""
     if not 0.0 < confidence < 1.0:
-        raise UserError(f"confidence is {confidence}; it must lie strictly between 0 and 1, for example 0.95.")
+        raise ValueError(f"confidence is {confidence}; it must lie strictly between 0 and 1, for example 0.95.")
     return NormalDist().inv_cdf(0.5 + confidence / 2.0)
 
 
@@ -129,7 +117,7 @@ def student_t_quantile(confidence: float, df: int) -> float:
     """t with P(|T| < t) = confidence for Student's t with whole df >= 1; 2.776 at 0.95 and df = 4."""
     normal_quantile(confidence)  # the same check of `confidence`
     if df < 1:
-        raise UserError(f"a t-interval needs at least 2 values, got {df + 1}; run more seeds.")
+        raise ValueError(f"a t-interval needs at least 2 values, got {df + 1}; run more seeds.")
     low, high = 0.0, math.pi / 2.0
     for _ in range(200):  # bisection on the angle: P rises from 0 to 1 on [0, pi/2]
         middle = (low + high) / 2.0
@@ -147,7 +135,7 @@ def mean_se(values: Numbers) -> MeanSE:
 def paired_difference(a: Numbers, b: Numbers) -> PairedDifference:
     """Mean of d_i = a_i - b_i, its standard error, and z = mean / se.
 
-    a, b: (n,) scores of two policies on the same prompts; pairing takes out how hard a prompt is. z is 0 if all
+    a, b: (n,) scores of two policies on the same prompts; pairing removes the effect of how hard a prompt is. z is 0 if all
     differences are 0 and +-inf if they are all the same other number.
     """
     first, second = _pair(a, b)
@@ -159,40 +147,13 @@ def paired_difference(a: Numbers, b: Numbers) -> PairedDifference:
     return PairedDifference(mean, se, z, n)
 
 
-def mean_interval(
-    values: Numbers, confidence: float = 0.95, method: str = "normal", seed: int = 0, resamples: int = 2000
-) -> Interval:
-    """Interval of a mean. values: (n,).
-
-    normal: mean +- z se. bootstrap: the (1 -+ confidence) / 2 quantiles of the means of `resamples` draws of n
-    values with replacement, from the stream (seed, "bootstrap").
-    """
-    array, z = _vector(values), normal_quantile(confidence)
-    mean = float(array.mean())
-    if method == "normal":
-        half = z * mean_se(array).se
-        return Interval(mean, mean - half, mean + half)
-    if method != "bootstrap":
-        raise UserError(f"method is {method!r}; use 'normal' or 'bootstrap'.")
-    if resamples < 1:
-        raise UserError(f"resamples is {resamples}; the bootstrap needs at least 1, for example 2000.")
-    rng = numpy_rng(seed, "bootstrap")
-    chunk = max(1, _CHUNK // array.size)
-    means = [
-        array[rng.integers(0, array.size, (min(chunk, resamples - start), array.size))].mean(axis=1)
-        for start in range(0, resamples, chunk)
-    ]
-    low, high = np.quantile(np.concatenate(means), [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
-    return Interval(mean, float(low), float(high))
-
-
 def score_interval(mean: float, n: int, ties: float = 0.0, confidence: float = 0.95) -> tuple[float, float]:
     """Score (Wilson) interval of the mean of n outcomes in {1, 1/2, 0}, of which a share `ties` are 1/2.
 
     An outcome with mean p and tie share t has variance p (1 - p) - t / 4. The interval is every p with
         (mean - p)^2 <= z^2 / n * (p (1 - p) - t' / 4),   t' = ties * n / (n + z^2).
     Without ties this is Wilson's interval for a proportion. t' shrinks the observed tie share a little, as Wilson
-    shrinks the mean, so that a run of nothing but ties keeps an interval wider than one point. It always contains
+    shrinks the mean, so that a run of ties alone keeps an interval wider than one point. It always contains
     the mean, lies in [0, 1] and mirrors when both sides are swapped, and needs no bootstrap.
     """
     c = normal_quantile(confidence) ** 2 / n
@@ -205,13 +166,13 @@ def score_interval(mean: float, n: int, ties: float = 0.0, confidence: float = 0
 def win_rate(wins: Numbers, confidence: float = 0.95) -> WinRate:
     """Win rate of n comparisons, ties counted half (sec. 3.6), with its tie-aware `score_interval`.
 
-    wins: (n,) 1 = won, 0.5 = tie, 0 = lost; one entry a prompt, so that entries are independent. Any other value
-    raises `UserError`.
+    wins: (n,) 1 = won, 0.5 = tie, 0 = lost; one entry per prompt, so that entries are independent. Any other value
+    raises ValueError.
     """
     array = _vector(wins, "wins")
     bad = np.flatnonzero((array != 0.0) & (array != 0.5) & (array != 1.0))
     if bad.size:
-        raise UserError(f"wins: entry {bad[0]} is {array[bad[0]]}; write 1 for a win, 0.5 for a tie, 0 for a loss.")
+        raise ValueError(f"wins: entry {bad[0]} is {array[bad[0]]}; write 1 for a win, 0.5 for a tie, 0 for a loss.")
     n = int(array.size)
     won, lost = int((array == 1.0).sum()), int((array == 0.0).sum())
     ties, decided = n - won - lost, won + lost
@@ -229,7 +190,7 @@ def gold_wins(gold_a: Numbers, gold_b: Numbers, tie: float) -> npt.NDArray[np.fl
     """
     first, second = _pair(gold_a, gold_b)
     if not tie >= 0.0:
-        raise UserError(f"tie is {tie}; it must be 0 or a positive number of gold points.")
+        raise ValueError(f"tie is {tie}; it must be 0 or a positive number of gold points.")
     difference, edge = first - second, tie + 1e-9
     return np.where(difference > edge, 1.0, np.where(difference < -edge, 0.0, 0.5))
 
@@ -246,9 +207,9 @@ def gold_comparison(gold_a: Numbers, gold_b: Numbers, tie: float) -> GoldCompari
 
 
 def spread_over_seeds(values: Numbers, confidence: float = 0.95) -> SeedSpread:
-    """What one figure does over training seeds: mean +- t(confidence, n - 1) sd / sqrt(n).
+    """One metric over training seeds: mean +- t(confidence, n - 1) sd / sqrt(n).
 
-    values: (n,) one figure a seed. One seed alone has no interval: its ends and sd are nan.
+    values: (n,) one number per seed. A single seed has no interval: its ends and sd are nan.
     """
     array = _vector(values)
     mean, se, n = mean_se(array)

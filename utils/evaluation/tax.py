@@ -1,7 +1,7 @@
-"""The alignment tax (sec. 4.2, App. D): what a policy lost of what pretraining had taught it.
+"""The alignment tax (sec. 4.2, App. D): what a policy lost of what it learned in pretraining.
 
-Two probes: the loss on held-out pretraining text, and closed-book facts as multiple choice. Both are read-only: the
-model is put in eval mode (no dropout), and back in the mode it came in.
+Two probes: the loss on held-out pretraining text, and closed-book facts as multiple choice. Both only read: the
+model is put in eval mode (no dropout), and then back in the mode it was in.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from utils.core import processes
-from utils.core.errors import UserError
 from utils.data.encoding import pad_right
 from utils.losses import token_logprobs
 
@@ -41,13 +40,13 @@ def _evaluating(model: nn.Module) -> Iterator[torch.device]:
 
 
 def _pad_id(model: nn.Module) -> int:
-    """The model's pad id; 0 if it has none (the mask alone decides then)."""
+    """The model's pad id; 0 if it has none (then only the mask counts)."""
     pad = getattr(model.config, "pad_token_id", None)
     return 0 if pad is None else int(pad)
 
 
 def next_token_logprobs(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
-    """(B, T - 1) natural log-probabilities of ids[:, 1:] given what is before them. ids (B, T) long, mask (B, T) bool.
+    """(B, T - 1) natural log-probabilities of ids[:, 1:] given the tokens before them. ids (B, T) long, mask (B, T) bool.
 
     Padding may be on either side: positions are counted over the mask (docs/architecture.md).
     """
@@ -60,11 +59,13 @@ def pretraining_loss(model: nn.Module, rows: Tensor | np.ndarray | Sequence[Sequ
     """Mean next-token loss on held-out pretraining text, in nats per predicted token.
 
     rows: (N, T) token ids, packed or padded on the right with the model's pad id; pad tokens are neither predicted
-    nor read. Every token counts the same, whatever the batch size. Raises `UserError` if nothing can be predicted.
+    nor read. Every token counts the same, whatever the batch size. Raises ValueError if nothing can be predicted.
     """
     ids = torch.as_tensor(np.asarray(rows), dtype=torch.long)
     if ids.ndim != 2 or ids.shape[0] == 0 or ids.shape[1] < 2:
-        raise UserError(f"web text: expected rows (N, T) with T >= 2 token ids, got {tuple(ids.shape)}; add documents.")
+        raise ValueError(
+            f"pretraining text: expected rows (N, T) with T >= 2 token ids, got {tuple(ids.shape)}; add documents."
+        )
     pad = getattr(model.config, "pad_token_id", None)
     mask = torch.ones_like(ids, dtype=torch.bool) if pad is None else ids != pad
 
@@ -82,29 +83,29 @@ def pretraining_loss(model: nn.Module, rows: Tensor | np.ndarray | Sequence[Sequ
     found = processes.map_ranks(range(len(ids)), sums)
     total, tokens = sum(loss for loss, _ in found), sum(count for _, count in found)
     if tokens == 0:
-        raise UserError("web text: every row is padding or a single token, so there is nothing to predict; add text.")
+        raise ValueError("pretraining text: every row is padding or a single token, so there is nothing to predict; add text.")
     return total / tokens
 
 
 def _check_items(items: Sequence[ChoiceItem]) -> None:
-    """`UserError` naming the item and the field that is wrong."""
+    """ValueError naming the item and the field that is wrong."""
     if not items:
-        raise UserError("facts: there is no multiple-choice item; give at least one.")
+        raise ValueError("facts: there is no multiple-choice item; give at least one.")
     for index, item in enumerate(items):
         if len(item.prefix) == 0:
-            raise UserError(f"facts: item {index}, field prefix is empty; begin it with the document separator.")
+            raise ValueError(f"facts: item {index}, field prefix is empty; begin it with the document separator.")
         if len(item.choices) < 2 or any(len(choice) == 0 for choice in item.choices):
-            raise UserError(f"facts: item {index}, field choices needs at least 2 choices, none of them empty.")
+            raise ValueError(f"facts: item {index}, field choices needs at least 2 choices, none of them empty.")
         if not 0 <= item.right < len(item.choices):
-            raise UserError(
+            raise ValueError(
                 f"facts: item {index}, field right is {item.right}, but there are {len(item.choices)} choices, from 0."
             )
 
 
 def choice_logprobs(model: nn.Module, items: Sequence[ChoiceItem], batch_size: int = 64) -> list[list[float]]:
-    """Average natural log-probability per token of every choice after its prefix; one list an item.
+    """Average natural log-probability per token of every choice after its prefix; one list per item.
 
-    The average, not the sum, so that a long choice is not worse for being long (App. D).
+    The average, not the sum, so that length alone does not make a choice worse (App. D). Raises ValueError for a broken item.
     """
     _check_items(items)
     flat = [(list(item.prefix), list(choice)) for item in items for choice in item.choices]
@@ -137,6 +138,6 @@ def choice_accuracy(model: nn.Module, items: Sequence[ChoiceItem], batch_size: i
 
 
 def credit(scores: Sequence[float], right: Sequence[int]) -> float:
-    """1 if the choice with the highest score is one of the `right` ones, 0 if not; its share of the draw if several tie."""
+    """1 if the choice with the highest score is one of the `right` ones, else 0; for ties the share that is right."""
     best = [index for index, score in enumerate(scores) if score == max(scores)]
     return len(set(best) & set(right)) / len(best)
