@@ -30,11 +30,11 @@ def failing(error: BaseException) -> int:
     ("error", "code", "sentence"),
     [
         (UserError("a.jsonl, row 2: broken\nJSON."), 2, "a.jsonl, row 2: broken JSON.\n"),
-        (KeyboardInterrupt(), 130, "Stopped: run the same command again to go on from here.\n"),
+        (KeyboardInterrupt(), 130, "Stopped: run the same command again to continue.\n"),
         (
             KeyboardInterrupt("sft: saved after step 8 of 20"),
             130,
-            "Stopped (sft: saved after step 8 of 20): run the same command again to go on from here.\n",
+            "Stopped (sft: saved after step 8 of 20): run the same command again to continue.\n",
         ),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/tiny/report.html"),

@@ -206,8 +206,8 @@ LONG = "9" * 5_000
     [
         (f'{{"prompt": {DEEP}}}', "lists and objects are nested too deeply"),
         (f'{{"prompt": {LONG}}}', "a number has more than 4,300 digits"),
-        ('{"prompt": "x", "prompt": "y"}', 'the name "prompt" stands twice in one object, with different values'),
-        ('{"meta": {"a": 1, "a": 2}}', 'the name "a" stands twice in one object, with different values'),
+        ('{"prompt": "x", "prompt": "y"}', 'the name "prompt" appears twice in one object, with different values'),
+        ('{"meta": {"a": 1, "a": 2}}', 'the name "a" appears twice in one object, with different values'),
     ],
 )
 def test_json_that_python_cannot_hold_is_one_sentence(tmp_path: Path, text: str, reason: str) -> None:

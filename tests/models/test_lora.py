@@ -387,6 +387,6 @@ def test_a_run_that_cannot_have_adapters_stops_before_its_first_stage(tmp_path: 
         patch.setitem(sys.modules, "peft", None)
         run_pipeline(config, tmp_path / "run")
     monkeypatch.setattr(processes, "shards", lambda: 2)
-    with pytest.raises(UserError, match=r"lora_rank does not go with FSDP.*ddp\.yaml"):
+    with pytest.raises(UserError, match=r"lora_rank cannot be used with FSDP.*ddp\.yaml"):
         run_pipeline(config, tmp_path / "run")
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,6 @@
-"""Ground floor: errors, files, devices and random streams, the processes of a run, command lines, trackers.
+"""The base of all rooms: errors, files, devices and random streams, the processes of a run, command lines, trackers.
 
-Everything else may import this room; it knows nothing of models or of the paper.
+Every other room may import this one. Nothing here depends on models or on the paper.
 """
 
 from __future__ import annotations

@@ -22,20 +22,20 @@ EXIT_INTERRUPTED = 130
 EXIT_UNREAD = 141
 OWN_DATA = ("prompts", "demonstrations", "comparisons", "pretraining")
 EXIT_TERMINATED = 143
-ALONE = "Stopped, because the system told this process to end: run the same command again to go on from here."
-LEFT = "Stopped, because another process of this run has ended or was killed: run the same command again to go on from here."
+ALONE = "Stopped, because the system terminated this process: run the same command again to continue."
+LEFT = "Stopped, because another process of this run ended or was killed: run the same command again to continue."
 
 
 class _Terminated(BaseException):
-    """SIGTERM: a launcher ends its processes with it, and schedulers do."""
+    """SIGTERM, which launchers and schedulers send to end a process."""
 
 
 def main(run: Callable[[Sequence[str]], Any], arguments: Sequence[str] | None = None) -> int:
     """Call `run` with the command line's arguments and return the exit code: 0, 2 (UserError, full disk), 130, 141 or 143.
 
     A script ends in `sys.exit(main(run))`. Every other exception is an error in this program and keeps its traceback. Of
-    several processes only the one that stopped first says why. 141, without a message: the program that read the output,
-    such as `head`, has ended (the exit code of a program that SIGPIPE ends).
+    several processes only the first one that stops prints the reason. 141, without a message: the program that read the
+    output, such as `head`, has ended (a program that SIGPIPE ends has this exit code).
     """
     given = sys.argv[1:] if arguments is None else arguments
     show_any_text()
@@ -53,7 +53,7 @@ def main(run: Callable[[Sequence[str]], Any], arguments: Sequence[str] | None = 
 
 
 def _run(run: Callable[[Sequence[str]], Any], given: Sequence[str]) -> int:
-    """`main` without signals and a reader that has ended."""
+    """`main` without the handling of signals and of a reader that has ended."""
     try:
         _run_and_flush(run, given)
         processes.leave()
@@ -61,7 +61,7 @@ def _run(run: Callable[[Sequence[str]], Any], given: Sequence[str]) -> int:
         return _stop(str(error), EXIT_USER_ERROR)
     except KeyboardInterrupt as error:
         done = f" ({error})" if str(error) else ""
-        return _stop(f"Stopped{done}: run the same command again to go on from here.", EXIT_INTERRUPTED)
+        return _stop(f"Stopped{done}: run the same command again to continue.", EXIT_INTERRUPTED)
     except OSError as error:
         if error.errno not in DISK_FULL:
             processes.first_to_speak()
@@ -77,7 +77,7 @@ def _run(run: Callable[[Sequence[str]], Any], given: Sequence[str]) -> int:
 
 
 def _run_and_flush(run: Callable[[Sequence[str]], Any], given: Sequence[str]) -> None:
-    """Call `run`; what it printed leaves the buffer here, where an output that nobody reads still sets the exit code."""
+    """Call `run`; flush its output here, where a reader that has ended can still set the exit code."""
     try:
         run(given)
     except SystemExit:  # --help
@@ -98,7 +98,7 @@ def _unread() -> list[int]:
 
 
 def _discard_unread() -> None:
-    """Let what is still buffered for a reader that has ended go nowhere: Python would complain of it at exit."""
+    """Discard what is still buffered for a reader that has ended: Python would print an error for it at exit."""
     for place in _unread():
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, place)
@@ -106,13 +106,13 @@ def _discard_unread() -> None:
 
 
 def _terminate(*_: Any) -> None:
-    """SIGTERM raises, so that what is being written is put away."""
+    """SIGTERM raises, so that partial files are cleaned up."""
     raise _Terminated
 
 
 @contextmanager
 def _handled(number: signal.Signals, handler: Callable[..., Any]) -> Iterator[None]:
-    """`handler` takes the signal inside the block, unless it is ignored (main thread only)."""
+    """`handler` handles the signal inside the block, unless it is ignored (main thread only)."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(number) is signal.SIG_IGN:
         yield
         return
@@ -124,7 +124,7 @@ def _handled(number: signal.Signals, handler: Callable[..., Any]) -> Iterator[No
 
 
 def _stop(sentence: str, code: int) -> int:
-    """Print the one sentence, unless another process has, and give `code` back."""
+    """Print the sentence, unless another process did so already, and return `code`."""
     if processes.first_to_speak():
         with suppress(BrokenPipeError):
             print(" ".join(sentence.split()), file=sys.stderr, flush=True)

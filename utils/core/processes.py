@@ -1,8 +1,8 @@
-"""The processes of one run under `accelerate launch`: who this one is, and how they agree, share work and stop together.
+"""The processes of one run under `accelerate launch`: which one this is, and how they agree, share work and stop together.
 
-Files are written by the main process alone. Row-wise work is shared: each process does every n-th row and all get the
-results of all rows (`map_ranks`), so what is called on them must be called on every process. With one process everything
-here is a plain call. Nothing but the run's own processes, which started from the same code, ever reads what is sent.
+Only the main process writes files. Work on rows is shared: each process does every n-th row, and all processes get the
+results of all rows (`map_ranks`), so every process must make these calls. With one process everything
+here is a plain call. Only the processes of the run, which started from the same code, read what is sent.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-PATIENCE = timedelta(hours=6)  # how long the others wait for what the main process does alone
+PATIENCE = timedelta(hours=6)  # how long the others wait for work that only the main process does
 STORE_SECONDS = 5.0
 WORLD_VARIABLES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-# What accelerate's launcher writes into the environment for FSDP, with what is run here.
+# Environment variables that accelerate's launcher sets for FSDP -> the only supported value.
 FSDP = {
     "FSDP_VERSION": "2",
     "FSDP_RESHARD_AFTER_FORWARD": "true",
     "FSDP_OFFLOAD_PARAMS": "false",
-    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",  # every process reads the weights of a model itself
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",  # every process reads the weights of a model
 }
-# The same for DeepSpeed: weights are whole, so nothing of stage 3, and nothing waits in CPU memory.
+# The same for DeepSpeed: weights are not sharded (no stage 3), and nothing is offloaded to CPU memory.
 USE_DEEPSPEED, ZERO_STAGE = "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_ZERO_STAGE"
 DEEPSPEED = {
     ZERO_STAGE: ("2", "1"),
@@ -49,7 +49,7 @@ def world() -> int:
 
 
 def rank() -> int:
-    """Number of this process from 0; before `join` what the launcher says."""
+    """Rank of this process, from 0; before `join` the rank that the launcher gave it."""
     return _distributed().get_rank() if _joined() else int(os.environ.get("RANK", "0"))
 
 
@@ -65,7 +65,7 @@ def _distributed() -> Any:
 
 
 def _joined() -> bool:
-    """Whether a process group is up (without loading torch to find out that it is not)."""
+    """Whether a process group exists (torch is not imported for this check)."""
     if "torch" not in sys.modules:
         return False
     found = _distributed()
@@ -73,7 +73,7 @@ def _joined() -> bool:
 
 
 def join(device: torch.device | str) -> None:
-    """Meet the other processes that the launcher started, if there are any, for work on this kind of device.
+    """Join the process group of all processes that the launcher started, if there are several, for this kind of device.
 
     Raises UserError as `sharded` does, and for settings of DeepSpeed other than those of configs/accelerate/deepspeed.yaml.
     """
@@ -87,13 +87,13 @@ def join(device: torch.device | str) -> None:
 
 
 def leave() -> None:
-    """Part from the others at the end of a run that went well."""
+    """Leave the process group at the end of a successful run."""
     if _joined():
         _distributed().destroy_process_group()
 
 
 def sharded() -> bool:
-    """Whether the launcher asks for models sharded over the processes (FSDP), not whole ones in each.
+    """Whether the launcher asks for models that are sharded over the processes (FSDP) instead of copied to each.
 
     Raises UserError for settings of FSDP other than those of configs/accelerate/fsdp.yaml.
     """
@@ -110,7 +110,7 @@ def sharded() -> bool:
 
 
 def shards() -> int:
-    """Number of parts that the weights of a training stage's models are in: 1 if they are whole in every process."""
+    """Number of shards of the weights in a training stage: 1 if every process holds all weights."""
     return world() if sharded() else 1
 
 
@@ -120,8 +120,8 @@ def zero_stage() -> int:
 
 
 def _take_deepspeed() -> None:
-    """Check what the launcher says of DeepSpeed and keep it from accelerate, which would let DeepSpeed step after every
-    backward pass, of one model: `utils.training.zero` calls it instead."""
+    """Check the launch settings of DeepSpeed and hide them from accelerate, which would make DeepSpeed step one model after
+    every backward pass: `utils.training.zero` calls DeepSpeed instead."""
     global _asked_stage
     if os.environ.get(USE_DEEPSPEED, "").lower() != "true":
         return
@@ -141,13 +141,13 @@ def _take_deepspeed() -> None:
 
 
 def wait() -> None:
-    """Go on when all processes are here."""
+    """Wait until all processes have reached this call."""
     if world() > 1:
         _distributed().barrier()
 
 
 def on_main(function: Callable[[], Result]) -> Result:
-    """Call `function` in the main process alone; its result, or its UserError, is that of all processes."""
+    """Call `function` only in the main process; all processes get its result, or its UserError."""
     if world() == 1:
         return function()
     said: list[tuple[Result | None, str | None]] = [(None, None)]
@@ -164,9 +164,9 @@ def on_main(function: Callable[[], Result]) -> Result:
 
 
 def map_ranks(rows: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:
-    """One result a row, in order: `work(part)` on every n-th row in each process, gathered by all.
+    """One result per row, in order: `work(part)` on every n-th row in each process, gathered by all.
 
-    `work` must give one result a row that depends on that row alone (its random numbers belong to the row).
+    `work` must give one result per row, which depends on that row only (random numbers belong to the row).
     """
     size = world()
     if size == 1:
@@ -184,7 +184,7 @@ def map_ranks(rows: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Re
 
 
 def is_lost(error: BaseException) -> bool:
-    """True if `error` says that another process is gone, not that something is wrong in this one."""
+    """True if `error` means that another process has ended, not that this one has a fault."""
     if world() == 1 or not isinstance(error, RuntimeError):
         return False
     text = str(error).lower()
@@ -192,9 +192,9 @@ def is_lost(error: BaseException) -> bool:
 
 
 def first_to_speak() -> bool:
-    """True in the process that tells why the run stops: the first one that asks. So one cause gives one sentence.
+    """True in the process that prints why the run stops: the first one that asks. So one cause gives one sentence.
 
-    The launcher's store counts; without it only the main process speaks.
+    The launcher's store counts the calls; without it only the main process prints.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return True
@@ -206,14 +206,14 @@ def first_to_speak() -> bool:
         store = _distributed().TCPStore(*place, is_master=False, timeout=timedelta(seconds=STORE_SECONDS))
         return store.add(f"stopped/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1) == 1
     except (RuntimeError, KeyError, ValueError):
-        return is_main() or not hosted  # a store of the main process is gone with it
+        return is_main() or not hosted  # a store of the main process ends with it
 
 
 # --- processes that the launcher did not start ---------------------------------------------------------------------
 
 
 def missing() -> int:
-    """How many processes `accelerate launch --cpu --num_processes N` was asked for, if it started this one alone; else 0.
+    """How many processes `accelerate launch --cpu --num_processes N` was asked for, if it started only this one; else 0.
 
     accelerate starts several CPU processes only through MPI; without `--mpirun_hostfile` it quietly starts one.
     """
@@ -245,7 +245,7 @@ def start_missing(count: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the program says itself what is wrong
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the program itself prints what is wrong
     os.environ.pop("MASTER_ADDR", None), os.environ.pop("MASTER_PORT", None)
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=count, run_id="cpu", rdzv_backend="c10d",

@@ -1,7 +1,7 @@
-"""Where a run happens: the package check, device and dtype, named streams of random numbers, progress.
+"""The environment of a run: the package check, device and dtype, named streams of random numbers, progress.
 
-All randomness of the project comes from `stream_seed`: a seed and a path of names give one independent stream, so a
-draw depends on what it is for and never on what was drawn before it, on the process, or on the batch it is in.
+All randomness of the project comes from `stream_seed`: a seed and a path of names give one independent stream. A draw
+depends on its purpose only, never on earlier draws, on the process, or on the batch.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def ensure_package(root: Path | str = ROOT) -> None:
 
 
 def locate(path: str | os.PathLike[str]) -> Path:
-    """`path` if it is there, else the same path below the repository if it is there (shipped models and tables, from
-    a notebook's folder), else `path` unchanged."""
+    """`path` if it exists, else the same path inside the repository if that exists (so a notebook finds shipped models
+    and tables), else `path` unchanged."""
     below = ROOT / path
     return below if not Path(path).exists() and below.exists() else Path(path)
 
 
 def stream_seed(seed: int, *names: str | int) -> int:
-    """Seed in [0, 2**63) of the stream that `names` lead to: the first 63 bits of sha256(JSON [seed, names...]).
+    """Seed in [0, 2**63) of the stream `names`: the first 63 bits of sha256(JSON [seed, names...]).
 
     Text and number are different names: ("a", 1) is not ("a", "1").
     """
@@ -86,7 +86,7 @@ def torch_generator(seed: int, *names: str | int, device: str | torch.device = "
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Device that `name` (auto, cpu, cuda, cuda:N, mps) stands for; `device_reason` says why in words.
+    """Device for `name` (auto, cpu, cuda, cuda:N, mps); `device_reason` gives the reason in words.
 
     Raises UserError for an unknown name or a device that this machine does not have.
     """
@@ -94,7 +94,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def device_reason(name: str = "auto") -> str:
-    """One line on the device that `choose_device(name)` takes, the number format of its weights, and why."""
+    """One line on the device that `choose_device(name)` gives, the number format of its weights, and why."""
     device, why = _choose(name)
     return f"device {device} ({why}), float32"
 
@@ -121,10 +121,10 @@ def _choose(name: str) -> tuple[torch.device, str]:
 
 
 def choose_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
-    """Number format of forward and backward passes; weights stay float32. "auto": bf16 on a GPU with it in hardware, else
-    fp32; fp16, whose losses must be scaled, only if asked for.
+    """Number format of forward and backward passes; weights stay float32. "auto": bf16 on a GPU that has it in
+    hardware, else fp32. fp16 needs loss scaling and is used only on request.
 
-    PyTorch says that a T4 supports bfloat16, but that is emulation; the real thing starts at compute capability 8.0.
+    PyTorch reports bfloat16 for a T4, but only emulates it; hardware support starts at compute capability 8.0.
     Raises UserError for another name, or if a GPU would only emulate it.
     """
     import torch
@@ -144,7 +144,7 @@ _precision = "fp32"
 
 @contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Inside the block models compute in this number format (`PRECISIONS`); outside any they compute in fp32."""
+    """Inside the block models compute in this number format (`PRECISIONS`); outside they compute in fp32."""
     global _precision
     before, _precision = _precision, name
     try:
@@ -159,7 +159,7 @@ def pass_dtype(device: torch.device) -> torch.dtype:
 
 
 def is_autocast(device: torch.device) -> bool:
-    """True if passes on this device now run in less than float32."""
+    """True if passes on this device now run in a 16-bit format."""
     return pass_dtype(device).itemsize < 4
 
 
@@ -201,7 +201,7 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on; packages that are absent are left out."""
+    """Versions of Python and of the packages that affect the numbers; missing packages are left out."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -212,10 +212,10 @@ def versions() -> dict[str, str]:
 
 
 def progress(iterable: Iterable[Item], *, total: int, label: str, start: int = 0) -> Iterator[Item]:
-    """Go through `iterable`; the main process shows label, share done, time gone and time left on stderr.
+    """Iterate; the main process shows the label, the share done, the elapsed and the remaining time on stderr.
 
-    A bar on a terminal; elsewhere (log file, notebook) a plain line at most every 15 seconds, so that logs stay short.
-    `total` counts all items, `start` those that were done before (a resumed run).
+    A bar on a terminal; elsewhere (log file, notebook) a line at most every 15 seconds, so that logs stay short.
+    total: number of all items. start: items done before (a resumed run).
     """
     if not processes.is_main():
         yield from iterable

@@ -21,15 +21,15 @@ from utils.core.errors import UserError
 
 Row = dict[str, Any]
 
-# Names under which exports keep all their rows in one object.
+# Names under which exports store all their rows in one object.
 CONTAINERS = ("data", "rows", "examples", "records", "items", "samples", "train", "validation", "valid", "test")
-LARGEST_CELL = min(sys.maxsize, 2**31 - 1)  # characters; csv refuses cells over 131,072 unless told otherwise
+LARGEST_CELL = min(sys.maxsize, 2**31 - 1)  # characters; the csv module rejects cells over 131,072 by default
 _BLANKS = re.compile(r"\s*")
 HALF_CHARACTER = ("\\ud", "\\uD")  # how JSON begins half of a character pair (a surrogate)
 
 
 def kind_of(value: Any) -> str:
-    """What `value` is, in words, for error messages."""
+    """The kind of `value` in words, for error messages."""
     if value is None:
         return "nothing (null)"
     if isinstance(value, bool):
@@ -58,7 +58,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Row:
     if len(row) < len(pairs):
         lost = next((name for name, value in pairs if row[name] != value), None)
         if lost is not None:
-            raise _RepeatedName(f'the name "{lost}" stands twice in one object, with different values')
+            raise _RepeatedName(f'the name "{lost}" appears twice in one object, with different values')
     return row
 
 
@@ -68,7 +68,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 def parse_json(text: str, decode: Callable[[str], Any] = json.loads) -> Any:
     """The JSON value in `text`.
 
-    Raises json.JSONDecodeError for broken JSON, and ValueError with a reason for what Python refuses to hold: numbers of
+    Raises json.JSONDecodeError for broken JSON, and ValueError with a reason for what Python cannot hold: numbers of
     more than 4,300 digits and very deep nesting.
     """
     try:
@@ -97,7 +97,7 @@ def json_rows(text: str, path: object) -> list[Row]:
                     f'{path}, row {number}: expected an object such as {{"prompt": "..."}}, found {kind_of(row)}; put one '
                     "object on each line."
                 )
-    return [_mended(row) for row in rows] if any(mark in text for mark in HALF_CHARACTER) else rows
+    return [_without_surrogates(row) for row in rows] if any(mark in text for mark in HALF_CHARACTER) else rows
 
 
 def _values(text: str, path: object) -> list[tuple[int, Any]]:
@@ -109,7 +109,7 @@ def _values(text: str, path: object) -> list[tuple[int, Any]]:
         whole = _one_after_another(text)
     if whole is not None:
         return list(enumerate(whole, 1))
-    if text.lstrip().startswith("["):  # a list over several lines: its place in the whole text is what helps
+    if text.lstrip().startswith("["):  # a list over several lines: report the place in the whole text
         return [(1, _parsed(text, path, 1, ""))]
     return [(number, _parsed(line, path, number, "; correct or delete this row")) for number, line in lines]
 
@@ -180,13 +180,13 @@ def _is_columns(value: Row) -> bool:
     return bool(columns) and numbered
 
 
-def _mended(value: Any) -> Any:
+def _without_surrogates(value: Any) -> Any:
     """`value` with U+FFFD in place of every half of a surrogate pair, which no file can hold."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
-        return {_mended(name): _mended(member) for name, member in value.items()}
-    return [_mended(member) for member in value] if isinstance(value, list) else value
+        return {_without_surrogates(name): _without_surrogates(member) for name, member in value.items()}
+    return [_without_surrogates(member) for member in value] if isinstance(value, list) else value
 
 
 # --- CSV, parquet, SQLite --------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def _mended(value: Any) -> Any:
 def csv_rows(text: str, separator: str, path: object) -> list[Row]:
     """Rows of CSV text with a header, all cells text; row 1 is the first one below the header. Cells may be of any size.
 
-    Raises UserError for a header that repeats a name, a row of another width and broken quotes.
+    Raises UserError for a header that repeats a name, a row with another number of cells and broken quotes.
     """
     before = csv.field_size_limit(LARGEST_CELL)
     try:

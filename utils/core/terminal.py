@@ -1,4 +1,4 @@
-"""Output that never fails because of a sign that the terminal, file or pipe cannot show."""
+"""Output that never fails because of a character that the terminal, file or pipe cannot show."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import sys
 
 HANDLER = "utils-plain"
-# Signs that reports, plans and progress use -> their plain form.
+# Characters in reports, plans and progress lines -> their ASCII form.
 PLAIN = {
     "±": "+-", "→": "->", "←": "<-", "–": "-", "—": "-", "…": "...", "×": "x", "·": "-", "≥": ">=", "≤": "<=", "≈": "~",
     "“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "\N{NO-BREAK SPACE}": " ", "\N{MINUS SIGN}": "-",
@@ -15,14 +15,14 @@ PLAIN = {
 
 
 def plain(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Handler of codecs errors: signs of `PLAIN` in their plain form, any other as a question mark."""
+    """Handler of codecs errors: characters of `PLAIN` in their ASCII form, any other as a question mark."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
+    return "".join(PLAIN.get(character, "?") for character in error.object[error.start : error.end]), error.end
 
 
 def show_any_text() -> None:
-    """Make stdout and stderr replace what their encoding lacks, and stdin read bytes that are not in its encoding."""
+    """Make stdout and stderr replace characters that their encoding lacks, and stdin replace invalid bytes."""
     codecs.register_error(HANDLER, plain)
     for stream, handler in ((sys.stdout, HANDLER), (sys.stderr, HANDLER), (sys.stdin, "replace")):
         if isinstance(stream, io.TextIOWrapper):

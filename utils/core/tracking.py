@@ -1,6 +1,6 @@
-"""Experiment tracking by accelerate's trackers: off unless asked for, and a copy of metrics.jsonl, never its source.
+"""Experiment tracking with accelerate's trackers: off by default; trackers get copies of the records in metrics.jsonl.
 
-`Run.execute` opens `tracked(name, folder)`; every `TrainingLoop` that begins inside sends its records there as well. One
+`Run.execute` opens `tracked(name, folder)`; every `TrainingLoop` that starts inside also sends its records to the tracker. One
 loop is one run of the tracker, named by its folder ("sft", "reward/cross_validation/fold_0"). TensorBoard writes to
 `<loop's folder>/tensorboard`, all others to where their own settings say.
 """
@@ -32,7 +32,7 @@ _active: ContextVar[tuple[str, Path] | None] = ContextVar("tracking", default=No
 
 @contextmanager
 def tracked(name: str, folder: Path | str) -> Iterator[None]:
-    """Training loops that begin inside the block are tracked by `name` ("none": not at all); `folder` is the run's.
+    """Training loops that start inside the block are tracked by `name` ("none": not at all); `folder` is the run's.
 
     Raises UserError, before anything is trained, for an unknown name or one whose package is not installed.
     """
@@ -54,8 +54,8 @@ def tracked(name: str, folder: Path | str) -> Iterator[None]:
 def attach(accelerator: Accelerator, out_dir: Path, start: int) -> None:
     """Give the accelerator of a loop that writes `out_dir` its tracker, if tracking is on and this is the main process.
 
-    start: the first step that will be logged; what a killed run sent beyond it is dropped where the tracker can.
-    Raises UserError if the tracker cannot begin (no login, no network).
+    start: the first step that will be logged; later records of a killed run are removed if the tracker can do so.
+    Raises UserError if the tracker cannot start (no login, no network).
     """
     active = _active.get()
     if active is None or not accelerator.is_main_process:
@@ -73,8 +73,8 @@ def attach(accelerator: Accelerator, out_dir: Path, start: int) -> None:
     accelerator.log_with = filter_trackers(name, str(out_dir))
     try:
         accelerator.init_trackers(name if name == "tensorboard" else PROJECT, init_kwargs=options)
-    except Exception as error:  # every tracker has exceptions of its own
-        accelerator.trackers.clear()  # it has nothing to close
+    except Exception as error:  # every tracker has its own exceptions
+        accelerator.trackers.clear()  # there is nothing to close
         reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise UserError(f'tracking "{name}" did not start ({reason}): log in to it, or set tracking to none.') from None
 
@@ -86,6 +86,6 @@ def send(accelerator: Accelerator, label: str, step: int, metrics: Mapping[str, 
 
 
 def detach(accelerator: Accelerator) -> None:
-    """Close the loop's tracker. (`Accelerator.end_training` would end the process group too, which later stages need.)"""
+    """Close the loop's tracker. (`Accelerator.end_training` would end the process group too, which later stages still need.)"""
     while accelerator.trackers:
         accelerator.trackers.pop().finish()

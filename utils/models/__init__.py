@@ -1,6 +1,6 @@
 """Models of `transformers`: loading, checking and saving them, fast forward passes for GPT-2, adapters, dropout.
 
-Nothing here trains or samples.
+This room neither trains nor samples.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Where a model lies, a local directory or the copy of a hub name, and whether its files can be loaded here.
+"""Finding a model (local directory or copy from the hub) and checking that its files can be loaded.
 
-No code from a model directory is ever run, and pickled weights are rejected.
+Code from a model directory is never run, and pickled weights are rejected.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without transformers' load report and weight bars: what matters in them is checked and said as a UserError."""
+    """Hide transformers' load report and progress bars: real problems are checked here and raised as UserError."""
     verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
@@ -50,14 +50,14 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def _is_hub_name(path: str) -> bool:
-    """True for `name` or `owner/name`, with a revision after @ or without, that cannot be meant as a directory here."""
+    """True for `name` or `owner/name`, with or without a revision after @, that is not a directory here."""
     first = Path(path).parts[0] if path else ""
     return bool(re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?(@[\w./-]+)?", path)) and not Path(first).exists()
 
 
 @cache
 def hub_is_reachable() -> bool:
-    """False without a network, known in seconds; the hub's client would try again for half a minute."""
+    """False without a network, after a few seconds; the hub's client would retry for half a minute."""
     if constants.HF_HUB_OFFLINE:
         return False
     found: list[Any] = []
@@ -76,7 +76,7 @@ def model_directory(path: str | Path) -> Path:
     """Local directory of a model: `path` itself or, for a hub name, a copy of the hub's files (downloaded once).
 
     NAME@REVISION is a hub name at a branch, tag or commit. Only configs, tokenizers and safetensors are downloaded, never
-    code or pickles.
+    code or pickles. Raises UserError if there is neither a directory nor a copy.
     """
     directory = Path(path)
     if directory.is_dir():
@@ -121,7 +121,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def _check_architecture(config: dict[str, Any], directory: Path) -> None:
-    """Raise UserError for a model that transformers itself does not have as a language model and as a classifier."""
+    """Raise UserError for a model that transformers does not have both as a language model and as a classifier."""
     kind = config["model_type"]
     if kind not in CONFIG_MAPPING_NAMES:
         if "auto_map" in config:
@@ -170,7 +170,7 @@ def _check_weights(directory: Path) -> None:
 
 
 def check_kind(config: dict[str, Any], path: str | Path, wanted: str) -> None:
-    """Raise if the directory says it holds a reward model where a language model is wanted, or the other way round."""
+    """Raise if the directory says it holds a reward model where a language model is wanted, or the reverse."""
     names = config.get("architectures") or []
     is_classifier = any("SequenceClassification" in name for name in names)
     if wanted == "policy" and is_classifier:

@@ -1,5 +1,5 @@
-"""Dropout that belongs to the row of a batch: its mask does not depend on the other rows, nor on how many processes share
-the batch, and it is the same again when gradient checkpointing runs a block a second time."""
+"""Dropout per row of a batch: the mask of a row does not depend on the other rows, nor on how many processes share the
+batch, and it is the same when gradient checkpointing runs a block a second time."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from transformers import PreTrainedModel
 from utils.core.errors import UserError
 
 _RESIDUAL = r"(resid_dropout|resid_drop|mlp\.dropout|post_attention_dropout|post_mlp_dropout)$"
-STRIDE = 0x9E3779B97F4A7C15  # between the streams of two places in the model
+STRIDE = 0x9E3779B97F4A7C15  # distance between the seeds of two places in the model
 
 
 class Rows:
-    """The rows that the next forward passes read: the seed of each, and where its tokens are."""
+    """The rows of the next forward passes: their seeds, and the positions of their tokens."""
 
     def __init__(self) -> None:
         self.seeds: Sequence[int] = ()
         self.mask = self.keep = torch.zeros(0, 0, dtype=torch.bool)
 
     def read(self, seeds: Sequence[int], mask: Tensor, keep: Tensor) -> None:
-        """seeds: one a row; mask (B, S) bool: real tokens, right-padded; keep (B, S): those that the last layer keeps."""
+        """seeds: one per row; mask (B, S) bool: real tokens, right-padded; keep (B, S): those that the last layer keeps."""
         self.seeds, self.mask, self.keep = seeds, mask, keep
 
     def scale(self, x: Tensor, p: float, place: int) -> Tensor:
@@ -55,7 +55,7 @@ class RowDropout(nn.Dropout):
 
 
 def by_row(model: nn.Module) -> Rows:
-    """Put `RowDropout` in the place of every active dropout module; what is returned must be told of each batch."""
+    """Replace every active dropout module by `RowDropout`; call `read` of the result before each batch."""
     rows = Rows()
     active = [(parent, name, child) for parent in model.modules() for name, child in parent.named_children()
               if isinstance(child, nn.Dropout) and child.p > 0]  # fmt: skip
@@ -65,7 +65,7 @@ def by_row(model: nn.Module) -> Rows:
 
 
 def disable_dropout(model: nn.Module) -> None:
-    """All dropout modules 0: in RL dropout would make the sampled and the scored policy two policies."""
+    """Set all dropout modules to 0: with dropout, the policy that samples and the policy that is scored would differ."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -74,8 +74,8 @@ def disable_dropout(model: nn.Module) -> None:
 def set_residual_dropout(model: PreTrainedModel, p: float) -> None:
     """Dropout on the output of each attention and MLP block in training mode (sec. 3.5: "residual dropout of 0.2").
 
-    Of the running model only: a saved one has none. GPT-2 and GPT-NeoX have modules for it and OPT a number; in other
-    architectures it is hooked to the outputs of the blocks' `self_attn` and `mlp`. Raises UserError if p > 0 and the
+    It changes only the model in memory; a saved model has no dropout. GPT-2 and GPT-NeoX have modules for it and OPT a number;
+    in other architectures a hook adds it to the outputs of the blocks' `self_attn` and `mlp`. Raises UserError if p > 0 and the
     model has none of these.
     """
     found = False
@@ -94,7 +94,7 @@ def set_residual_dropout(model: PreTrainedModel, p: float) -> None:
 
 
 def _hook_dropout(module: nn.Module, p: float) -> None:
-    """Dropout on a module's output (the first of several), in place of an earlier one."""
+    """Add dropout to a module's (first) output; an earlier hook is removed."""
     if (handle := getattr(module, "_residual_dropout", None)) is not None:
         handle.remove()
         module._residual_dropout = None  # type: ignore[assignment]

@@ -1,8 +1,8 @@
-"""GPT-2's forward pass and incremental decoding written out over Hugging Face weights.
+"""GPT-2's forward pass and incremental decoding, written out over Hugging Face weights.
 
-The same function as `GPT2Model.forward` (tests compare the two), but without the work that training here does not need:
-no tokens of padding in the linear layers, the last layer only at the positions asked for, and for sampling no module
-calls per token and keys and values in buffers of fixed size. Measured by benchmarks/ppo_update.py.
+The same function as `GPT2Model.forward` (tests compare the two), without work that is not needed here: linear layers see
+no padding tokens, the last layer runs only at the requested positions, and sampling makes no module calls per token and
+keeps keys and values in buffers of fixed size. Measured by benchmarks/ppo_update.py.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from utils.models.lora import effective_weight
 
 
 def supported(model: nn.Module) -> bool:
-    """True if the functions here compute what `model` itself computes; others take the general path."""
+    """True if the functions here compute what `model` itself computes; others use the general path."""
     if type(model) not in (GPT2LMHeadModel, GPT2ForSequenceClassification):
         return False
-    # Which transformers' own blocks do. (The model's property for it has changed its name between versions.)
+    # Only transformers' own blocks checkpoint. (The model's property for it has different names in different versions.)
     blocks = _blocks(cast(GPT2Model, model.transformer))
     if model.training and any(getattr(block, "gradient_checkpointing", False) for block in blocks):
         return False
-    config: Any = model.config  # of one of the two classes above, which an nn.Module does not say
+    config: Any = model.config  # the type nn.Module does not show that it is one of the two classes above
     return (
         config.activation_function in ("gelu_new", "gelu_pytorch_tanh")
         and config.scale_attn_weights
@@ -40,7 +40,7 @@ def supported(model: nn.Module) -> bool:
 
 
 def _blocks(trunk: GPT2Model) -> Sequence[GPT2Block]:
-    """The layers; a ModuleList only says that they are modules."""
+    """The layers; the type ModuleList only shows that they are modules."""
     return cast(Sequence[GPT2Block], trunk.h)
 
 
@@ -82,10 +82,10 @@ def hidden_states(trunk: GPT2Model, ids: Tensor, mask: Tensor, keep: Tensor) -> 
     valid = None if bool(mask.all()) else mask.flatten().nonzero().squeeze(1)
     kept = keep.flatten().nonzero().squeeze(1)
     kept_of_valid = kept if valid is None else keep.flatten()[valid].nonzero().squeeze(1)
-    x = _embed(trunk, ids, valid)
+    x = _embed(trunk, ids, valid)  # (tokens, C), tokens: the real ones
     last = len(trunk.h) - 1
     for index, block in enumerate(_blocks(trunk)):
-        attended = _attention(block, x, shape, valid)
+        attended = _attention(block, x, shape, valid)  # (B * S, C): attention needs the rectangle
         if index == last:
             attended, x = attended[kept], x[kept_of_valid]
         elif valid is not None:
@@ -97,17 +97,17 @@ def hidden_states(trunk: GPT2Model, ids: Tensor, mask: Tensor, keep: Tensor) -> 
 
 
 def _affine(block: GPT2Block) -> list[tuple[Tensor, Tensor]]:
-    """(weight, bias) of what a token goes through in a layer, in that order; adapters are merged."""
+    """(weight, bias) of each part of a layer, in the order of the forward pass; adapters are merged."""
     attn, mlp = block.attn, block.mlp
     parts: list[nn.LayerNorm | Conv1D] = [block.ln_1, attn.c_attn, attn.c_proj, block.ln_2, mlp.c_fc, mlp.c_proj]
     return [(effective_weight(part), part.bias) for part in parts]
 
 
 class Decoder:
-    """Left-padded prompts (B, P) and their growing continuations, one token a step, without gradients.
+    """Left-padded prompts (B, P) and their growing continuations, one token per step, without gradients.
 
-    `prefill()` gives the next-token logits (B, V), `step(tokens (B,))` those after one more token, `select(rows)` goes
-    on with some rows only. Keys and values live in one buffer (layers, 2, B, heads, P + max_new_tokens, head size).
+    `prefill()` gives the next-token logits (B, V), `step(tokens (B,))` those after one more token, `select(rows)` keeps
+    some rows only. Keys and values live in one buffer (layers, 2, B, heads, P + max_new_tokens, head size).
     """
 
     def __init__(self, model: GPT2LMHeadModel, prompt_ids: Tensor, prompt_mask: Tensor, max_new_tokens: int) -> None:
@@ -135,7 +135,7 @@ class Decoder:
         return logits
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Next-token logits (B, V) after one more token a row, tokens (B,)."""
+        """Next-token logits (B, V) after one more token per row, tokens (B,)."""
         logits = self._forward(tokens.unsqueeze(1), self.positions)
         self.positions = self.positions + 1
         return logits
@@ -158,9 +158,9 @@ class Decoder:
         return (causal & (self.bias[..., :width] == 0)) | torch.eye(width, dtype=torch.bool, device=causal.device)
 
     def _attend_one(self, query: Tensor, cache: Tensor) -> Tensor:
-        """(B, C) attention of one query a row, query (B, heads, size), over the cached keys and values.
+        """(B, C) attention of one query per row, query (B, heads, size), over the cached keys and values.
 
-        Two batched products: on CPU about four times as fast as the fused kernel, which is made for many queries.
+        Two batched products: on CPU about four times as fast as the fused kernel, which is built for many queries.
         """
         batch, end = len(query), self.length + 1
         keys, values = cache.view(2, batch * self.heads, -1, self.size)[:, :, :end].unbind(0)
@@ -176,15 +176,18 @@ class Decoder:
         mask = None if start else self._prompt_mask(width)
         x = (F.embedding(ids, self.wte) + F.embedding(positions, self.wpe)).view(batch * width, -1)
         for ((w1, b1), (wa, ba), (wo, bo), (w2, b2), (wf, bf), (wg, bg)), cache in zip(self.layers, self.cache, strict=True):
+            # Queries, keys and values of the new tokens; keys and values go to the cache.
             qkv = torch.addmm(ba, F.layer_norm(x, shape, w1, b1, self.eps), wa)
             qkv = qkv.view(batch, width, 3, self.heads, self.size)
             cache[:, :, :, start:end] = qkv[:, :, 1:].permute(2, 0, 3, 1, 4)
+            # One new token attends to the whole cache; the prompts attend to themselves.  out: (B * width, C)
             if start:
                 out = self._attend_one(qkv[:, 0, 0], cache)
             else:
                 query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
                 out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
                 out = out.transpose(1, 2).reshape(batch * width, -1)
+            # Output projection and MLP, each with its residual connection.
             x = torch.addmm(bo, out, wo).add_(x)
             inner = F.gelu(torch.addmm(bf, F.layer_norm(x, shape, w2, b2, self.eps), wf), approximate="tanh")
             x = torch.addmm(bg, inner, wg).add_(x)

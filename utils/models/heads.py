@@ -1,8 +1,8 @@
-"""Output heads in float32: logits and scores lose too much in a lower number format.
+"""Output heads in float32: logits and scores lose too much precision in a 16-bit format.
 
 Under `compute.precision: bf16` or fp16 the blocks of a model compute in that format. GPT-2's logits lie near -35 to -112,
-where neighbouring numbers of bfloat16 are 0.25 to 0.5 apart, so log-probs of the same token would differ by as much between
-two passes. From the final hidden state on everything is float32: the head, log-softmax, values and rewards.
+where neighbouring numbers of bfloat16 are 0.25 to 0.5 apart, so log-probs of the same token would differ by that much between
+two passes. Everything after the final hidden state is float32: the head, log-softmax, values and rewards.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-Select = Callable[[Tensor], Tensor]  # hidden states in, those that the head reads out
+Select = Callable[[Tensor], Tensor]  # hidden states -> those that the head reads
 
 
 def in_float32(head: nn.Module, hidden: Tensor) -> Tensor:
@@ -24,9 +24,9 @@ def in_float32(head: nn.Module, hidden: Tensor) -> Tensor:
 
 @contextmanager
 def float32_head(head: nn.Module, select: Select | None = None) -> Iterator[None]:
-    """Inside the block the model that `head` belongs to computes it in float32, when its own forward runs under autocast.
+    """Inside the block `head` is computed in float32, also when the forward pass of its model runs under autocast.
 
-    select: what the head reads of its input, for instance some positions of (B, S, C); None is all of it.
+    select: the part of the input (B, S, C) that the head reads, for example some positions; None: all of it.
     """
     own, inherited = vars(head).get("forward"), head.forward
 

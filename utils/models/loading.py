@@ -2,8 +2,8 @@
 
 Policies are causal language models, reward and value models are one-label sequence classifiers over the same trunk
 (paper, App. C: "the unembedding layer replaced by a projection to a scalar"). Any architecture that transformers has in
-both forms will do. Weights are always float32, whatever the checkpoint holds; no code from a model directory is ever
-run, and pickled weights are refused.
+both forms works. Weights are always float32, whatever the checkpoint holds. Code from a model directory is never run,
+and pickled weights are rejected.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _DROPOUT_FIELDS = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_first_dro
 
 
 def _load(auto_class: type, path: str | Path, new: tuple[str, ...] = (), **kwargs: Any) -> PreTrainedModel:
-    """float32, safetensors, no dropout, no remote code. new: weights that the checkpoint need not have."""
+    """float32, safetensors, no dropout, no remote code. new: weights that the checkpoint may lack."""
     directory = model_directory(path)
     safe = {"trust_remote_code": False, "local_files_only": True}
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(directory, **safe, **kwargs)
-            for name in _DROPOUT_FIELDS:  # before the model is built: some architectures copy the number
+            for name in _DROPOUT_FIELDS:  # before the model is built: some architectures copy the value
                 if isinstance(getattr(config, name, None), int | float):
                     setattr(config, name, 0.0)
             model, report = auto_class.from_pretrained(  # type: ignore[attr-defined]
@@ -80,7 +80,7 @@ def _load(auto_class: type, path: str | Path, new: tuple[str, ...] = (), **kwarg
 
 
 def context_length(model: PreTrainedModel) -> int | None:
-    """Most positions that the model can read, None if it does not say."""
+    """Number of positions that the model can read, None if its config does not give it."""
     return getattr(model.config, "max_position_embeddings", None)
 
 
@@ -91,7 +91,7 @@ def _ready(model: PreTrainedModel, device: torch.device | str) -> PreTrainedMode
 
 
 def load_as_published(path: str | Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """(tokenizer, causal LM) of a local directory or hub name as they are, on the CPU. Raises UserError (see above)."""
+    """(tokenizer, causal LM) of a local directory or hub name, unchanged, on the CPU. Raises UserError (see above)."""
     check_kind(read_config(path), path, "policy")
     tokenizer, model = read_tokenizer(path), _load(AutoModelForCausalLM, path)
     check_vocabulary(model, tokenizer, path)
@@ -136,10 +136,10 @@ def reward_from_policy(path: str | Path, device: torch.device | str = "cpu", see
 
 
 def key_biases(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
-    """Biases of attention keys with what may move of them: (bias (n,), 0 where it belongs to a key and else 1 (n,)).
+    """Biases of attention keys with a mask of what may be trained: (bias (n,), mask (n,): 0 for keys, else 1).
 
-    One number added to all keys of a query changes no attention weight, so these biases have no gradient but rounding
-    noise, which Adam would turn into steps of full size. (Not so with rotary positions, which turn each key differently.)
+    The same vector added to all keys changes no attention weight, so the true gradient of these biases is 0. Rounding noise
+    is left, which Adam would turn into steps of full size. (Rotary positions turn each key differently, so it does not hold.)
     """
     found = []
     for name, weight in model.named_parameters():
@@ -158,15 +158,15 @@ def save_model(
     path: str | Path,
     weights: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write model and tokenizer as one Hugging Face directory; an old one is replaced only when the new is complete.
+    """Write model and tokenizer as one Hugging Face directory; an old one is replaced only when the new one is complete.
 
-    generation_config.json holds the three special ids alone.
+    generation_config.json holds only the three special ids.
 
-    weights: by name, tied ones once, if they are not to be asked of the model. LoRA adapters are merged into what is
-    written; the model itself keeps them.
+    weights: by name, tied ones once; default: those of the model. LoRA adapters are merged into the written weights; the
+    model itself keeps them. Raises UserError if the disk is full or the tokenizer has more ids than the model.
     """
     check_vocabulary(model, tokenizer, path)
-    if model.can_generate():  # the base's sampling settings, forced and suppressed tokens are not those of this model
+    if model.can_generate():  # sampling settings and forced or suppressed tokens of the base do not apply to this model
         model.generation_config = GenerationConfig()
     set_special_ids(model, tokenizer)
     final = Path(path)
@@ -185,7 +185,7 @@ def save_model(
 
 
 def fuse_gelu(model: nn.Module) -> None:
-    """Replace GPT-2's `gelu_new` by PyTorch's tanh GELU: the same function as one kernel (config stays as it is)."""
+    """Replace GPT-2's `gelu_new` by PyTorch's tanh GELU: the same function in one kernel (the config is unchanged)."""
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, NewGELUActivation):
@@ -193,10 +193,14 @@ def fuse_gelu(model: nn.Module) -> None:
 
 
 def checkpoint_gradients(model: PreTrainedModel) -> None:
-    """Keep only each block's input for the backward pass, which computes the rest again; in training mode alone."""
+    """Keep only the input of each block and recompute the rest in the backward pass; only in training mode.
+
+    Raises UserError if the architecture does not support it."""
     if not model.supports_gradient_checkpointing:
-        raise UserError(f"{type(model).__name__} cannot do it: set compute.gradient_checkpointing to false.")
-    # Newer releases of transformers renamed it and warn of the old name.
+        raise UserError(
+            f"{type(model).__name__} does not support gradient checkpointing: set compute.gradient_checkpointing to false."
+        )
+    # Newer releases of transformers renamed it and warn about the old name.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
     model.train()

@@ -1,8 +1,8 @@
 """LoRA (Hu et al. 2021, arXiv 2106.09685): weights stay frozen and low-rank updates beside them are trained, by `peft`.
 
-Adapters are put into a model in place. It stays what it was, say a GPT2LMHeadModel, with peft's layers where its linear
-layers were, so every loss and forward pass takes it as any other; trained is what requires a gradient. Models are saved
-merged (`merged_state`), so nothing that reads one knows of adapters.
+Adapters are added to a model in place. The model keeps its class, for example GPT2LMHeadModel, with peft's layers in place
+of its linear layers, so every loss and forward pass works unchanged. Only parameters that require a gradient are trained.
+Models are saved merged (`merged_state`), so a saved model has no adapters.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def check_lora(compute: ComputeConfig) -> None:
     if not compute.lora_rank:
         return
     if processes.shards() > 1:
-        raise UserError("compute.lora_rank does not go with FSDP: set it to 0, or use configs/accelerate/ddp.yaml.")
+        raise UserError("compute.lora_rank cannot be used with FSDP: set it to 0, or use configs/accelerate/ddp.yaml.")
     try:
         import peft  # noqa: F401
     except ImportError as error:
@@ -45,10 +45,10 @@ def check_lora(compute: ComputeConfig) -> None:
 
 def add_adapters(model: PreTrainedModel, compute: ComputeConfig, seed: int, *stream: int | str) -> None:
     """Freeze a model and put a trainable adapter of rank `compute.lora_rank` beside every linear layer of its blocks, in
-    place; 0 leaves the model as it is. The scalar head of a reward or value model stays trainable as a whole.
+    place; rank 0 changes nothing. The scalar head of a reward or value model stays fully trainable.
 
-    One factor of each update starts at random from the stream (seed, *stream, "lora"), the other at 0, so the model
-    computes what it did. Raises UserError as `check_lora` does.
+    One factor of each update starts at random from the stream (seed, *stream, "lora"), the other at 0, so the output of
+    the model does not change. Raises UserError as `check_lora` does.
     """
     if not compute.lora_rank:
         return
@@ -60,7 +60,7 @@ def add_adapters(model: PreTrainedModel, compute: ComputeConfig, seed: int, *str
         r=compute.lora_rank,
         lora_alpha=compute.lora_alpha,  # type: ignore[arg-type]  # declared as an int, used as a factor
         lora_dropout=0.0,
-        target_modules="all-linear",  # but the unembedding, or a classifier's head
+        target_modules="all-linear",  # except the unembedding or a classifier's head
         task_type=None if head is None else "SEQ_CLS",
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
     )
@@ -72,8 +72,8 @@ def add_adapters(model: PreTrainedModel, compute: ComputeConfig, seed: int, *str
 
 
 def adapted_copy(model: Model, compute: ComputeConfig, seed: int, *stream: int | str) -> Model:
-    """A copy of a model with adapters (`add_adapters`) whose frozen weights are the tensors of `model` itself, so that it
-    takes memory for what is trained only."""
+    """A copy of a model with adapters (`add_adapters`) whose frozen weights are the tensors of `model` itself, so that
+    only the trained weights need more memory."""
     shared = {id(weight): weight for name, weight in model.named_parameters() if not name.startswith(f"{HEAD}.")}
     twin = copy.deepcopy(model, shared)
     add_adapters(twin, compute, seed, *stream)
@@ -88,7 +88,7 @@ def effective_weight(layer: Any) -> Tensor:
 def merged_state(model: nn.Module) -> dict[str, Tensor] | None:
     """State of a model with its adapters added to the weights, by the names of the plain model; None without adapters.
 
-    The sums are on the CPU, so that a GPU holds one of them at a time.
+    The sums are moved to the CPU one by one, so that a GPU holds only one of them.
     """
     adapted = {name: module for name, module in model.named_modules() if _is_adapted(module)}
     if not adapted:

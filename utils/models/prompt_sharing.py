@@ -1,9 +1,9 @@
-"""GPT-2 reward model over K completions of each prompt with the prompt computed once and no padding in linear layers.
+"""GPT-2 reward model over K completions of each prompt: the prompt is computed once, linear layers see no padding.
 
-A K-wise batch repeats every prompt K times. Here prompt tokens and completion tokens stand once in one flat list; the
-linear layers run over that list, and only attention sees rectangles: prompts attend to themselves, completions to
-their prompt and themselves. Same function as a plain forward of each prompt + completion (a test compares scores and
-gradients). In the last block only the last token of each completion is computed, since nothing else is read.
+A plain K-wise batch repeats every prompt K times. Here each prompt and completion token appears once in one flat list.
+The linear layers run over that list, and only attention uses padded rectangles: prompts attend to themselves, completions
+to their prompt and themselves. It computes the same function as a plain forward pass of each prompt + completion (a test
+compares scores and gradients). The last block computes only the last token of each completion; the score needs no other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Ids = Sequence[int]
 
 
 class Rectangle(NamedTuple):
-    """Where sequences of different lengths stand in the flat list of tokens, as rows of a right-padded rectangle.
+    """Places of sequences of different lengths in the flat list of tokens, as rows of a right-padded rectangle.
 
     slots (B, T): index into the flat list, 0 at padding. real (M,): index of each real token in the rectangle, row by
     row. mask (B, T): True at real tokens.
@@ -55,7 +55,7 @@ class Packed(NamedTuple):
 
 
 def _rectangle(lengths: list[int], offset: int) -> Rectangle:
-    """Sequences of these lengths that stand one after the other in the flat list from `offset`."""
+    """Sequences of these lengths, one after another in the flat list from `offset`."""
     size = torch.tensor(lengths)
     column = torch.arange(max(max(lengths), 1))
     mask = column < size[:, None]
@@ -81,14 +81,14 @@ def pack(prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], device: t
 
 
 def can_share(model: nn.Module) -> bool:
-    """True for a bare GPT-2 classifier with standard attention and no dropout; other models take the plain forward."""
+    """True for a bare GPT-2 classifier with standard attention and no dropout; other models use the plain forward pass."""
     if type(model) is not GPT2ForSequenceClassification or not gpt2.supported(model):
         return False
     return not (model.training and any(m.p > 0 for m in model.modules() if isinstance(m, nn.Dropout)))
 
 
 def shared_prompt_scores(model: Any, packed: Packed) -> Tensor:
-    """Reward (U,) of each completion at its last token, without the shift, float32."""
+    """Reward (U,) of each completion at its last token, float32, before the shift is subtracted."""
     trunk = model.transformer
     # What each completion attends to: (U, P + R) places in the flat list, its prompt's and its own.
     seen = torch.cat([packed.prompts.slots[packed.owner], packed.completions.slots], 1)
@@ -126,26 +126,31 @@ def _merge(heads: Tensor) -> Tensor:
 def _block(block: Any, x: Tensor, packed: Packed, seen: Tensor, visible: Tensor) -> Tensor:
     """One transformer block over the flat tokens (M, C)."""
     width = x.shape[-1]
-    qkv = block.attn.c_attn(block.ln_1(x))
+    qkv = block.attn.c_attn(block.ln_1(x))  # (M, 3 C)
+    # Prompts attend to themselves: (N, heads, P, size) -> (N, P, C).
     query, keys, values = _heads(block, qkv, packed.prompts.slots)
     left = _merge(F.scaled_dot_product_attention(query, keys, values, is_causal=True))
+    # Completions attend to their prompt and to themselves: queries (U, heads, R, size), keys (U, heads, P + R, size).
     (query,) = _heads(block, qkv[:, :width], packed.completions.slots)
     keys, values = _heads(block, qkv[:, width:], seen)
     right = _merge(F.scaled_dot_product_attention(query, keys, values, attn_mask=visible))
+    # Back to the flat list without padding: (M, C).
     x = x + block.attn.c_proj(torch.cat([packed.prompts.flatten(left), packed.completions.flatten(right)]))
     return x + block.mlp(block.ln_2(x))
 
 
 def _last_block(block: Any, x: Tensor, packed: Packed, seen: Tensor, visible: Tensor) -> Tensor:
-    """The last block at the last token of each completion alone: (M, C) -> (U, C)."""
+    """The last block, only at the last token of each completion: (M, C) -> (U, C)."""
     attention, width = block.attn, x.shape[-1]
     y = block.ln_1(x)
     weight, bias = effective_weight(attention.c_attn), attention.c_attn.bias
+    # Queries only at the last tokens, (U, C); keys and values at all tokens that these attend to.
     flat_query = torch.addmm(bias[:width], F.embedding(packed.ends, y), weight[:, :width])
     rows = torch.arange(len(packed.ends), device=x.device)
     (query,) = _heads(block, flat_query, rows[:, None])
     keys, values = _heads(block, torch.addmm(bias[width:], y, weight[:, width:]), seen)
     last = packed.completions.mask.sum(1) - 1
+    # One row of the mask per completion, that of its last token: (U, 1, 1, P + R).
     mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=visible[rows, :, last][:, :, None])
     x = F.embedding(packed.ends, x) + attention.c_proj(_merge(mixed).squeeze(1))
     return x + block.mlp(block.ln_2(x))

@@ -1,4 +1,4 @@
-"""Tokenizers: loading them, and giving each three special tokens with one role each (docs/architecture.md)."""
+"""Tokenizers: loading them, and giving each three special tokens with different roles (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from utils.models.directories import model_directory, quiet_transformers
 
 BOS, EOS, PAD = "<|endoftext|>", "<|end|>", "<|pad|>"
 SEPARATOR = "<|startoftext|>"  # where BOS ends the turns of a chat template
-# What other tokenizers call the same, the likeliest first: taken before a token is added.
+# Names of the same tokens in other tokenizers, most common first; one of them is used before a token is added.
 END_NAMES = (EOS, "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end_of_turn|>")
 PAD_NAMES = (PAD, "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>")
 BOS_NAMES = (BOS, "<|end_of_text|>", "<|begin_of_text|>", "<s>")
@@ -23,8 +23,8 @@ BOS_NAMES = (BOS, "<|end_of_text|>", "<|begin_of_text|>", "<s>")
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """Tokenizer of a model directory whose bos, eos and pad exist and differ.
 
-    Raises UserError if there is none, it is empty, or a special token is missing: such a tokenizer (GPT-2's own, for
-    one) goes through `load_base`, which adds the tokens to tokenizer and model together.
+    Raises UserError if there is none, it is empty, or a special token is missing: such a tokenizer (for
+    example GPT-2's own) must be loaded by `load_base`, which adds the tokens to tokenizer and model together.
     """
     tokenizer = read_tokenizer(path)
     ids = {"bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id}
@@ -46,21 +46,21 @@ def read_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     except Exception as error:  # noqa: BLE001 -- the tokenizers library raises plain Exception for broken files
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path}: the tokenizer cannot be loaded ({reason}); a whole tokenizer.json must lie beside the weights."
+            f"{path}: the tokenizer cannot be loaded ({reason}); put a complete tokenizer.json beside the weights."
         ) from None
     if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise UserError(f"{path}: the tokenizer is empty; tokenizer.json must lie beside the weights.")
+        raise UserError(f"{path}: the tokenizer is empty; put tokenizer.json beside the weights.")
     return tokenizer
 
 
 def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    """Give both an end-of-answer token and a padding token of their own, and the model one row for each token (in place).
+    """Make sure that both have separate separator, end and padding tokens, and the model one row per token (in place).
 
     The end token is the one that the chat template writes after an answer; else the tokenizer's own if it is not the
-    document separator (bos) as well; else one of END_NAMES that the vocabulary has; else EOS is added. GPT-2's one
+    document separator (bos) as well; else one of END_NAMES that the vocabulary has; else EOS is added. GPT-2's only
     special token stays the separator; if a chat template ends its turns in that token, it becomes the end token, and a
     separator is added that starts as a copy of it. Rows of other new tokens are the mean of the old ones, so that a new
-    token starts neither favoured nor impossible. Rows after the last token (a vocabulary rounded up) are removed, so
+    token starts with average probability. Rows after the last token (a vocabulary rounded up) are removed, so
     that no response holds an id without text.
     """
     old = id_count(tokenizer)
@@ -84,7 +84,7 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
 
 
 def _roles(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
-    """Three different tokens for bos, eos and pad; those that the vocabulary lacks have to be added."""
+    """Three different tokens for bos, eos and pad; the caller adds those that the vocabulary lacks."""
     bos, eos = tokenizer.bos_token, tokenizer.eos_token
     end = end_of_turn(tokenizer) or (eos if eos != bos and bos is not None else None)
     end = end or _known(tokenizer, END_NAMES, (bos, eos)) or EOS
@@ -97,15 +97,15 @@ def _roles(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
 
 
 def id_count(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Highest id + 1: the rows that a model needs. More than `len(tokenizer)` if the vocabulary leaves ids out."""
+    """Highest id + 1: the rows that a model needs. Larger than `len(tokenizer)` if the vocabulary has unused ids."""
     return max(tokenizer.get_vocab().values()) + 1
 
 
 def _add_after_highest(tokenizer: PreTrainedTokenizerBase, new: list[str]) -> None:
-    """Put tokens into a vocabulary that leaves ids out, with the ids after the highest.
+    """Add tokens after the highest id of a vocabulary that has unused ids.
 
     The tokenizers library would number them by the count of tokens when it reads its file, and so give them the ids of
-    others. In a dictionary from token to id they keep what they are given; a list of tokens leaves no id out.
+    other tokens. In a dictionary from token to id they keep their ids; a vocabulary that is a list has no unused ids.
     """
     data = json.loads(tokenizer.backend_tokenizer.to_str())
     vocabulary = data["model"]["vocab"]
@@ -138,7 +138,7 @@ def _known(tokenizer: PreTrainedTokenizerBase, names: tuple[str, ...], taken: tu
 
 
 def is_ready(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> bool:
-    """Whether model and tokenizer can be used as they are: what `prepare_tokenizer` would do is done."""
+    """Whether model and tokenizer can be used as they are: `prepare_tokenizer` would change nothing."""
     ids = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
     return (
         None not in ids
@@ -149,7 +149,7 @@ def is_ready(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> bool
 
 
 def set_special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write the tokenizer's bos, eos and pad ids into the model's configs, for whoever loads it elsewhere."""
+    """Write the tokenizer's bos, eos and pad ids into the model's configs, for other programs that load it."""
     for config in (model.config, getattr(model, "generation_config", None)):
         if config is not None:
             config.bos_token_id = tokenizer.bos_token_id
