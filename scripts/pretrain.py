@@ -1,6 +1,6 @@
-"""The tiny base models and their tokenizer from nothing: `scripts/pretrain.py --size all --out data/models`.
+"""The tiny base models and their tokenizer from scratch: `scripts/pretrain.py --size all --out data/models`.
 
-A killed run goes on where it was (--work holds its state), and a size that is finished there is not trained again. Each
+A killed run continues where it stopped (--work holds its state), and a finished size is not trained again. Each
 size becomes a Hugging Face folder with a model card.
 """
 
@@ -36,17 +36,19 @@ def run(arguments: Sequence[str]) -> None:
             facts = write_card(cfg, target)
         else:
             facts = write_card(cfg, target, train(cfg, work / name, target, args.seed))
-        figures = facts["figures"]
-        print(f"{target}: {figures['parameters']:,} parameters, web loss {figures['pretraining_loss']:.3f}", flush=True)
+        metrics = facts["figures"]
+        print(f"{target}: {metrics['parameters']:,} parameters, pretraining loss {metrics['pretraining_loss']:.3f}", flush=True)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=(*SIZES, "all"), default="all", help="which base (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("data/models"), help="models go to OUT/SIZE")
-    parser.add_argument("--work", type=Path, help="state of training (default: runs/pretrain/, a folder for each web text)")
-    parser.add_argument("--seed", type=int, default=1, help="of weights and order of rows; the shipped ones have 1")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; another number rounds differently")
+    parser.add_argument(
+        "--work", type=Path, help="state of training (default: runs/pretrain/, one folder per pretraining text)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of weights and order of rows; shipped models use 1")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; another number changes the rounding")
     parser.add_argument("--cards-only", action="store_true", help="measure and describe the models that OUT has")
     return parser.parse_args(arguments)
 

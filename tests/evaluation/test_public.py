@@ -74,7 +74,7 @@ def test_truthfulness_by_hand() -> None:
     assert found == {"mc1": 0.0, "mc2": pytest.approx(0.5)}
     assert public._guessed_truth(item) == {"mc1": 0.5, "mc2": 2 / 3}
     other = replace(item, meta={"mc1": {"choices": ["Maybe."], "labels": [1]}})
-    with pytest.raises(UserError, match=r'item 1: mc1_targets has "Maybe\.", mc2_targets does not: mend the row'):
+    with pytest.raises(UserError, match=r'item 1: mc1_targets has "Maybe\.", mc2_targets does not: correct the row'):
         public.truthful_score(other, [0.0] * 3, [1] * 3)
 
 
@@ -154,7 +154,7 @@ def test_a_text_longer_than_the_context_loses_its_beginning() -> None:
 
 @pytest.mark.parametrize("name", UNSCORED)
 def test_what_is_not_scored_says_why(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"^hub:{name}=.* is not scored: .*These are: crows_pairs, winogender"):
+    with pytest.raises(UserError, match=rf"^hub:{name}=.* cannot be scored: .*Use one of: crows_pairs, winogender"):
         load_public(source(name, tmp_path))
 
 
@@ -164,7 +164,7 @@ def test_every_evaluation_is_scored_or_says_why_not() -> None:
 
 @pytest.mark.parametrize("name", [name for name in TASKS if TASKS[name] is BIAS or name.startswith("truthful")])
 def test_no_examples_where_there_is_no_answer_to_show(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is asked without examples: leave --shots out"):
+    with pytest.raises(UserError, match="is scored without examples: omit --shots"):
         load_public(source(name, tmp_path), shots=1)
 
 

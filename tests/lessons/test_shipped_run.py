@@ -94,7 +94,7 @@ def test_shipping_the_shipped_gives_the_same(lesson: Run, tmp_path: Path, monkey
     assert found["files"] == read_json(lesson.out_dir / MANIFEST)["files"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "run"]
     monkeypatch.setattr(lessons, "MAX_BYTES", 10)
-    with pytest.raises(UserError, match="more than 10: ship less"):
+    with pytest.raises(UserError, match="more than 10: ship fewer"):
         ship(source, tmp_path / "again")
     assert (tmp_path / "again" / MANIFEST).exists()
 

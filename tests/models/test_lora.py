@@ -324,7 +324,7 @@ def test_adapters_need_less_and_a_refusal_says_so() -> None:
     shape = KNOWN["gpt2-large"]
     for a, b in zip(memory.needs(plain, shape, shape), memory.needs(lora, shape, shape), strict=True):
         assert b.total < a.total and b.optimizer < 0.05 * a.optimizer and b.gradients < 0.05 * a.gradients
-    with pytest.raises(UserError, match="24.0 GiB free: set compute.lora_rank to 8 or take a smaller --model"):
+    with pytest.raises(UserError, match="24.0 GiB free: set compute.lora_rank to 8 or use a smaller --model"):
         memory.plan(plain, free=24 * GIB)
     assert memory.plan(lora, free=24 * GIB)[1].startswith("cpu: 24.0 GiB free")
     for config in (plain, lora):

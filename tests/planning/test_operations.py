@@ -216,7 +216,7 @@ def test_growth_has_the_papers_run_in_every_panel() -> None:
     assert episodes.lines["PPO-ptx"][episodes.x.index(256_000)] == plan.stages["ppo_ptx"]
     assert ratios.lines["PPO-ptx"][ratios.x.index(8.0)] == plan.stages["ppo_ptx"]
     assert ratios.lines["PPO-ptx"][0] == pytest.approx(ratios.lines["PPO"][0])
-    k, pairs = answers.lines["reward model, K passes a prompt"], answers.lines["reward model, two passes a pair"]
+    k, pairs = answers.lines["reward model, K passes per prompt"], answers.lines["reward model, two passes per pair"]
     assert pairs[0] == k[0] and pairs[-1] == pytest.approx(8 * k[-1])
     assert "petaflop/s-days" in plotting.alt_text(plotting.cost_growth(growth()))
 
@@ -255,7 +255,7 @@ def test_a_plan_says_what_memory_a_stage_needs_and_what_to_do_if_there_is_too_li
     assert set(whole) == set(parts) == {"sft", "init", "reward", "ppo", "ppo_ptx"}
     assert all(parts[stage] <= min(whole[stage], 0.9 * 16) for stage in whole) and parts["reward"] < whole["reward"]
     assert "does not fit" not in plan("--profile", "gpt2", "--gpu", "T4")
-    assert "It does not fit into a T4: take a smaller --model" in plan("--profile", "full", "--gpu", "T4")
+    assert "It does not fit into a T4: use a smaller --model" in plan("--profile", "full", "--gpu", "T4")
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

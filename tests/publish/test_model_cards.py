@@ -139,7 +139,7 @@ def test_cards_say_what_was_simulated_and_hold_the_run_s_figures(exports: Path) 
         text = (exports / name / "README.md").read_text()
         front = yaml.safe_load(text.split("---")[1])
         assert front["license"] == "apache-2.0" and "simulated" in front["tags"] and front["library_name"] == "transformers"
-        assert "**Everything behind this model is simulated.**" in text and "{" not in text
+        assert "**All data of this model are simulated.**" in text and "{" not in text
         assert (exports / name / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
     ppo = (exports / "ppo" / "README.md").read_text()
     assert f"{summary['gold.ppo.mean']:.3f} ± {summary['gold.ppo.se']:.3f}" in ppo and f"{summary['kl.ppo']:.3f}" in ppo
@@ -189,7 +189,7 @@ def test_refusals_come_before_anything_is_written(tmp_path: Path) -> None:
         export(Run(tmp_path, run.config), ["ppo"], out)
     (out / "reward").mkdir(parents=True)
     (out / "reward" / "mine.txt").write_text("keep")
-    with pytest.raises(UserError, match="holds files that no export has written"):
+    with pytest.raises(UserError, match="holds files that were not written by an export"):
         export(run, ["ppo", "reward"], out)
     assert not (out / "ppo").exists() and (out / "reward" / "mine.txt").read_text() == "keep"
 
@@ -247,7 +247,7 @@ def test_what_the_hub_refuses_is_one_sentence(api: type[Api], exports: Path, mon
     with pytest.raises(UserError, match="needs an account; run `hf auth login`"):
         push(exports / "ppo", "me/x")
     monkeypatch.setattr(Api, "problem", ConnectionError("cut\noff"))
-    with pytest.raises(UserError, match=r"did not take the export \(cut off\)"):
+    with pytest.raises(UserError, match=r"rejected the export \(cut off\)"):
         push(exports / "ppo", "me/x")
 
 

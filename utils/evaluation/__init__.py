@@ -1,6 +1,6 @@
 """Evaluation (sec. 3.6, 4): gold scores, win rates, alignment tax, best-of-n, public benchmarks, statistics.
 
-Nothing here trains.
+This room does not train.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a base model of a world can do, and its model card: the metrics that come with the shipped weights.
+"""Measuring a base model of a world, and its model card: the metrics that come with the shipped weights.
 
 Everything is measured on the world's text with a seed that no base was trained on (`pretraining.HELD_OUT_WEB_SEED`).
 """
@@ -25,7 +25,7 @@ from utils.worlds.protocol import Marked, Span, World
 from utils.worlds.registry import known_world
 
 CARD_FILE = "README.md"
-FIGURES_FILE = "metrics.json"
+METRICS_FILE = "metrics.json"
 WEB_DOCUMENTS = 400
 PROBES = 200
 DIGEST_DOCUMENTS = 1000
@@ -33,7 +33,7 @@ BATCH = 64
 
 
 class SpanLoss(NamedTuple):
-    """Mean next-token loss (nats per token) over marked tokens, and the share of them that is the likeliest token."""
+    """Mean next-token loss (nats per token) over marked tokens, and the share of them that the model ranks first."""
 
     loss: float
     right: float
@@ -41,7 +41,7 @@ class SpanLoss(NamedTuple):
 
 @torch.no_grad()
 def span_loss(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, documents: Sequence[Marked]) -> SpanLoss:
-    """Loss on the tokens that end inside a marked span of their document, each document after a separator."""
+    """Loss on the tokens that end inside a marked span of their document, each document after a separator (bos)."""
     losses, right = [], []
     for start in range(0, len(documents), BATCH):
         sequences, marks = zip(*(_marked_ids(tokenizer, *d) for d in documents[start : start + BATCH]), strict=True)
@@ -62,7 +62,7 @@ def _marked_ids(tokenizer: PreTrainedTokenizerBase, text: str, spans: list[Span]
 
 
 def measure_base(world: World, path: Path) -> dict[str, float]:
-    """Metrics of one base: loss on held-out text, fact accuracy, and what the world probes. A few seconds."""
+    """Metrics of one base: loss on held-out text, fact accuracy, and the probes of the world. Takes a few seconds."""
     model, tokenizer = load_policy(path), load_tokenizer(path)
     found = {
         "parameters": count_parameters(model),
@@ -79,7 +79,7 @@ def measure_base(world: World, path: Path) -> dict[str, float]:
 
 
 def text_digest(world: World) -> str:
-    """sha256 of the first pretraining documents: tells whether the world still writes the text a base was trained on."""
+    """sha256 of the first pretraining documents: it changes if the text that bases are trained on does."""
     return digest(list(world.documents(DIGEST_DOCUMENTS, WEB_SEED)))
 
 
@@ -89,7 +89,7 @@ def write_card(cfg: PretrainConfig, path: Path, training: dict[str, Any] | None 
     training: {"seconds", "threads", ...} of the run that made it; None keeps what metrics.json says.
     """
     world = known_world(cfg.world)
-    old = read_json(path / FIGURES_FILE) if (path / FIGURES_FILE).exists() else {}
+    old = read_json(path / METRICS_FILE) if (path / METRICS_FILE).exists() else {}
     facts = {
         "name": cfg.name,
         "figures": measure_base(world, path),
@@ -98,7 +98,7 @@ def write_card(cfg: PretrainConfig, path: Path, training: dict[str, Any] | None 
         "web_digest": text_digest(world),
         "weights_sha256": digest_path(path / "model.safetensors"),
     }
-    write_json(path / FIGURES_FILE, facts)
+    write_json(path / METRICS_FILE, facts)
     write_text(path / CARD_FILE, card(cfg, facts))
     return facts
 
@@ -136,11 +136,11 @@ Load it with `transformers` like any GPT-2.
 | data | {cfg.documents:,} generated documents (seed {seed}), joined by `<|endoftext|>`, rows of {cfg.n_positions} tokens |
 | training | {cfg.steps:,} steps of {cfg.rows_per_step} rows: {tokens:.1f} million tokens |
 | learning rate | AdamW, peak {cfg.learning_rate:g}, {cfg.warmup} steps of warm-up, cosine to 5 % |
-| wall seconds, other work on the machine included | {seconds} |
+| wall-clock seconds, with other work on the machine | {seconds} |
 | made with | {made_with} |
 
 ## Metrics
-Held-out text: {documents} documents and {probes} probes with seed {heldout}, which no base was trained on.
+Held-out text: {documents} documents and {probes} probes with seed {heldout}. No base was trained on them.
 
 | metric | value |
 |---|---|
@@ -148,10 +148,10 @@ Held-out text: {documents} documents and {probes} probes with seed {heldout}, wh
 {probed}
 
 ## Reproducing it
-`python scripts/pretrain.py --size {cfg.name} --out data/models` makes these files from nothing. With the same build of
-torch, the same kind of processor and one thread (the default of the script) the weights are equal bit for bit;
-elsewhere rounding differs and the metrics are close. sha256 of model.safetensors:
-`{digest}`. `--cards-only` measures the model again without training.
+`python scripts/pretrain.py --size {cfg.name} --out data/models` makes these files from scratch. With the same build of
+torch, the same kind of processor and one thread (the default of the script) the weights are equal bit for bit.
+On other machines rounding differs, and the metrics are close. sha256 of model.safetensors:
+`{digest}`. With `--cards-only` the script measures the model again without training.
 
 ## Limits and licence
 {world.limits}

@@ -35,13 +35,13 @@ RewardsOf = Callable[[Sequence[str], Sequence[Response]], list[float]]  # texts 
 
 
 def temperatures(cfg: Config) -> dict[str, float]:
-    """How every policy is asked: sampled, and greedy, so that learning can be told from sharpening."""
+    """Temperatures of the answers: sampled, and greedy, which separates learning from a sharper distribution."""
     return {"sampled": cfg.evaluation.temperature, "greedy": 0.0}
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy to evaluate: its name, its model directory, and whether it is asked as the prompted base is."""
+    """A policy to evaluate: its name, its model directory, and whether it gets the prompt of the prompted base."""
 
     name: str
     path: Path
@@ -63,7 +63,7 @@ class Judged:
 
 
 def load_sampler(policy: Policy, cfg: Config) -> Sampler:
-    """The policy on the run's device, asked as it is to be asked."""
+    """A sampler for the policy on the run's device, with the prompt form of the policy."""
     return Sampler.load(
         policy.path, cfg.data, prompted=policy.prompted, device=choose_device(cfg.device),
         batch_size=cfg.evaluation.batch_size,
@@ -71,14 +71,14 @@ def load_sampler(policy: Policy, cfg: Config) -> Sampler:
 
 
 def respond(policy: Policy, prompts: Sequence[Prompt], cfg: Config, temperature: float) -> list[Response]:
-    """One response a prompt; random numbers belong to the prompt, so all policies use the same ones."""
+    """One response per prompt; random numbers belong to the prompt, so all policies use the same ones."""
     names = [f"evaluate/{p.prompt_id}" for p in prompts]
     sampler = load_sampler(policy, cfg)
     return sampler([p.prompt for p in prompts], seed=cfg.seed, names=names, temperature=temperature)
 
 
 def judged(policy: Policy, prompts: Sequence[Prompt], cfg: Config, temperature: float) -> Judged:
-    """Responses of one policy (`respond`) and what the gold rubric says of each."""
+    """Responses of one policy (`respond`) and their scores by the gold rubric."""
     world, responses = known_world(cfg), respond(policy, prompts, cfg, temperature)
     parts = [world.score(p, r.text, r.finished) for p, r in zip(prompts, responses, strict=True)]
     return Judged(responses, parts, world.rubric)
@@ -101,7 +101,7 @@ def gold_summary(name: str, sampled: Judged, greedy: Judged) -> Summary:
 
 
 def overview(answers: Mapping[str, Judged]) -> list[dict[str, Any]]:
-    """One row a name: mean gold points with standard error, share that ended itself, mean words."""
+    """One row per name: mean gold points with standard error, share that finished, mean words."""
     rows: list[dict[str, Any]] = []
     for name, found in answers.items():
         points = mean_se(found.golds)
@@ -120,7 +120,7 @@ def part_means(found: Judged, confidence: float = 0.95) -> list[tuple[float, flo
 def appending(
     world: World, found: Judged, prompts: Sequence[Prompt], phrases: Sequence[str], rewards_of: RewardsOf
 ) -> list[dict[str, Any]]:
-    """What a phrase at the end of every answer does to the reward and to gold: a search for what fools a reward model.
+    """Change of reward and gold when a phrase is added to every answer: a search for phrases that fool a reward model.
 
     Rows {name: the phrase, reward, gold, gold_se}: mean changes, in reward and in points.
     """
@@ -169,7 +169,7 @@ def labeler_win_rate(
 
 @torch.no_grad()
 def kl_to(policy: Policy, reference: Path, prompts: Sequence[Prompt], responses: list[Response], cfg: Config) -> float:
-    """Mean over responses of log pi(y|x) - log ref(y|x), in nats a response, on the policy's own samples (k1).
+    """Mean over responses of log pi(y|x) - log ref(y|x), in nats per response, on the policy's own samples (k1).
 
     responses: as sampled, with their ids. Policy and reference must share one vocabulary.
     """
@@ -221,7 +221,7 @@ def alignment_tax(policy: Policy, cfg: Config) -> Summary:
 
 
 def held_out_web(world: World, tokenizer: PreTrainedTokenizerBase, n_documents: int, context: int | None = None) -> Tensor:
-    """Rows (N, ROW_LENGTH) of the world's text that no base has seen; shorter if the model's context is."""
+    """Rows (N, ROW_LENGTH) of the world's text that no base was trained on; shorter rows if the context is shorter."""
     length = min(ROW_LENGTH, context or ROW_LENGTH)
     return world_rows(world, tokenizer, world.documents(n_documents, HELD_OUT_WEB_SEED), length)
 
@@ -229,19 +229,22 @@ def held_out_web(world: World, tokenizer: PreTrainedTokenizerBase, n_documents: 
 def best_of_n(
     policy: Policy, prompts: Sequence[Prompt], ns: Sequence[int], cfg: Config, rewards_of: RewardsOf
 ) -> list[dict[str, float]]:
-    """Gold of the sample that the reward model likes best of n: a test of the reward model that takes seconds.
+    """Gold of the one of n samples with the highest reward: a test of the reward model that takes seconds.
 
     rewards_of(prompts, responses) -> rewards. Rows {n, proxy, gold, gold_se, oracle}; oracle: the best by gold.
     """
+    # Sample max(ns) answers per prompt once; each n uses the first n of them.
     most = max(ns)
     repeated = [p for p in prompts for _ in range(most)]
     names = [f"best_of/{p.prompt_id}/{i}" for p in prompts for i in range(most)]
     texts = [p.prompt for p in repeated]
     responses = load_sampler(policy, cfg)(texts, seed=cfg.seed, names=names)
     shape = (len(prompts), most)
+    # Score all answers by the reward model and by gold: (prompts, most).
     rewards, world = torch.tensor(rewards_of(texts, responses)).view(shape), known_world(cfg)
     points = [world.gold(p, r.text, r.finished) for p, r in zip(repeated, responses, strict=True)]
     golds = torch.tensor(points).view(shape)
+    # For each n pick the answer with the highest reward, and the best one by gold (the oracle).
     rows = []
     for n in ns:
         best = rewards[:, :n].argmax(1, keepdim=True)

@@ -1,8 +1,8 @@
-"""The paper's public evaluations scored (App. D): bias, multiple choice, answers from a passage.
+"""Scores for the paper's public evaluations (App. D): bias, multiple choice, answers from a passage.
 
-Every policy is asked in the same plain text, as in the paper: neither in a chat template nor in the form that fine-tuning
-used. Answers are greedy and end at their first newline. Where a benchmark needs an outside judge (toxicity, free answers of
-TruthfulQA) or a score that is not here (BLEU of WMT), `load_public` says so.
+Every policy gets the same plain text, as in the paper: no chat template, and not the prompt form of fine-tuning. Answers
+are greedy and end at their first newline. `load_public` rejects a benchmark that needs an outside judge (toxicity, free
+answers of TruthfulQA) or a score that is not implemented (BLEU of WMT).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TRUE_FALSE = {"entailment": " true", "not_entailment": " false"}
 
 
 class Question(NamedTuple):
-    """An item as it is put to a model: the text it reads, and what each choice adds to it (nothing for a free answer)."""
+    """The text that a model reads for an item, and what each choice adds to it (no choices for a free answer)."""
 
     text: str
     choices: tuple[str, ...] = ()
@@ -51,8 +51,8 @@ class Task:
     """How a benchmark is asked and scored.
 
     ask: an item's Question. score: metrics by name of one item, from the summed log-probability of each choice (nats) and
-    the number of its tokens, or from the answer. chance: what guessing gets on an item, by metric; where it is not known,
-    nothing. prompts: texts before the question. free: the model writes an answer.
+    the number of its tokens, or from the answer. chance: what guessing gets on an item, by metric; empty if
+    unknown. prompts: texts before the question. free: the model writes an answer.
     """
 
     ask: Callable[[EvalItem], Question]
@@ -114,7 +114,7 @@ def _best_answers(item: EvalItem) -> tuple[list[int], list[str]]:
     for choice in mc1["choices"]:
         if choice not in item.choices:
             raise UserError(
-                f'{item.task}, item {item.item_id}: mc1_targets has "{choice}", mc2_targets does not: mend the row.'
+                f'{item.task}, item {item.item_id}: mc1_targets has "{choice}", mc2_targets does not: correct the row.'
             )
     return [i for i, label in enumerate(mc1["labels"]) if label == 1], list(mc1["choices"])
 
@@ -182,7 +182,7 @@ TASKS = {
 UNSCORED = {
     "realtoxicityprompts": "toxicity needs an outside judge",
     "truthfulqa": "free answers need an outside judge; take hub:truthfulqa/multiple_choice",
-    "wmt15": "there is no BLEU here",
+    "wmt15": "BLEU is not implemented",
 }
 
 
@@ -191,7 +191,7 @@ UNSCORED = {
 
 @dataclass(frozen=True)
 class Public:
-    """The items of one benchmark to score, and those that are shown before each question with their answer."""
+    """The items of one benchmark to score, and the examples that are shown before each question with their answers."""
 
     name: str
     items: tuple[EvalItem, ...]
@@ -211,9 +211,9 @@ def load_public(text: str, limit: int | None = None, shots: int = 0) -> Public:
     """
     name = parse_source(text, "evaluation").dataset.name
     if name not in TASKS:
-        raise UserError(f"{text} is not scored: {UNSCORED[name]}. These are: {', '.join(TASKS)}.")
+        raise UserError(f"{text} cannot be scored: {UNSCORED[name]}. Use one of: {', '.join(TASKS)}.")
     if shots and (TASKS[name] is BIAS or name.startswith("truthfulqa")):
-        raise UserError(f"{text} is asked without examples: leave --shots out for it.")
+        raise UserError(f"{text} is scored without examples: omit --shots for it.")
     loaded = load_evaluation(text, None if limit is None else limit + shots)
     known = [item for item in loaded if item.answers or not item.choices or TASKS[name] is BIAS]
     if len(known) <= shots:
@@ -232,8 +232,8 @@ def shown(item: EvalItem, task: Task) -> str:
 
 
 def question_ids(tokenizer: PreTrainedTokenizerBase, text: str, room: int | None) -> list[int]:
-    """Ids of the text that a model reads before its answer, at least one: a model that is asked nothing reads the token that
-    begins a document. A text longer than `room` loses its beginning."""
+    """Ids of the text that a model reads before its answer, at least one: for an empty text it is the token that begins a
+    document. A text longer than `room` is cut at its beginning."""
     ids = encode_question(tokenizer, text)
     first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return (ids or [first])[-room if room else None :]
@@ -298,8 +298,8 @@ def evaluate_policies(
 ) -> list[dict[str, Any]]:
     """Score every policy (name -> model directory) on every benchmark; rows as `summary_rows` makes them.
 
-    The scores of each item are written to out/BENCHMARK/POLICY.json; what is there already for the same model and items
-    is not computed again.
+    The scores of each item are written to out/BENCHMARK/POLICY.json; scores that exist for the same model and items
+    are not computed again.
     """
     rows: list[dict[str, Any]] = []
     for public in progress(benchmarks, total=len(benchmarks), label="public evaluations"):
@@ -320,8 +320,8 @@ def evaluate_policies(
 def summary_rows(
     public: Public, found: Mapping[str, Mapping[str, Sequence[float]]], confidence: float = 0.95
 ) -> list[dict[str, Any]]:
-    """One row a metric and policy: mean over items with its interval, what guessing gets, and the difference to the first
-    policy on the same items with its own. found: policy -> metric -> a number an item."""
+    """One row per metric and policy: mean over items with its interval, the score of guessing, and the difference to the
+    first policy on the same items with its interval. found: policy -> metric -> one number per item."""
     first = next(iter(found.values()))
     guessed = [public.task.chance(item) for item in public.items]
     wide = normal_quantile(confidence)

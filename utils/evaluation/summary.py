@@ -13,7 +13,7 @@ import numpy as np
 from utils.core.errors import UserError
 from utils.core.io import read_json, write_json
 
-# Names of older runs -> names of today: of sections, and of whole keys.
+# Names of older runs -> current names: of sections, and of whole keys.
 RENAMED = {"web_loss": "pretraining_loss", "ended": "finished"}
 RENAMED_KEYS = {
     f"reward_model.cv_{old}{end}": f"reward_model.cv_{new}{end}"
@@ -39,7 +39,7 @@ class Pair(NamedTuple):
     greedy: bool = False
 
     def __str__(self) -> str:
-        """As it stands in a flat key, such as `ppo_vs_sft` or `ppo_vs_sft_greedy`."""
+        """As written in a flat key, such as `ppo_vs_sft` or `ppo_vs_sft_greedy`."""
         return f"{self.a}{_VERSUS}{self.b}{_GREEDY if self.greedy else ''}"
 
     @classmethod
@@ -82,7 +82,7 @@ def _section(depth: int = 1, pairs: bool = False) -> Any:
 
 @dataclass
 class Summary:
-    """What a run measured. Sections are empty where the run has nothing (no gold score on your own prompts, ...)."""
+    """What a run measured. A section is empty if the run did not measure it (no gold score on your own prompts, ...)."""
 
     about: Section = field(default_factory=Section)  # profile, seed, machine, versions: keys without a section
     data: Section = _section()  # comparisons: name of your own rankings, if given
@@ -106,7 +106,7 @@ class Summary:
 
     @classmethod
     def of(cls, values: Summary | Mapping[str, Any]) -> Summary:
-        """A summary as it is, or one read from flat keys. Keys of older runs get their names of today (see `RENAMED`)."""
+        """A summary as it is, or one read from flat keys. Keys of older runs get their current names (see `RENAMED`)."""
         if isinstance(values, Summary):
             return values
         found = cls()

@@ -1,7 +1,7 @@
-"""What a notebook shows and how: the check at its start, figures with alternative text, tables, quiet training.
+"""How a notebook shows things: the check at its start, figures with alternative text, tables, quiet training.
 
-Nothing here computes a result. Output is plain: images with alternative text and escaped HTML, no script, and no widget but
-for `text_box` and `chat_box`, which do without where they must.
+Nothing here computes a result. Output is plain: images with alternative text and escaped HTML, no script. Only `text_box` and
+`chat_box` use widgets, and both also work without.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def fast() -> bool:
 
 
 def run_folder(name: str) -> Path:
-    """Where a notebook writes: runs/<name>, with FAST=1 runs/<name>_fast; the environment's RUNS takes the place of runs."""
+    """Where a notebook writes: runs/<name>, with FAST=1 runs/<name>_fast; the environment variable RUNS replaces `runs`."""
     return Path(os.environ.get("RUNS", "runs")) / (f"{name}_fast" if fast() else name)
 
 
@@ -79,9 +79,9 @@ def fast_settings() -> dict[str, Any]:
 
 
 def start() -> None:
-    """Check that `utils` is ours and that every package is there and new enough; print device and versions.
+    """Check that `utils` is this project's and that all packages have fitting versions; print device and versions.
 
-    Raises UserError that names what is missing and the line that installs it. Nothing is installed here.
+    Raises UserError that names what is missing and the command that installs it. Nothing is installed.
     """
     ensure_package()
     problems = missing_packages(_required())
@@ -125,7 +125,7 @@ class _Screen:
         self.out, self.error, self.width = out, error, 0
 
     def progress(self, line: str) -> None:
-        """Put a line of progress in the place of the one before."""
+        """Replace the line of progress by a new one."""
         self.out.write("\r" + line.ljust(self.width))
         self.out.flush()
         self.width = max(self.width, len(line))
@@ -153,7 +153,7 @@ class _Out(io.TextIOBase):
 
 
 class _Error(io.TextIOBase):
-    """stderr inside `quiet`: lines of `runtime.progress` become the line of progress, everything else passes."""
+    """stderr inside `quiet`: lines of `runtime.progress` become the line of progress, everything else is passed on."""
 
     def __init__(self, screen: _Screen) -> None:
         self.screen = screen
@@ -162,7 +162,7 @@ class _Error(io.TextIOBase):
         line = text.rstrip("\n")
         if line.endswith(" s left"):
             self.screen.progress(line)
-        elif line or not self.screen.width:  # a line's end arrives as a text of its own
+        elif line or not self.screen.width:  # the end of a line arrives as a separate text
             self.screen.error.write(text)
         return len(text)
 
@@ -172,7 +172,7 @@ class _Error(io.TextIOBase):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside the block progress is one line on stdout that is wiped at the end; warnings and errors still show."""
+    """Inside the block progress is one line on stdout that is cleared at the end; warnings and errors still show."""
     screen = _Screen(sys.stdout, sys.stderr)
     sys.stdout, sys.stderr = _Out(screen), _Error(screen)
     try:
@@ -193,10 +193,10 @@ class Typed:
 
 
 def text_box(text: str, label: str = "") -> Any:
-    """A box to write in, filled with `text`; `.value` is what stands in it. Run the cell that reads it again after a change.
+    """A box to write in, filled with `text`; `.value` is its text. After a change, run the cell that reads it again.
 
-    Without ipywidgets, outside a notebook, or with WIDGETS=0 in the environment (as when notebooks are built, so that none
-    has a widget's state in it) the text itself is the value: then one edits it in the cell.
+    Without ipywidgets, outside a notebook, or with WIDGETS=0 in the environment (used when notebooks are built, so that they
+    hold no widget state) the value is the text itself: edit it in the cell.
     """
     if not _shows_widgets():
         return Typed(text)
@@ -219,12 +219,12 @@ def chat_box(
     """Talk to several policies side by side: their answers to `prompts` as a table, then a box that sends your own.
 
     models: a finished run or its folder (its base, SFT, PPO and PPO-ptx answer, its reward model scores), or a list of
-    folders of policies. temperature: for `prompts`, and where the box's slider begins. named: the other arguments of
+    folders of policies. temperature: for `prompts`, and the start of the box's slider. named: the other arguments of
     `utils.publish.open_chat` (reward_model, profile, seed, keep_turns). The table is plain and stays in a saved notebook; the
     box is shown where `text_box` shows one. Raises UserError for a model that is not there.
     """
     from utils.pipeline.run import open_run
-    from utils.publish.chat import check_settings, open_chat  # here, so that `start` can say first what is missing
+    from utils.publish.chat import check_settings, open_chat  # imported here, so that `start` can first report missing packages
 
     check_settings(temperature, max_tokens)
     found = open_run(locate(models)) if isinstance(models, str | os.PathLike) else models
@@ -260,7 +260,7 @@ class _ChatBox:
         self.box = VBox([self.message, HBox([self.temperature, self.send]), self.problem, self.conversation])
 
     def answer(self, _: object = None) -> None:
-        """Ask what stands in the box; each policy's column fills while it is sampled."""
+        """Send the text of the box; each policy's column fills while it is sampled."""
         from utils.publish.chat import check_message
 
         message = self.message.value
@@ -276,7 +276,7 @@ class _ChatBox:
             self.send.disabled = False
 
     def _columns(self, message: str) -> dict[str, Any]:
-        """A new exchange on top of the conversation: the message, and under it an empty column a policy."""
+        """A new exchange on top of the conversation: the message, and under it an empty column per policy."""
         from ipywidgets import HTML, HBox, Layout, VBox
 
         columns = {name: HTML(layout=Layout(flex="1 1 0", margin="0 1em 0 2px")) for name in self.chat.names}
@@ -288,7 +288,7 @@ class _ChatBox:
 
 
 def _fill(column: HTML, text: str, note: str = "") -> None:
-    """Show a text, and what is to be said about it, in a column."""
+    """Show a text, and a note about it, in a column."""
     column.value = f'<div style="{PLAIN}">{escape(text)}</div><i>{escape(note)}</i>'
 
 
@@ -319,7 +319,7 @@ def picture(figure: Figure) -> None:
 
 
 def table(rows: Sequence[Mapping[str, Any]], caption: str = "", digits: int = 3) -> None:
-    """Show rows as a table. All text is escaped; numbers stand to the right, floats with `digits` decimals."""
+    """Show rows as a table. All text is escaped; numbers are right-aligned, floats with `digits` decimals."""
     from IPython.display import display
 
     text = "\n".join(" | ".join(str(value) for value in row.values()) for row in rows)
@@ -342,13 +342,13 @@ def html_table(rows: Sequence[Mapping[str, Any]], caption: str = "", digits: int
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
-    """What each token says; a special token by its name."""
+    """The text of each token; special tokens by name."""
     return [str(tokenizer.decode([i], clean_up_tokenization_spaces=False)) for i in ids]
 
 
 def compared(prompts: Sequence[Prompt], answers: Mapping[str, Judged]) -> list[dict[str, str]]:
-    """Rows for `table`: what several models answer to the same prompts, with their gold points (`side_by_side`)."""
-    from utils.pipeline.evaluation_stages import sample_rows  # here, so that `start` can say first what is missing
+    """Rows for `table`: the answers of several models to the same prompts, with their gold points (`side_by_side`)."""
+    from utils.pipeline.evaluation_stages import sample_rows  # imported here, so that `start` can first report missing packages
 
     rows = sample_rows(list(prompts), {name: {"": found} for name, found in answers.items()}, {"": 1.0})
     return side_by_side(rows, list(answers), 1.0)

@@ -1,8 +1,8 @@
-"""What every lesson needs to run alone: the results of one finished run of the tiny world, shipped in data/lessons.
+"""The shipped run: results of one finished run of the tiny world in data/lessons, so that every lesson runs alone.
 
-`shipped()` gives them as a `Run`, so that a lesson reads `lesson.path("ppo")` as it would read its own run. Large tables
-are gzipped; `utils.core.io` finds `train.jsonl.gz` where `train.jsonl` is asked for. Nothing is ever written here but by
-`ship`: a lesson's own results go to `utils.lessons.notebook.run_folder`.
+`shipped()` gives them as a `Run`, so that a lesson reads `lesson.path("ppo")` like a run of its own. Large tables
+are gzipped; `utils.core.io` finds `train.jsonl.gz` if `train.jsonl` is requested. Only `ship` writes there;
+a lesson's own results go to `utils.lessons.notebook.run_folder`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LEFT_OUT_FOLDERS = ("checkpoint", "largest")
 def shipped(folder: Path = ROOT / FOLDER) -> Run:
     """The shipped run: its settings in `.config`, its results at `.path(stage)`. Read only.
 
-    Raises UserError if the folder is not there.
+    Raises UserError if the folder does not exist.
     """
     if not (folder / CONFIG_FILE).exists():
         raise UserError(f"{folder} has no shipped run: fetch the whole repository, or run scripts/lesson_artifacts.py.")
@@ -56,7 +56,7 @@ def shown_epochs(config: Config) -> list[int]:
 
 
 def ship(run_dir: Path, folder: Path = ROOT / FOLDER) -> dict[str, Any]:
-    """Copy what lessons need of a finished run into `folder`, with a manifest and a data card. Returns the manifest.
+    """Copy the parts of a finished run that lessons need into `folder`, with a manifest and a data card. Returns the manifest.
 
     Raises UserError if the run is not finished or the copy would be larger than `MAX_BYTES`.
     """
@@ -67,12 +67,14 @@ def ship(run_dir: Path, folder: Path = ROOT / FOLDER) -> dict[str, Any]:
     shutil.rmtree(fresh, ignore_errors=True)
     for source in _files(run_dir, config):
         _copy(source, fresh / source.relative_to(run_dir))
-    settings = read_text(run_dir / "base" / CONFIG_FILE)  # as written then: settings added since are not in it
+    settings = read_text(run_dir / "base" / CONFIG_FILE)  # as written by the run, without settings that were added later
     write_text(fresh / CONFIG_FILE, re.sub(r"(?m)^out: .*$", f"out: {FOLDER}", settings, count=1))
     found = _manifest(fresh, config, read_json(run_dir / "summary.json"))
     if found["bytes"] > MAX_BYTES:
         shutil.rmtree(fresh)
-        raise UserError(f"What lessons need of {run_dir} has {found['bytes']} bytes, more than {MAX_BYTES}: ship less.")
+        raise UserError(
+            f"The files of {run_dir} that lessons need have {found['bytes']} bytes, more than {MAX_BYTES}: ship fewer."
+        )
     write_json(fresh / MANIFEST, found)
     write_text(fresh / CARD, card(found))
     shutil.rmtree(folder, ignore_errors=True)
@@ -93,7 +95,7 @@ def _files(run_dir: Path, config: Config) -> Iterator[Path]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file; a large table is packed, with `.gz` behind its name."""
+    """Copy a file; a large table is gzipped, with `.gz` after its name."""
     if source.suffix in (".json", ".jsonl") and source.name != "tokenizer.json" and source.stat().st_size > GZIP_ABOVE_BYTES:
         write_bytes(target.with_name(f"{target.name}.gz"), source.read_bytes())
         return
@@ -102,7 +104,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """sha256 of every shipped file's content (tables as they are when unpacked), without manifest and card."""
+    """sha256 of every shipped file's content (tables as unpacked), without manifest and card."""
     files = sorted(f for f in folder.rglob("*") if f.is_file() and f.name != MANIFEST and f != folder / CARD)
     return {f.relative_to(folder).as_posix(): _content_digest(f) for f in files}
 
@@ -112,7 +114,7 @@ def _content_digest(file: Path) -> str:
 
 
 def _manifest(folder: Path, config: Config, summary: dict[str, Any]) -> dict[str, Any]:
-    """What is shipped, of which run, and how large it is."""
+    """The shipped files, the run that made them, and their size."""
     files = contents(folder)
     return {
         "profile": config.profile,
@@ -132,7 +134,7 @@ def card(found: dict[str, Any]) -> str:
     return f"""# data/lessons: one finished run, for the notebooks
 
 **Everything here is simulated.** Prompts, labelers, demonstrations, rankings and the gold score are generated; nothing was
-written or judged by people, and no figure here is a human result.
+written or judged by people, and no number here is a human result.
 
 | | |
 |---|---|
@@ -142,22 +144,22 @@ written or judged by people, and no figure here is a human result.
 | licence | Apache-2.0 (this card: CC BY 4.0) |
 
 ## What is in it
-The folders of a run as `utils.pipeline.run.Run` writes them, one a stage, with `metrics.jsonl` of every training stage;
-`config.yaml` holds all settings, `summary.json` all figures. Left out: SFT checkpoints but the first, the middle and the
-last, states for resuming, the report. Tables above {GZIP_ABOVE_BYTES // 1000} kB are gzipped; `utils.core.io` reads
-`train.jsonl.gz` where `train.jsonl` is asked for.
+The folders of a run as `utils.pipeline.run.Run` writes them, one per stage, with `metrics.jsonl` of every training stage;
+`config.yaml` holds all settings, `summary.json` all metrics. Not included: all SFT checkpoints except
+the first, the middle and the last, states for resuming, the report. Tables above {GZIP_ABOVE_BYTES // 1000} kB are gzipped;
+`utils.core.io` reads `train.jsonl.gz` if `train.jsonl` is requested.
 
     from utils.lessons import shipped
     lesson = shipped()
     lesson.model_dir("ppo")        # a Hugging Face folder, safetensors
 
-## Made again by
+## Reproducing it
     python scripts/pipeline.py --profile {found["profile"]} --seed {found["seed"]} --out runs/lessons
     python scripts/lesson_artifacts.py --run runs/lessons
 
-On the same machine with the same versions the digest is the same, apart from the seconds in `summary.json`; elsewhere
-rounding differs, and so do the figures a little.
+On the same machine with the same versions the digest is the same, apart from the seconds in `summary.json`. On other
+machines rounding differs, and the metrics differ a little.
 
-## Not for
-Anything but learning and testing. The models repeat misconceptions, some are rude, and none knows the real world.
+## Limits
+Only for learning and testing. The models repeat misconceptions, some are rude, and none knows the real world.
 """

@@ -1,8 +1,8 @@
-"""Memory of a run before it runs: weights, gradients, optimizer, activations and KV cache of each stage against the device.
+"""Memory that a run needs, before it starts: weights, gradients, optimizer, activations and KV cache of each stage.
 
-What one token keeps for the backward pass is 34 bytes times width and layer in 16 bit (Korthikanti et al. 2022, arXiv
+One token keeps 34 bytes per unit of width and layer for the backward pass in 16 bit (Korthikanti et al. 2022, arXiv
 2205.05198, eq. 2, without the attention matrices, which fused attention does not keep); twice that in float32. A test
-compares it with what autograd keeps. Everything is an upper estimate: every sequence at its length limit.
+compares this with what autograd keeps. All numbers are upper estimates: every sequence has its maximal length.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from utils.core.runtime import choose_device, choose_dtype
 from utils.planning.operations import Shape, shape_of
 
 FLOAT = 4  # bytes of a weight, a gradient, a moment of Adam
-SAVED = 17  # numbers that a block keeps for each token and unit of width
+SAVED = 17  # numbers that a block keeps per token and unit of width
 LOGITS = 3  # copies of a token's logits: themselves, their log-softmax, their gradient
 SHARE = 0.9  # of the free memory that a plan may use: the rest is for the allocator and what is not counted here
 GIB = 2**30
-LORA_RANK = 8  # what a refusal proposes
+LORA_RANK = 8  # the rank that an error message proposes
 
 
 @dataclass(frozen=True)
 class Need:
     """Bytes that a stage needs at once. rows: sequences in one pass of training. cache: keys and values while sampling
-    `sampled` sequences, which is not at the same time as gradients and activations of training."""
+    `sampled` sequences, which never coincides with gradients and activations of training."""
 
     stage: str
     rows: int
@@ -42,7 +42,7 @@ class Need:
 
     @property
     def total(self) -> int:
-        """The most at any time."""
+        """The maximum at any time."""
         return self.weights + self.optimizer + max(self.gradients + self.activations, self.cache)
 
 
@@ -129,11 +129,11 @@ def _training(
     stage: str, rows: int, sampled: int, models: Sequence[Shape], beside: int, kept: int, cache: int, rank: int
 ) -> Need:  # fmt: skip
     """A stage that trains models with Adam and holds `beside` bytes of other weights. Gradients are those of the largest
-    model: each is stepped before the next one's are computed.
+    model: each model is stepped before the gradients of the next are computed.
 
-    Of sharded models a process holds its part, and one of them whole while it is run: an upper estimate for training,
-    which gathers a block at a time. DeepSpeed spreads moments, with stage 2 gradients, and a copy of the trained weights
-    that it steps."""
+    With FSDP a process holds its shards, and one whole model while it runs: an upper estimate, as training gathers one
+    block at a time. DeepSpeed spreads the moments, a copy of the trained weights that it steps and, in stage 2, the
+    gradients."""
     trained = [trained_bytes(shape, rank) for shape in models]
     weights = FLOAT * sum(shape.parameters for shape in models) + (sum(trained) if rank else 0)
     parts, zero = processes.shards(), processes.zero_stage()
@@ -169,7 +169,7 @@ def rows(found: Sequence[Need]) -> list[dict[str, str]]:
 
 def plan(config: Config, free: int | None = None, device: torch.device | None = None) -> tuple[list[Need], str]:
     """The needs of a run on its device and one line on what is free. Raises UserError with the setting to change if a
-    stage cannot fit. free: bytes, if not those of the device."""
+    stage does not fit. free: bytes; default: those of the device."""
     device = choose_device(config.device) if device is None else device
     free = free_bytes(device) if free is None else free
     policy = shape_of(config.model)
@@ -180,7 +180,7 @@ def plan(config: Config, free: int | None = None, device: torch.device | None = 
     if most.total > budget:
         helps = all(need.total <= budget for need in needs(adapted(config), policy, reward, dtype, budget))
         raise UserError(
-            f'The stage "{most.stage}" of {config.model} needs about {most.total / GIB:.1f} GiB with {most.rows} sequences a '
+            f'The stage "{most.stage}" of {config.model} needs about {most.total / GIB:.1f} GiB with {most.rows} sequences per '
             f"pass, but {device} has {free / GIB:.1f} GiB free: {remedy(config, most, budget, helps)}."
         )
     needed = f"of which the stage {most.stage} needs most, about {most.total / GIB:.1f} GiB"
@@ -188,16 +188,16 @@ def plan(config: Config, free: int | None = None, device: torch.device | None = 
 
 
 def adapted(config: Config) -> Config:
-    """The settings with LoRA adapters instead of all weights trained."""
+    """The settings with LoRA adapters trained instead of all weights."""
     return replace(config, compute=replace(config.compute, lora_rank=config.compute.lora_rank or LORA_RANK))
 
 
 def remedy(config: Config, need: Need, budget: float, adapters_fit: bool = False) -> str:
-    """What to change so that a stage that does not fit may fit; adapters_fit: training LoRA adapters alone would."""
+    """What to change if a stage does not fit; adapters_fit: it would fit with LoRA adapters."""
     steps = [f"set compute.lora_rank to {LORA_RANK}"] if adapters_fit else []
     if need.weights + need.gradients + need.optimizer > budget:
         steps.append(
-            "take a smaller --model, a device with more memory, or more processes that share the weights "
+            "use a smaller --model, a device with more memory, or more processes that share the weights "
             "(configs/accelerate/fsdp.yaml), since weights and optimizer alone do not fit"
         )
         return " or ".join(steps)
@@ -211,9 +211,9 @@ def remedy(config: Config, need: Need, budget: float, adapters_fit: bool = False
 
 
 def settled(config: Config, stage: str, free: int | None = None) -> ComputeConfig:
-    """The settings of compute for one stage: sizes that are 0 stay 0 if the whole batch fits, else they become what does.
+    """The settings of compute for one stage: a size of 0 stays 0 if the whole batch fits, else it becomes the largest size.
 
-    All processes get what the main process finds. Raises UserError as `plan` does.
+    All processes get the result of the main process. Raises UserError as `plan` does.
     """
     found, _ = processes.on_main(lambda: plan(config, free))
     need = next(need for need in found if need.stage == stage)

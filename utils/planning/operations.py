@@ -1,9 +1,9 @@
-"""What a run costs before it is run: floating-point operations by stage, petaflop/s-days, GPU hours, seconds here.
+"""Cost of a run before it starts: floating-point operations by stage, petaflop/s-days, GPU hours, seconds here.
 
-A forward pass costs 2 operations for every weight a token is multiplied with, and 4 a layer and unit of width for every
-query-key pair of attention; a backward pass twice as much (Kaplan et al. 2020, arXiv 2001.08361, sec. 2.1; GPT-3,
-arXiv 2005.14165, App. D, which leaves attention out), or as much through weights that LoRA leaves as they are.
-`stage_work` lists every pass of every stage; the rest adds up. The same function plans the tiny profile and the paper's
+A forward pass costs 2 operations per token and weight, and 4 per layer, unit of width and query-key pair of attention.
+A backward pass costs twice as much (Kaplan et al. 2020, arXiv 2001.08361, sec. 2.1; GPT-3,
+arXiv 2005.14165, App. D, which leaves attention out), or the same through weights that LoRA freezes.
+`stage_work` lists every pass of every stage; the rest sums them. The same function plans the tiny profile and the paper's
 175B run (`paper_plan`).
 """
 
@@ -118,7 +118,7 @@ def shape_of_model(model: Any, name: str) -> Shape:
 class Data:
     """How much each stage reads: rows of the sets, and mean tokens of prompts and answers in them.
 
-    drawn: answers sampled for a prompt before ranking. distinct: answers of a prompt that the reward model reads.
+    drawn: answers sampled per prompt before ranking. distinct: answers per prompt that the reward model reads.
     """
 
     n_sft: float
@@ -139,7 +139,7 @@ SAMPLED = ("sft", "sft_hot", "init", "base", "prompted")
 
 
 def data_at_limits(config: Config) -> Data:
-    """As many rows as the settings ask for, every prompt and answer as long as it may be: the dearest case."""
+    """As many rows as the settings ask for, every prompt and answer at its length limit: the most expensive case."""
     d, s = config.data, config.sampling
     k = (s.k_min + s.k_max) / 2
     share = sum(s.mix.get(name, 0.0) for name in SAMPLED) / sum(s.mix.values())
@@ -167,7 +167,7 @@ class Counting:
 class Work:
     """Passes of one kind of one model in a stage.
 
-    kind: "train" (forward and backward), "ranked" (the same on K-wise batches), "forward", or "decode" (one token a row
+    kind: "train" (forward and backward), "ranked" (the same on K-wise batches), "forward", or "decode" (one token per row
     and call, with a cache). tokens, pairs (query-key), logits: over all passes. calls: how often the model is called.
     steps: optimizer steps. rank: of the LoRA adapters that a training pass trains in place of the weights, 0 for none; other
     passes are counted as if the adapters were merged.
@@ -392,7 +392,7 @@ PAPER_ASSUMPTIONS = (
     "table of training compute that gives GPT-3 its 3,640 petaflop/s-days (arXiv 2005.14165, App. D)",
     "length: every sequence costs the full context of 2,048 tokens, as if padded to it (1,024 of prompt, 1,024 of answer). "
     "This is the assumption that makes both numbers fit; the paper does not say how its batches are laid out",
-    "data: 12,725 demonstrations for 16 epochs (Table 6, C.1); 256,000 episodes and 8 pretraining examples an episode "
+    "data: 12,725 demonstrations for 16 epochs (Table 6, C.1); 256,000 episodes and 8 pretraining examples per episode "
     "(C.4), each a full context",
     "models: policy 175B, reward and value model 6B (GPT-3's 6.7B shape); each answer is sampled once with cached keys and "
     "values, read once by reference, reward and value model, and trained on once by policy and value model",
@@ -422,7 +422,7 @@ class Alternative:
 
 @dataclass(frozen=True)
 class PaperPlan:
-    """Petaflop/s-days of the paper's run by stage and part, beside what the paper prints."""
+    """Petaflop/s-days of the paper's run by stage and part, beside the numbers of the paper."""
 
     stages: dict[str, float]
     parts: dict[str, float]
@@ -546,7 +546,7 @@ STAGES_SHOWN = {"sft": "SFT", "reward": "reward model", "ppo": "PPO", "ppo_ptx":
 
 
 def growth() -> list[Growth]:
-    """How the paper's run grows with the policy's size, K, episodes and pretraining examples an episode."""
+    """How the paper's run grows with the policy's size, K, episodes and pretraining examples per episode."""
     config, reward = paper_config(), KNOWN["gpt3-6b"]
 
     def stages(config: Config, policy: str = "gpt3-175b", data: Data | None = None) -> dict[str, float]:
@@ -560,17 +560,17 @@ def growth() -> list[Growth]:
                   [stages(config, name) for name in SIZES], STAGES_SHOWN)  # fmt: skip
     ks = range(2, 10)
     by_k = [stages(replace(config, sampling=replace(config.sampling, k_min=k, k_max=k))) for k in ks]
-    answers = panel("K, answers ranked for a prompt", ks, by_k, {"comparisons": "sampling K answers",
-                    "reward": "reward model, K passes a prompt"})  # fmt: skip
+    answers = panel("K, answers ranked per prompt", ks, by_k, {"comparisons": "sampling K answers",
+                    "reward": "reward model, K passes per prompt"})  # fmt: skip
     pairs = [costs["reward"] * (k - 1) for k, costs in zip(ks, by_k, strict=True)]  # 2 C(K, 2) passes instead of K
-    answers = replace(answers, lines={**answers.lines, "reward model, two passes a pair": pairs}, log_x=False)
+    answers = replace(answers, lines={**answers.lines, "reward model, two passes per pair": pairs}, log_x=False)
     rounds = (50, 100, 250, 500, 1000)
     by_rounds = [stages(_with_ppo(config, rounds=n)) for n in rounds]
     episodes = panel("episodes", [n * config.ppo.episodes_per_round for n in rounds], by_rounds,
                      {"ppo": "PPO", "ppo_ptx": "PPO-ptx"})  # fmt: skip
     ratios = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
     by_ratio = [stages(_with_ppo(config, ptx_rows_per_episode=ratio)) for ratio in ratios]
-    ratio = panel("pretraining examples an episode", ratios, by_ratio, {"ppo": "PPO", "ppo_ptx": "PPO-ptx"})
+    ratio = panel("pretraining examples per episode", ratios, by_ratio, {"ppo": "PPO", "ppo_ptx": "PPO-ptx"})
     return [sizes, answers, episodes, replace(ratio, log_x=False)]
 
 
@@ -583,7 +583,7 @@ def _with_ppo(config: Config, **changes: Any) -> Config:
 
 @dataclass(frozen=True)
 class GPU:
-    """A GPU type: memory in GB, and peak dense operations a second by number format, as the maker prints them."""
+    """A GPU type: memory in GB, and peak dense operations per second by number format, as the manufacturer states them."""
 
     name: str
     memory: float
@@ -600,12 +600,12 @@ GPUS = {
         GPU("H100", 80, {"fp32": 67e12, "fp16": 989e12, "bf16": 989e12}),
     )
 }
-# Assumed, not measured here: what share of the peak a pass gets. A decoder step reads all weights for one token a row.
+# Assumed, not measured: the share of the peak that a pass reaches. A decoding step reads all weights for one token per row.
 UTILISATION = {"train": 0.35, "ranked": 0.35, "forward": 0.35, "decode": 0.05}
 
 
 def gpu_hours(work: Sequence[Work], gpu: GPU, number_format: str, utilisation: Mapping[str, float] = UTILISATION) -> float:
-    """Hours of one GPU of this kind; several share them. Raises UserError if the GPU lacks the number format."""
+    """GPU hours on this kind of GPU. Raises UserError if the GPU lacks the number format."""
     if number_format not in gpu.peak:
         raise UserError(f"{gpu.name} has no {number_format} in hardware: use {' or '.join(gpu.peak)}.")
     peak = gpu.peak[number_format]

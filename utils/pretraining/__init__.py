@@ -1,6 +1,6 @@
 """Tokenizer and base models of the simulated worlds, and pretraining text that a base model writes itself.
 
-Shipped base models come from here (scripts/pretrain.py).
+It makes the shipped base models (scripts/pretrain.py).
 """
 
 from __future__ import annotations

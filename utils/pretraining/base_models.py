@@ -1,4 +1,4 @@
-"""Pretraining small base models on the text of a world, and the tokenizer they share (not part of the paper)."""
+"""Pretraining small base models on the text of a world, and their common tokenizer (not part of the paper)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SIZES = {
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with bos, pad and end tokens of their own. `<|end|>` in a text is left out."""
+    """Byte-level BPE with separate bos, pad and end tokens. `<|end|>` in a text is removed."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
@@ -69,7 +69,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 
 @functools.lru_cache(maxsize=1)
 def tokenizer_and_rows(world_name: str, documents: int, vocabulary: int, length: int) -> tuple[PreTrainedTokenizerFast, Tensor]:
-    """The tokenizer that all sizes share, and the world's text as rows (N, length). About a minute for 150,000 documents."""
+    """The tokenizer of all sizes, and the world's text as rows (N, length). About a minute for 150,000 documents."""
     world = known_world(world_name)
     texts = world.documents(documents, WEB_SEED)
     marked = (text.replace(world.end, EOS) for text in texts[:TOKENIZER_DOCUMENTS])
@@ -78,7 +78,7 @@ def tokenizer_and_rows(world_name: str, documents: int, vocabulary: int, length:
 
 
 def row_order(n_rows: int, n_draws: int, seed: int) -> Iterator[int]:
-    """Row indices epoch by epoch, each epoch in an order of its own."""
+    """Row indices epoch by epoch, each epoch in its own random order."""
     for epoch in range(-(-n_draws // n_rows)):
         yield from torch.randperm(n_rows, generator=torch_generator(seed, "web_order", epoch)).tolist()
 

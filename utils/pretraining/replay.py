@@ -1,8 +1,8 @@
-"""Pretraining text for a base model whose own is not at hand: rows that the model itself writes.
+"""Pretraining text for a base model whose own text is not available: rows that the model itself writes.
 
-The pretraining term of Eq. 2 holds the policy near what it learned before. On samples x of the base model the gradient
-of E[-log pi(x)] is that of KL(base || pi), so the model's own text does this too (rehearsal on generated data; Robins
-1995, "Catastrophic forgetting, rehearsal and pseudorehearsal"). It is not the paper's choice, which is real text.
+The pretraining term of Eq. 2 keeps the policy near what it learned before. On samples x of the base model the gradient
+of E[-log pi(x)] is that of KL(base || pi), so the model's own text has the same effect (rehearsal on generated data; Robins
+1995, "Catastrophic forgetting, rehearsal and pseudorehearsal"). The paper uses real text instead.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def replay_rows(
 ) -> Tensor:
     """(count, length) token ids sampled from the model of `model_dir` at temperature 1, each row after a separator.
 
-    A row goes on after a document ends, as rows cut from a stream of documents do, and holds no padding.
-    `cache`: file that keeps the rows; it is used again if count, length and seed are the same.
+    A row continues after a document ends, like rows cut from a stream of documents, and holds no padding.
+    cache: file that keeps the rows; it is used again if count, length and seed are the same.
     """
     key = digest([str(model_dir), count, length, seed])
     if cache.exists():
@@ -43,6 +43,6 @@ def replay_rows(
         )  # fmt: skip
         parts.append(torch.cat([written.prompt_ids, written.response_ids], 1).cpu())
     rows = torch.cat(parts)
-    rows[rows == tokenizer.pad_token_id] = tokenizer.bos_token_id  # a padding token that was drawn is no padding
+    rows[rows == tokenizer.pad_token_id] = tokenizer.bos_token_id  # a sampled padding token must not count as padding
     write_tensors(cache, {"rows": rows}, {"key": key})
     return rows

@@ -1,7 +1,7 @@
 """Pretraining text as rows of token ids.
 
-The documents stand one after another, a document separator before each, and the stream is cut into rows, as GPT-2 was
-trained. A world whose documents must stay whole has each of them in one row, and padding after the last one.
+The documents follow one another, with a document separator before each, and the stream is cut into rows, as for GPT-2.
+If a world needs whole documents, each document is in one row, and rows are padded at the end.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ HELD_OUT_WEB_SEED = 2023  # of documents that no model is trained on
 
 
 def token_rows(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> Tensor:
-    """Rows (N, length) of token ids; what is left over at the end is dropped.
+    """Rows (N, length) of token ids; an incomplete last row is dropped.
 
-    Special tokens that someone wrote into a text are encoded as ordinary characters, as in all other text. Raises
+    Special tokens written in a text are encoded as ordinary characters, as in all other text. Raises
     UserError if the texts do not fill one row.
     """
     return _cut(tokenizer, encode_texts(tokenizer, texts), length)
@@ -36,7 +36,7 @@ def world_rows(world: World, tokenizer: PreTrainedTokenizerBase, texts: Sequence
 
 
 def _with_ends(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], end: str) -> list[list[int]]:
-    """Ids of each text, its pieces between the marks encoded apart and joined by the end token."""
+    """Ids of each text, its pieces between the marks are encoded separately and joined by the end token."""
     pieces = [text.split(end) for text in texts]
     encoded = iter(encode_texts(tokenizer, [piece for row in pieces for piece in row]))
     documents = []
@@ -49,7 +49,7 @@ def _with_ends(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], end: st
 
 
 def _cut(tokenizer: PreTrainedTokenizerBase, documents: Iterable[list[int]], length: int) -> Tensor:
-    """Rows (N, length) of the stream of documents; a document may go on in the next row."""
+    """Rows (N, length) of the stream of documents; a document may continue in the next row."""
     stream: list[int] = []
     for ids in documents:
         stream += [tokenizer.bos_token_id, *ids]

@@ -1,9 +1,9 @@
-"""Models of a finished run as folders to give away: plain transformers directories with model card, settings and licence.
+"""Export of models of a finished run: plain transformers directories with model card, settings and licence.
 
-An exported policy is read by `AutoModelForCausalLM`, a reward model by `AutoModelForSequenceClassification`, without
-anything of this project. Two things that only this project would know are written where others find them: how a prompt
-and an answer are encoded stands in the card as code that runs, and what a reward is measured from as `reward_shift` in
-config.json. Nothing leaves this machine but by `push`.
+An exported policy is loaded by `AutoModelForCausalLM`, a reward model by `AutoModelForSequenceClassification`, without
+any code of this project. Two things that other programs need are written with the model: the card shows as code how a prompt
+and an answer are encoded, and config.json holds `reward_shift`, which is subtracted from the score. Only `push` uploads
+anything.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from utils.worlds.registry import known_world, world_of
 
 CARD_FILE = "README.md"
 LICENCE_FILE = "LICENSE"
-OWN_LICENCE = "apache-2.0"  # of this repository's weights, and so of what is trained from them on generated data alone
+OWN_LICENCE = "apache-2.0"  # of this repository's weights and of models trained from them on generated data only
 UNSTATED = "other"
 REWARD = "reward"
 WHAT = {
-    "sft": "supervised fine-tuning on demonstrations, the checkpoint that the reward model likes best (sec. 3.5)",
+    "sft": "supervised fine-tuning on demonstrations, the checkpoint with the highest reward-model score (sec. 3.5)",
     "init": "the model that PPO starts from, fine-tuned with some pretraining text mixed in (C.3)",
     "ppo": "PPO against the reward model with a KL penalty (Eq. 2, gamma = 0)",
     "ppo_ptx": "PPO against the reward model with a KL penalty and pretraining gradients (Eq. 2)",
@@ -53,7 +53,7 @@ POLICY_METRICS = {
     ("gold", "mean"): "gold score of simulated rubric, temperature 1, points of 10",
     ("gold", "greedy_mean"): "the same, greedy",
     ("reward", "mean"): "score by the run's own reward model",
-    ("finished",): "share of answers that end by themselves",
+    ("finished",): "share of answers that are finished (not cut off)",
     ("kl",): "KL to the model PPO starts from, nats per answer",
     ("pretraining_loss",): "loss on held-out pretraining text, nats per token",
     ("facts",): "closed-book facts, multiple choice",
@@ -71,7 +71,7 @@ REWARD_METRICS = {
 
 @dataclass(frozen=True)
 class Licence:
-    """name: as the Hugging Face hub writes it, such as "cc-by-sa-3.0"; text: what the file LICENSE says."""
+    """name: as on the Hugging Face hub, such as "cc-by-sa-3.0"; text: the content of the file LICENSE."""
 
     name: str
     text: str
@@ -83,8 +83,8 @@ class Licence:
 def export(run: Run, names: Sequence[str], out: Path, licence: Licence | None = None) -> list[Path]:
     """Write the models `names` of a finished run to `out`/NAME and return these folders.
 
-    licence: None is the project's own for a run on generated data, else a file that says that none is stated. Raises
-    UserError, before anything is written, if the run lacks a model or its figures, or if a folder holds other files.
+    licence: None means the project's own for a run on generated data, else a text that says that none is stated. Raises
+    UserError, before anything is written, if the run lacks a model or its metrics, or if a folder holds other files.
     """
     summary = run.summary()
     if unknown := [name for name in names if name not in WHAT]:
@@ -93,7 +93,7 @@ def export(run: Run, names: Sequence[str], out: Path, licence: Licence | None = 
     folders = {name: out / name for name in names}
     for folder in folders.values():
         if folder.is_file() or (folder.exists() and any(folder.iterdir())) and not (folder / CARD_FILE).exists():
-            raise UserError(f"{folder}: holds files that no export has written; choose another --out or move them away.")
+            raise UserError(f"{folder}: holds files that were not written by an export; choose another --out or move them.")
     licence = licence or default_licence(run.config)
     for name, folder in folders.items():
         _export_one(run, name, sources[name], folder, summary, licence)
@@ -101,7 +101,7 @@ def export(run: Run, names: Sequence[str], out: Path, licence: Licence | None = 
 
 
 def _export_one(run: Run, name: str, source: Path, folder: Path, summary: Summary, licence: Licence) -> None:
-    """One model with its tokenizer, card, licence, settings and (a policy) how to sample."""
+    """One model with its tokenizer, card, licence, settings and (for a policy) sampling settings."""
     tokenizer = load_tokenizer(source)
     model = load_reward(source) if name == REWARD else load_policy(source)
     save_model(model, tokenizer, folder)
@@ -114,7 +114,7 @@ def _export_one(run: Run, name: str, source: Path, folder: Path, summary: Summar
 
 
 def generation(config: Config, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
-    """How `generate` samples as this project does: all tokens (no top-k), temperature of the evaluation, both stop tokens."""
+    """Settings of `generate` for sampling as here: all tokens (no top-k), temperature of the evaluation, both stop tokens."""
     return GenerationConfig(
         do_sample=True, temperature=config.evaluation.temperature, top_k=0, max_new_tokens=config.data.max_response_tokens,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=list(stop_ids(tokenizer)), pad_token_id=tokenizer.pad_token_id,
@@ -122,7 +122,7 @@ def generation(config: Config, tokenizer: PreTrainedTokenizerBase) -> Generation
 
 
 def without_places(config: Config) -> Config:
-    """The settings with the names of local files and folders, but not where they lie on somebody's disk."""
+    """The settings with the names of local files and folders, but without their full paths."""
     data = {kind: _shown(getattr(config.data, kind)) for kind in TRAINING_KINDS}
     return replace(
         config, out=Path(config.out).name, model=_shown(config.model), reward_init=_shown(config.reward_init),
@@ -158,14 +158,14 @@ def _own_base(config: Config) -> bool:
 
 
 def default_licence(config: Config) -> Licence:
-    """The project's licence if all a run read is the project's own; else a text that says what has to be settled."""
+    """The project's licence if a run used only the project's data; else a text that lists what must be clarified."""
     if is_simulated(config):
         return Licence(OWN_LICENCE, read_text(ROOT / "LICENSE"))
     lines = "\n".join(f"- {line}" for line in (base_line(config), *data_lines(config)))
     return Licence(
         UNSTATED,
         "No licence of these weights has been stated yet. It follows from the licences of what they were made from:\n\n"
-        f"{lines}\n\nWhoever passes the weights on has to settle it and to put the licence in place of this text.\n",
+        f"{lines}\n\nBefore you share the weights, clarify the licence and replace this text by it.\n",
     )
 
 
@@ -174,7 +174,9 @@ def given_licence(name: str, file: Path | None) -> Licence:
     if file is not None:
         return Licence(name, read_text(file))
     if name != OWN_LICENCE:
-        raise UserError(f"--license {name}: give its text too, with --license-file FILE; only {OWN_LICENCE} is here already.")
+        raise UserError(
+            f"--license {name}: also give its text with --license-file FILE; only the text of {OWN_LICENCE} is included."
+        )
     return Licence(name, read_text(ROOT / "LICENSE"))
 
 
@@ -182,7 +184,7 @@ def given_licence(name: str, file: Path | None) -> Licence:
 
 
 def base_line(config: Config) -> str:
-    """The base model and, if its own card says so, its licence."""
+    """The base model and its licence, if its card states one."""
     if _own_base(config):
         return f"base model: {_shown(config.model)} of instruct-gpt2, pretrained on generated text; licence {OWN_LICENCE}"
     card = locate(config.model) / CARD_FILE
@@ -194,11 +196,11 @@ def base_line(config: Config) -> str:
 
 
 def data_lines(config: Config) -> list[str]:
-    """One line a kind of training data: where it is from and under which licence."""
+    """One line per kind of training data: its source and its licence."""
     world = world_of(config)
     generated = f"generated by {world.title}" if world else "not given"
     instead = {
-        "prompts": "those of the comparisons" if stand_ins(config) else generated,
+        "prompts": "the prompts of the comparisons" if stand_ins(config) else generated,
         "demonstrations": "the best-ranked answers of the comparisons"
         if stand_ins(config)
         else "written by simulated labelers",
@@ -227,7 +229,7 @@ def model_card(
     summary: Summary,
     licence: Licence,
 ) -> str:
-    """The card as Markdown: what it is, how to use it (code that runs), data, figures, settings, limits, licence."""
+    """The card as Markdown: what it is, how to use it (runnable code), data, metrics, settings, limits, licence."""
     is_reward = name == REWARD
     simulated = is_simulated(config)
     versions = ", ".join(f"{k} {v}" for k, v in summary.about.get("versions", {}).items() if v)
@@ -296,7 +298,7 @@ def _policy_metric(summary: Summary, policy: str, section: str, name: str = "") 
 
 
 def _encoding(config: Config, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """Python that makes `ids` of `prompt`, and the literal text that stands before an answer."""
+    """Python code that encodes `prompt` as `ids`, and the literal text before an answer."""
     if uses_template(tokenizer, config.data):
         return (
             'text = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, '
@@ -318,15 +320,15 @@ def _use_reward(config: Config, tokenizer: PreTrainedTokenizerBase) -> str:
     return USE_REWARD.format(encode=encode, prefix=repr(prefix))
 
 
-SIMULATED = """**Everything behind this model is simulated.** Prompts, labelers, demonstrations, rankings and the gold score are
-generated; nothing was written or judged by people. It knows {world} alone and is for learning and testing."""
+SIMULATED = """**All data of this model are simulated.** Prompts, labelers, demonstrations, rankings and the gold score are
+generated; nothing was written or judged by people. It knows only {world} and is for learning and testing."""
 OWN_DATA = """A prototype, made with instruct-gpt2 from the data below. It can be wrong, biased or rude; it has not been tested
 for any use."""
 USE_POLICY = """```python
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-folder = "."  # where this file lies
+folder = "."  # the folder of this file
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
 prompt = "Name three birds."
@@ -335,13 +337,13 @@ made = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)
 answer = tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True).strip()
 ```
 
-`generate` samples as generation_config.json says: from all tokens (`top_k` 0), until one of two stop tokens. Batches are
+`generate` samples by generation_config.json: from all tokens (`top_k` 0), until one of two stop tokens. Batches are
 padded on the left."""
 USE_REWARD = """```python
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-folder = "."  # where this file lies
+folder = "."  # the folder of this file
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForSequenceClassification.from_pretrained(folder)
 prompt, answer = "Name three birds.", "Owl, hen, goose."
@@ -352,8 +354,8 @@ with torch.no_grad():
 ```
 
 The reward is the logit minus `reward_shift` of config.json, which makes the training demonstrations average 0 (the paper's
-bias, C.2). A constant changes no comparison of two answers; where rewards are used as such, subtract it. The end token
-belongs to an answer that ended itself; an answer that was cut off is read without it. Batches are padded on the right."""
+bias, C.2). A constant does not change the comparison of two answers; subtract it if you use rewards as numbers. The end token
+belongs to a finished answer; leave it out for an answer that was cut off. Batches are padded on the right."""
 CARD = """---
 {front}
 ---
@@ -391,16 +393,16 @@ From the run's summary.json. {judges}
 
 
 def push(folder: Path, repo: str, private: bool = True) -> str:
-    """Upload an exported folder to the Hugging Face hub as OWNER/NAME, private unless asked otherwise; its address.
+    """Upload an exported folder to the Hugging Face hub as OWNER/NAME, private by default; returns its address.
 
-    Raises UserError if the card states no licence, if the hub cannot be reached or refuses.
+    Raises UserError if the card states no licence, if the hub cannot be reached or rejects it.
     """
     if re.search(r"(?m)^license_name: not-stated$", read_text(folder / CARD_FILE)):
-        raise UserError(f"{folder}: states no licence, so it is not pushed; settle it and export again with --license.")
+        raise UserError(f"{folder}: states no licence, so it is not pushed; clarify it and export again with --license.")
     if not hub_is_reachable():
         raise UserError(
             f"{repo}: not pushed, as the Hugging Face hub cannot be reached (no network, or HF_HUB_OFFLINE is set); the "
-            f"export is whole: push it later with `hf upload {repo} {folder}`."
+            f"export is complete: push it later with `hf upload {repo} {folder}`."
         )
     try:
         api = HfApi()
@@ -412,7 +414,5 @@ def push(folder: Path, repo: str, private: bool = True) -> str:
         ) from None
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{repo}: the Hugging Face hub did not take the export ({reason}); check the name and the token."
-        ) from None
+        raise UserError(f"{repo}: the Hugging Face hub rejected the export ({reason}); check the name and the token.") from None
     return str(address)

@@ -37,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Note:
-    """A short remark, such as why a figure is absent."""
+    """A short remark, for example why a figure is missing."""
 
     kind: ClassVar[str] = "note"
     text: str

@@ -161,7 +161,7 @@ def _parts_and_extras(summary: Summary, greedy: bool) -> list[Table]:
 
 
 def _extra(summary: Summary, made: MetricTable, end: str, name: str) -> Table:
-    """One table of a world's own metrics, which have a section of their own or stand among the other keys."""
+    """One table of a world's own metrics, which have their own section or are among the other keys."""
     section = Numbers(getattr(summary, made.prefix, {}))
     for key, value in summary.other.items():
         prefix, _, rest = key.partition(".")

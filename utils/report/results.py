@@ -51,7 +51,7 @@ def gold_maximum(summary: Summary) -> float:
 
 
 def origin(summary: Summary) -> str:
-    """One sentence on who judged: simulated labelers, or whoever wrote the rankings that a run was given."""
+    """One sentence on who judged: simulated labelers, or the authors of the given rankings."""
     given = summary.data.get("comparisons")
     if not given:
         return SIMULATED

@@ -90,7 +90,7 @@ class Table:
         return render("table.html", table=self)
 
     def notebook_html(self) -> Markup:
-        """For a notebook: styles stand in the table itself. All text is escaped."""
+        """For a notebook: styles are inside the table. All text is escaped."""
         return render("notebook_table.html", table=self)
 
     def markdown(self) -> str:

@@ -23,7 +23,7 @@ class _Box(NamedTuple):
 
 
 _MAP = {
-    "pretrain": _Box(2.2, 6.1, "pretrained base", "continues web text"),
+    "pretrain": _Box(2.2, 6.1, "pretrained base", "continues text"),
     "labelers": _Box(6.2, 6.1, "labelers", "screened people, or simulated"),
     "prompts": _Box(10.2, 6.1, "prompts", "cleaned, split by user"),
     "demonstrations": _Box(2.2, 4.15, "demonstrations", "labelers write answers"),
@@ -31,7 +31,7 @@ _MAP = {
     "comparisons": _Box(6.2, 4.15, "comparisons", "labelers rank K samples"),
     "reward": _Box(6.2, 2.55, "reward model", "predicts the ranking"),
     "ppo": _Box(10.2, 4.15, "PPO", "more reward, under a KL penalty"),
-    "ppo_ptx": _Box(10.2, 2.55, "PPO-ptx", "the same, with web text"),
+    "ppo_ptx": _Box(10.2, 2.55, "PPO-ptx", "with pretraining text"),
     "evaluate": _Box(6.2, 0.75, "evaluation", "win rate, gold, alignment tax"),
 }
 _ARROWS = tuple(

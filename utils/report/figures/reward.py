@@ -96,7 +96,7 @@ def overoptimisation(rows: Sequence[Row]) -> Figure:
     """
     kl, proxy, gold = columns_of(rows, "kl", "proxy", "gold")
     shown = [{**row, "kl": max(v, 0.0)} for row, v in zip(rows, kl, strict=True)]
-    figure = _proxy_over_gold({"": shown}, "kl", "KL to the reference (nats a response, root scale)")
+    figure = _proxy_over_gold({"": shown}, "kl", "KL to the reference (nats per response, root scale)")
     for axes in figure.axes:
         axes.set_xscale("function", functions=(lambda v: np.sign(v) * np.sqrt(np.abs(v)), lambda r: np.sign(r) * r**2))
     top = max(*kl, 1e-6)

@@ -88,7 +88,7 @@ def train_and_valid(
     """Does the model learn or memorise? Training and held-out loss of each run, one panel per run, all on one scale.
 
     runs: {name: rows of a metrics.jsonl}. Rows with a number at `valid` are points; at each of them the training loss is
-    its mean since the point before, so that both curves stand at the same x. The lowest held-out point is ringed.
+    its mean since the point before, so that both curves have points at the same x. A ring marks the lowest held-out point.
     """
     figure = new_figure(max(5.4, 0.6 + 3.6 * len(runs)), 3.1)
     panels = figure.subplots(1, len(runs), squeeze=False, sharex=True, sharey=True).ravel()
