@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -119,7 +120,7 @@ def check_saved_ids(tokenizer: PreTrainedTokenizerBase, path: str | Path) -> Non
     """Raise UserError if bos, eos or pad of the tokenizer that was saved in `path` shares its id with another token."""
     ids = list(tokenizer.get_vocab().values())
     for token in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token):
-        if ids.count(tokenizer.convert_tokens_to_ids(token)) > 1:
+        if ids.count(cast(int, tokenizer.convert_tokens_to_ids(token))) > 1:  # one token, so one id
             raise UserError(
                 f"{path}: the token {token} got the id of another token, as the vocabulary leaves ids out; give every id "
                 "from 0 to the highest a token in tokenizer.json."
