@@ -46,8 +46,9 @@ def _load(auto_class: type, path: str | Path, new: tuple[str, ...] = (), **kwarg
     safe = {"trust_remote_code": False, "local_files_only": True}
     try:
         with quiet_transformers():
+            # Dropout is switched off in the config, before the model is built: some architectures copy the value.
             config = AutoConfig.from_pretrained(directory, **safe, **kwargs)
-            for name in _DROPOUT_FIELDS:  # before the model is built: some architectures copy the value
+            for name in _DROPOUT_FIELDS:
                 if isinstance(getattr(config, name, None), int | float):
                     setattr(config, name, 0.0)
             model, report = auto_class.from_pretrained(  # type: ignore[attr-defined]
@@ -61,7 +62,12 @@ def _load(auto_class: type, path: str | Path, new: tuple[str, ...] = (), **kwarg
         if "ignore_mismatched_sizes" in reason:
             reason = "a weight has another shape than config.json says"
         raise UserError(f"{path}: the model cannot be loaded ({reason}); check the directory or name.") from None
-    missing = sorted(set(report["missing_keys"]) - set(new))
+    _check_loaded(model, sorted(set(report["missing_keys"]) - set(new)), new, path)
+    return model
+
+
+def _check_loaded(model: PreTrainedModel, missing: list[str], new: tuple[str, ...], path: str | Path) -> None:
+    """Raise UserError if a weight is missing or not finite, or if the classifier lacks the linear layer `score`."""
     head = [name for name in missing if new and not name.startswith(f"{model.base_model_prefix}.")]
     if head or any(name not in dict(model.named_parameters()) for name in new):
         raise UserError(
@@ -76,7 +82,6 @@ def _load(auto_class: type, path: str | Path, new: tuple[str, ...] = (), **kwarg
     broken = next((name for name, weight in model.named_parameters() if not weight.isfinite().all()), None)
     if broken is not None:
         raise UserError(f"{path}: the weight {broken} holds numbers that are NaN or infinite; copy the model again.")
-    return model
 
 
 def context_length(model: PreTrainedModel) -> int | None:

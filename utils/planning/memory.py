@@ -100,18 +100,22 @@ def _need(
     data, compute = config.data, config.compute
     size = dtype.itemsize
     length = data.max_prompt_tokens + data.max_response_tokens
+    # SFT: demonstrations, and for the start of PPO pretraining rows; logits only where a loss reads them.
     if stage in ("sft", "init"):
         text = config.ppo_ptx.ptx_length if stage == "init" and config.init.pretrain_fraction > 0 else 0
         logits = rows * max(data.max_response_tokens, text)
         kept = activation_bytes(policy, rows * max(length, text), compute, size, logits)
         return _training(stage, rows, 0, [policy], 0, kept, 0, compute.lora_rank)
+    # Reward model: no logits, and at least the K answers of one prompt in a pass.
     if stage == "reward":
         kept = activation_bytes(reward, max(rows, config.sampling.k_max) * length, compute, size, 0)
         return _training(stage, rows, 0, [reward], 0, kept, 0, compute.lora_rank)
+    # PPO: policy and value model are trained one after the other, so the larger activations count.
     kept = activation_bytes(policy, rows * length, compute, size, rows * data.max_response_tokens)
     kept = max(kept, activation_bytes(reward, rows * length, compute, size, 0))
     if stage == "ppo_ptx":
         kept = max(kept, activation_bytes(policy, rows * config.ppo_ptx.ptx_length, compute, size))
+    # Sampling keeps keys, values and the logits of one position; the averaged policy and the frozen models stay in memory.
     cache = cache_bytes(policy, sampled * length, size) + LOGITS * (policy.head // policy.width) * FLOAT * sampled
     average = trained_bytes(policy, compute.lora_rank)
     frozen = 0 if compute.lora_rank else FLOAT * (policy.parameters + reward.parameters)  # with LoRA they are the trained ones'
