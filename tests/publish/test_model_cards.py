@@ -175,7 +175,7 @@ def test_the_licence_of_a_local_base_is_read_from_its_card(tmp_path: Path) -> No
 
 
 def test_a_stated_licence_needs_its_text(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--license mit: give its text too"):
+    with pytest.raises(UserError, match="--license mit: also give its text"):
         given_licence("mit", None)
     (tmp_path / "MIT").write_text("Permission is hereby granted")
     assert given_licence("mit", tmp_path / "MIT").text == "Permission is hereby granted"
