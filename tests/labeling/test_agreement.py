@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.core.errors import UserError
 from utils.labeling import cohens_kappa, krippendorff_alpha, mean_agreement, pair_agreement
 from utils.labeling.agreement import mean_rate, pair_signs, stack_rankings
 
@@ -64,11 +63,11 @@ def test_standard_error_covers_the_spread_over_prompts():
 
 
 def test_agreement_needs_common_decisions():
-    with pytest.raises(UserError, match="no two labelers decided a common pair"):
+    with pytest.raises(ValueError, match="no two labelers decided a common pair"):
         mean_agreement([[[1, 2]], [[1, 1]]])
-    with pytest.raises(UserError, match="lists differ in length"):
+    with pytest.raises(ValueError, match="lists differ in length"):
         mean_agreement([[[1, 2]], []])
-    with pytest.raises(UserError, match="prompt 0 differ in length"):
+    with pytest.raises(ValueError, match="prompt 0 differ in length"):
         mean_agreement([[[1, 2]], [[1, 2, 3]]])
 
 
@@ -79,7 +78,7 @@ def test_cohens_kappa_by_hand():
     assert cohens_kappa(a, b) == pytest.approx(0.4)
     assert cohens_kappa(a, a) == 1.0
     assert math.isnan(cohens_kappa([1, 1], [1, 1]))
-    with pytest.raises(UserError, match="kappa needs two equally long lists"):
+    with pytest.raises(ValueError, match="kappa needs two equally long lists"):
         cohens_kappa([1], [1, 2])
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from utils.core.errors import UserError
 from utils.core.runtime import numpy_rng
 from utils.labeling.items import IntArray
 
@@ -20,11 +19,11 @@ Rankings = Sequence[Sequence[ArrayLike | None]] | IntArray
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike labelers rank.
+    """How similarly labelers rank.
 
-    mean: average over pairs of labelers of the share of jointly decided pairs that they order alike. se: its bootstrap
-    standard error over prompts and labelers. labeler_pairs: pairs of labelers with anything in common. decided: joint
-    decisions behind the mean.
+    mean: average over pairs of labelers of the share of the pairs decided by both that they order
+    in the same way. se: its bootstrap standard error over prompts and labelers. labeler_pairs: pairs of labelers with a
+    common decision. decided: number of common decisions in all.
     """
 
     mean: float
@@ -43,7 +42,7 @@ def pair_signs(ranks: ArrayLike) -> NDArray[np.int8]:
 
 
 def pair_agreement(rankings_a: Sequence[ArrayLike], rankings_b: Sequence[ArrayLike]) -> float:
-    """Share of pairs that two labelers order alike among those that both decide, over a list of rankings each.
+    """Share of the pairs decided by both labelers that they order in the same way, over a list of rankings each.
 
     The i-th rankings (K_i,) are of the same completions. NaN if no pair is decided by both.
     """
@@ -56,17 +55,17 @@ def pair_agreement(rankings_a: Sequence[ArrayLike], rankings_b: Sequence[ArrayLi
 def stack_rankings(rankings: Rankings) -> IntArray:
     """(L, P, K) ranks padded with 0 from rankings[labeler][prompt] (None: not seen).
 
-    Raises UserError if lengths differ.
+    Raises ValueError if lengths differ.
     """
     if isinstance(rankings, np.ndarray):
         return rankings
     if len({len(one) for one in rankings}) != 1:
-        raise UserError("agreement: the labelers' lists differ in length, give one ranking (or None) per prompt to each.")
+        raise ValueError("agreement: the labelers' lists differ in length, give one ranking (or None) per prompt to each.")
     n_prompts = len(rankings[0])
     widths = [{len(np.atleast_1d(r)) for one in rankings if (r := one[p]) is not None} for p in range(n_prompts)]
     wrong = next((p for p, width in enumerate(widths) if len(width) > 1), None)
     if wrong is not None:
-        raise UserError(f"agreement: rankings of prompt {wrong} differ in length, rank the same completions.")
+        raise ValueError(f"agreement: rankings of prompt {wrong} differ in length, rank the same completions.")
     stacked = np.zeros((len(rankings), n_prompts, max((max(w) for w in widths if w), default=1)), dtype=np.int64)
     for one, row in enumerate(rankings):
         for p, ranks in enumerate(row):
@@ -80,8 +79,8 @@ def mean_agreement(rankings: Rankings, n_bootstrap: int = 200, seed: int = 0) ->
     """Mean agreement over all pairs of labelers with a bootstrap standard error.
 
     rankings: (L, P, K) ranks or rankings[labeler][prompt] with None where a labeler did not see a prompt. Each
-    bootstrap draw takes prompts and labelers anew (a labeler is never compared with themselves). Raises UserError if no
-    two labelers decided a common pair.
+    bootstrap draw samples prompts and labelers with replacement (a labeler is never compared with themselves). Raises
+    ValueError if no two labelers decided a common pair.
     """
     agreed, decided = _counts(stack_rankings(rankings))
     n_prompts, n_labelers = agreed.shape[:2]
@@ -89,12 +88,14 @@ def mean_agreement(rankings: Rankings, n_bootstrap: int = 200, seed: int = 0) ->
     a, d = agreed[:, upper[0], upper[1]], decided[:, upper[0], upper[1]]
     total = d.sum(axis=0)
     if not total.any():
-        raise UserError("agreement: no two labelers decided a common pair, let several labelers rank the same prompts.")
+        raise ValueError("agreement: no two labelers decided a common pair, let several labelers rank the same prompts.")
     mean = float(np.mean(a.sum(axis=0)[total > 0] / total[total > 0]))
+    # Bootstrap: how often each draw takes each prompt (B, P) and each labeler (B, L).
     rng = numpy_rng(seed, "agreement", "bootstrap")
     prompts = rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), size=n_bootstrap).astype(np.float32)
     people = rng.multinomial(n_labelers, np.full(n_labelers, 1 / n_labelers), size=n_bootstrap)
-    weights = (people[:, upper[0]] * people[:, upper[1]]).astype(np.float64)
+    # A pair of labelers counts as often as both were drawn; pairs without a common decision do not count.
+    weights = (people[:, upper[0]] * people[:, upper[1]]).astype(np.float64)  # (B, pairs)
     joint = prompts @ d
     weights = np.where(joint > 0, weights, 0.0)
     rates = np.divide(prompts @ a, joint, out=np.zeros_like(joint), where=joint > 0)
@@ -105,7 +106,7 @@ def mean_agreement(rankings: Rankings, n_bootstrap: int = 200, seed: int = 0) ->
 
 
 def mean_rate(ranks: IntArray) -> float:
-    """`mean_agreement(ranks).mean` for ranks (L, P, K) without the bootstrap; calibration asks for it many times."""
+    """`mean_agreement(ranks).mean` for ranks (L, P, K) without the bootstrap; calibration calls it many times."""
     signs = pair_signs(ranks).reshape(len(ranks), -1).astype(np.float32)
     decided = np.abs(signs) @ np.abs(signs).T
     agreed = (signs @ signs.T + decided) / 2
@@ -124,11 +125,11 @@ def _counts(ranks: IntArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def cohens_kappa(a: ArrayLike, b: ArrayLike) -> float:
     """Cohen's kappa (1960) of two raters' categories (n,): agreement beyond chance, 1 perfect, 0 chance.
 
-    NaN if both always give one and the same category.
+    NaN if both always give the same category. Raises ValueError if the lists differ in length or are empty.
     """
     x, y = np.asarray(a), np.asarray(b)
     if x.shape != y.shape or x.ndim != 1 or not len(x):
-        raise UserError(f"agreement: kappa needs two equally long lists, found shapes {x.shape} and {y.shape}.")
+        raise ValueError(f"agreement: kappa needs two equally long lists, found shapes {x.shape} and {y.shape}.")
     categories = np.unique(np.concatenate([x, y]))
     observed = float(np.mean(x == y))
     chance = float(sum(np.mean(x == c) * np.mean(y == c) for c in categories))
@@ -146,9 +147,11 @@ def krippendorff_alpha(ratings: ArrayLike) -> float:
     counts = (table[:, :, None] == values).sum(axis=0).astype(np.float64)  # (units, values)
     per_unit = counts.sum(axis=1)
     counts, per_unit = counts[per_unit > 1], per_unit[per_unit > 1]
+    # Coincidences of two values within a unit (V, V), and how often each value is paired at all (V,).
     weighted = counts / (per_unit - 1)[:, None]
     coincidence = weighted.T @ counts - np.diag(weighted.sum(axis=0))
     margin = coincidence.sum(axis=1)
+    # Ordinal distance: the number of ratings between two values, with half of both ends.
     middle = np.cumsum(margin) - margin / 2
     distance = (middle[:, None] - middle[None, :]) ** 2
     expected = float((np.outer(margin, margin) * distance).sum())

@@ -2,7 +2,7 @@
 
 `runtime.stream_seed` hashes names one by one; forty labelers times thousands of completions need millions of draws. So
 a prompt, a completion and a labeler are hashed once each and their seeds are mixed by SplitMix64 (Steele, Lea and Flood
-2014), a few numpy operations. The draws of one judgement depend on its names only, not on order or company.
+2014), a few numpy operations. The draws of one judgement depend only on these names, not on the order or on other judgements.
 """
 
 from __future__ import annotations

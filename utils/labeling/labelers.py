@@ -1,9 +1,10 @@
 """Simulated labelers: the gold rubric with personal weights, noise, carelessness and strictness (sec. 3.4, B.1-B.2).
 
 Nothing here is human data. A simulated labeler sees the part scores of a completion by the rubric of a world (`World.score`),
-weighs them in their own way and adds noise that belongs to (seed, labeler, prompt, completion): asked again, in any order
-or company, the same labeler says the same. All functions work on rows of (labeler, prompt) pairs, so that 4,000 prompts
-with nine completions take about a second. S is the number of the rubric's parts.
+weighs them in their own way and adds noise that belongs to (seed, labeler, prompt, completion): the same labeler
+gives the same answer when asked again, in any order and next to any other labelers. All functions work on rows of
+(labeler, prompt) pairs, so that 4,000 prompts with nine completions take about a second. S is the number of the rubric's
+parts.
 """
 
 from __future__ import annotations
@@ -90,12 +91,14 @@ class Seen:
 
 def look(labelers: Sequence[SimulatedLabeler], items: Items, labeler: IntArray, prompt: IntArray, seed: int) -> Seen:
     """Draw what rows (labeler[r], prompt[r]) see. Streams are named by ids and texts, never by position."""
+    # Hash each labeler, prompt and completion once; a row's seed is a mix of its completion and its labeler.
     who = mix(np.array([stream_seed(seed, "labeler", one.labeler_id) for one in labelers], dtype=np.uint64))
     prompts = np.array([stream_seed(seed, "prompt", name) for name in items.prompt_ids], dtype=np.uint64)
     completions = np.zeros(items.mask.shape, dtype=np.uint64)
     for p, names in enumerate(items.names):
         completions[p, : len(names)] = [stream_seed(seed, "completion", items.prompt_ids[p], n) for n in names]
-    seeds = mix(completions[prompt] + who[labeler][:, None])
+    seeds = mix(completions[prompt] + who[labeler][:, None])  # (R, K)
+    # Carelessness is drawn per row: it concerns the whole item, not one completion.
     careless = np.array([one.carelessness for one in labelers])
     at_random = uniforms(prompts[prompt] + who[labeler], 1)[:, 0] < careless[labeler]
     return Seen(labeler, prompt, seeds, normals(seeds), at_random)
@@ -123,9 +126,10 @@ def perceived(
     """Noisy utility (R, K) in points; -inf where the prompt has no such completion."""
     weights = phase_weights(items.rubric, labelers, phase)[seen.labeler]  # (R, S)
     points = items.rubric.maximum
-    utility = np.einsum("rkp,rp->rk", items.parts[seen.prompt], weights)
+    utility = np.einsum("rkp,rp->rk", items.parts[seen.prompt], weights)  # (R, K)
     noise = np.array([one.noise for one in labelers])[seen.labeler] * noise_factor
     honest = utility + noise[:, None] * seen.noise
+    # A random answer ignores the completion: noise around the middle of the scale.
     guessed = points / 2 + RANDOM_SPREAD * points * seen.noise
     return np.where(items.mask[seen.prompt], np.where(seen.at_random[:, None], guessed, honest), -np.inf)
 
@@ -138,10 +142,12 @@ def dense_ranks(utility: FloatArray, tie_below: ArrayLike, mask: BoolArray | Non
     """
     utility = np.asarray(utility, dtype=np.float64)
     valid = np.ones(utility.shape, dtype=bool) if mask is None else np.broadcast_to(mask, utility.shape)
+    # Sort from the best to the worst, missing completions last.
     order = np.argsort(np.where(valid, -utility, np.inf), axis=-1, kind="stable")
     ordered = np.take_along_axis(np.where(valid, utility, 0.0), order, axis=-1)
     limit = np.broadcast_to(np.asarray(tie_below, dtype=np.float64), utility.shape[:-1] + (1,))[..., 0]
     first, rank = ordered[..., 0].copy(), np.ones(utility.shape[:-1], dtype=np.int64)
+    # Walk down the order; `first` is the utility of the first item of the current rank.
     ranks = np.empty(utility.shape, dtype=np.int64)
     ranks[..., 0] = 1
     for k in range(1, utility.shape[-1]):
@@ -149,6 +155,7 @@ def dense_ranks(utility: FloatArray, tie_below: ArrayLike, mask: BoolArray | Non
         rank = rank + new
         first = np.where(new, ordered[..., k], first)
         ranks[..., k] = rank
+    # Back to the order of the completions.
     result = np.empty_like(ranks)
     np.put_along_axis(result, order, ranks, axis=-1)
     return np.where(valid, result, 0)
@@ -179,12 +186,14 @@ def flags(labelers: Sequence[SimulatedLabeler], items: Items, seen: Seen) -> Boo
     """
     strict = np.array([one.strictness for one in labelers])[seen.labeler]
     limit = np.clip(0.5 + 0.1 * strict, 0.05, 0.95)[:, None, None]
+    # What deserves each flag, (R, K) per part, then (R, K, F).
     failed = dict(zip(items.rubric.parts, np.moveaxis(items.parts[seen.prompt] < limit, -1, 0), strict=True))
     where = {"hallucination": items.closed_domain, "harmful_advice": items.sensitive}  # (P,); other fields: everywhere
     truth = np.zeros(seen.seeds.shape + (len(FLAGS),), dtype=bool)
     for name, part in items.rubric.flags.items():
         here = where[name][seen.prompt][:, None] if name in where else True
         truth[..., FLAGS.index(name)] = failed[part] & here
+    # What the labeler notices of it; one field says that all is well, so it is the opposite of its violation.
     raised = noticed(labelers, seen, truth)
     if "satisfies_constraint" in items.rubric.flags:
         raised[..., FLAGS.index("satisfies_constraint")] ^= True
@@ -223,6 +232,7 @@ def _draw_person(labeler_id: str, unreliable: int | None, rubric: Rubric, cfg: L
     carelessness, sensitivity = float(rng.uniform(0.0, 0.05)), float(rng.uniform(0.85, 0.98))
     slip = cfg.flaw * float(np.exp(0.2 * rng.standard_normal()))
     topics = rng.permutation(len(TOPICS))[: int(rng.integers(1, 5))]
+    # Unreliable people: the careless answer at random, the unskilled miss flags and are noisier.
     if unreliable is not None and unreliable % 2 == 0:
         carelessness, sensitivity = float(rng.uniform(0.35, 0.8)), float(rng.uniform(0.5, 0.9))
         slip = float(rng.uniform(0.6, 1.0))

@@ -67,6 +67,7 @@ def calibrate_noise(
     def agreement(factor: float) -> float:
         return mean_rate(dense_ranks(perceived(labelers, items, seen, phase, factor), ties, mask).reshape(shape))
 
+    # Agreement falls with noise: double the factor until the target is passed, then halve the interval.
     low, high = 0.0, 1.0
     for _ in range(MAX_DOUBLINGS):
         if agreement(high) <= target:
@@ -100,17 +101,18 @@ def label_comparisons(
     """Each prompt's completions ranked, rated and flagged by one simulated labeler (3.5, 5.3: most had one only).
 
     completions[p], finished[p], policies[p]: K_p entries; parts[p]: (K_p, S), by the world's rubric. Who labels and what
-    they see are streams of the prompt's id, the labeler's id and the text, so order does not matter and equal completions
-    tie.
+    they see are random streams of the prompt's id, the labeler's id and the text, so order does not matter and equal
+    completions tie. Raises UserError if a list differs in length from `prompts`, or for wrong part scores.
     """
     ends = finished if finished is not None else [[True] * len(texts) for texts in completions]
     for name, lists in (("completions", completions), ("finished", ends), ("policies", policies or prompts)):
         if len(lists) != len(prompts):
             raise UserError(f"labeling: {name} holds {len(lists)} lists for {len(prompts)} prompts, give one for each.")
     items = make_items(world, parts, prompts, [completion_names(t, e) for t, e in zip(completions, ends, strict=True)])
+    # One labeler per prompt (P,) looks at its completions: P rows.
     who = assign(labelers, items.prompt_ids, seed)[:, 0]
     seen = look(labelers, items, who, np.arange(len(items)), seed)
-    utility = perceived(labelers, items, seen, phase)
+    utility = perceived(labelers, items, seen, phase)  # (P, K)
     ranks = dense_ranks(utility, _ties(labelers, who), items.mask)
     ratings, raised = simulated.likert(items.rubric, labelers, seen, utility), simulated.flags(labelers, items, seen)
     rows = []
@@ -150,7 +152,8 @@ def judge_pairs(
     """Wins (n,) of a over b: 1, 0, or 0.5 for a tie; the mean of m different labelers if m > 1.
 
     parts_a, parts_b: (n, S), by the world's rubric. prompt_ids (default: running number) choose the judge; names are the
-    completions' texts (default: their part scores, so that equal scores tie). Which of the two is called a does not matter.
+    completions' texts (default: their part scores, so that equal scores tie). Swapping a and b
+    gives 1 - wins. Raises UserError for lists of different lengths or wrong part scores.
     """
     a, b = (check_parts(world.rubric, p, f"completions {name}") for name, p in (("a", parts_a), ("b", parts_b)))
     if len(a) != len(b):
@@ -161,7 +164,8 @@ def judge_pairs(
     names = list(zip(names_a, names_b, strict=True))
     asked = [Prompt(prompt_id=i, prompt="") for i in ids]
     items = make_items(world, list(np.stack([a, b], axis=1)), asked, names)
-    who = assign(labelers, items.prompt_ids, seed, m)
+    # m labelers per pair: n * m rows of two completions.
+    who = assign(labelers, items.prompt_ids, seed, m)  # (n, m)
     prompt = np.repeat(np.arange(len(items)), m)
     seen = look(labelers, items, who.reshape(-1), prompt, seed)
     ranks = dense_ranks(perceived(labelers, items, seen, phase), _ties(labelers, seen.labeler))

@@ -121,8 +121,7 @@ def make_material(
     """Screening set from lists of K `Scores` per prompt.
 
     sensitive defaults to the completions that fail the part of the rubric behind the flag "inappropriate for a customer
-    assistant". Raises UserError unless there are sensitive and other
-    completions: criterion 1 could not be measured.
+    assistant". Raises UserError unless there are both sensitive and other completions: criterion 1 needs both.
     """
     items = make_items(world, scores, prompts, completions)
     if sensitive is None:
@@ -190,6 +189,7 @@ def screen(
     """
     if cfg.n_hired > len(candidates):
         raise UserError(f"screening: {cfg.n_hired} to hire from {len(candidates)} candidates, raise labelers.n_candidates.")
+    # Scores (L, 3) on the first three criteria.
     scores = np.stack(
         [
             flagging_agreement(candidates, material, seed),
@@ -199,9 +199,11 @@ def screen(
         axis=1,
     )
     cuts = np.array([cfg.screen_flagging, cfg.screen_ranking, cfg.screen_demonstration])
+    # How far each candidate misses the cuts, relative to the cut; NaN counts as a full miss.
     below = ~(scores >= cuts)
     total = np.nan_to_num(scores @ np.array([1.0, 1.0, 1 / 6]))
     miss = np.nan_to_num(np.where(below, (cuts - scores) / cuts, 0.0), nan=1.0).sum(axis=1)
+    # Best first: no miss, then the highest total; the id breaks ties, so the order of candidates does not matter.
     order = sorted(range(len(candidates)), key=lambda i: (miss[i], -total[i], candidates[i].labeler_id))
     hired = _hire(candidates, order, miss, cfg.n_hired)
     rows = tuple(

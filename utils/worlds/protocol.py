@@ -1,6 +1,6 @@
 """What a world is: a place whose truth is known, so that every answer to its prompts has a gold score.
 
-The stages know this protocol alone. A new world is a class with these methods in a folder of its own, and one line in
+The stages use only this protocol. A new world is a class with these methods in a folder of its own, and one line in
 `utils.worlds.registry`; nothing else changes. Everything that is made from a world is simulated.
 """
 
@@ -20,7 +20,7 @@ FINAL_EVALUATION = "final_evaluation"
 
 Scores = tuple[float, ...]  # one number in [0, 1] per part of the rubric, in the order of `Rubric.parts`
 Span = tuple[int, int]  # the first character, and one past the last
-Marked = tuple[str, list[Span]]  # a document, and the places of it that count
+Marked = tuple[str, list[Span]]  # a document, and the spans of it that are measured
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class World(Protocol):
     probe_meanings: Mapping[str, str] = {}
 
     def sources(self) -> list[str]:
-        """Files and folders of the project that the world is read from: a change of them makes new data."""
+        """Files and folders of the project that the world is read from. If one changes, the data is made again."""
         return []
 
     def make_prompts(self, seed: int, counts: Mapping[str, int]) -> list[Prompt]:
@@ -178,7 +178,7 @@ class World(Protocol):
     def extra_metrics(
         self, policy: str, prompts: Sequence[Prompt], sampled: Sequence[Answer], greedy: Sequence[Answer]
     ) -> dict[str, float]:
-        """Metrics of a policy that this world alone has, by the key of summary.json, from one answer per prompt."""
+        """Metrics of a policy that only this world has, by the key of summary.json, from one answer per prompt."""
         return {}
 
     def extra_tables(self) -> Sequence[MetricTable]:

@@ -1,4 +1,4 @@
-"""Worlds by name. Each is loaded when it is first asked for."""
+"""Worlds by name. A world is loaded at its first use."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def known_world(source: Config | str) -> World:
     world = world_of(source)
     if world is None:
         raise UserError(
-            f'This needs a world, whose truth is known, and the setting "world" is "{NO_WORLD}": use {" or ".join(WORLDS)}.'
+            f'This needs a world with known facts, but the setting "world" is "{NO_WORLD}"; use {" or ".join(WORLDS)}.'
         )
     return world
