@@ -350,7 +350,10 @@ def test_without_peft_one_sentence(start: Path, monkeypatch: pytest.MonkeyPatch)
     ("changes", "sentence"),
     [
         ({"compute.lora_rank": -1}, 'setting "compute.lora_rank": -1 is out of range; use a number of 0 or more.'),
-        ({"compute.lora_rank": 4, "compute.lora_alpha": 0}, 'setting "compute.lora_alpha": 0 switches the adapters off'),
+        (
+            {"compute.lora_rank": 4, "compute.lora_alpha": 0},
+            'setting "compute.lora_alpha": 0.0 is out of range; use a number above 0',
+        ),
         ({"compute.lora": 4}, 'unknown setting "compute.lora"; the nearest one is "compute.lora_rank"'),
     ],
 )
