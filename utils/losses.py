@@ -32,13 +32,12 @@ def token_logprobs(logits: Tensor, ids: Tensor) -> Tensor:
     return -flat.view(ids.shape)
 
 
-def entropy(logits: Tensor) -> Tensor:
-    """Entropy in nats of softmax(logits (..., V)); result (...)."""
-    logprobs = logits.log_softmax(-1)
-    return -(logprobs.exp() * logprobs).sum(-1)
-
-
 # Language modelling (SFT, the pretraining term of Eq. 2)
+
+
+def nll(logprobs: Tensor, mask: Tensor) -> Tensor:
+    """Mean negative log-likelihood in nats, scalar: log-probs (B, T) of tokens, averaged where mask (B, T) is True."""
+    return -masked_mean(logprobs, mask)
 
 
 def lm_loss(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
@@ -48,7 +47,7 @@ def lm_loss(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
     With all tokens counted this is the pretraining loss whose gradient Eq. 2 weighs with gamma; with only response
     tokens counted it is SFT's loss.
     """
-    return -masked_mean(token_logprobs(logits[:, :-1], ids[:, 1:]), mask[:, 1:])
+    return nll(token_logprobs(logits[:, :-1], ids[:, 1:]), mask[:, 1:])
 
 
 # Reward model (Eq. 1)

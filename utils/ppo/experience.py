@@ -1,4 +1,7 @@
-"""TODO"""
+"""Experience of one PPO round (C.4): sampled responses, their scores, KL-shaped rewards, values and advantages.
+
+The environment is a bandit: a prompt, one response, one score at its end.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from utils.losses import (
     kl_k1,
     kl_k3,
     kl_shaped_rewards,
-    masked_mean,
+    nll,
     whiten,
 )
 from utils.models.loading import load_policy, load_reward
@@ -72,11 +75,9 @@ class Experience:
         return Experience(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-def _inputs(rollout: Rollout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def model_inputs(rollout: Rollout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Prompt ids and mask (B, P), response ids and mask (B, R): what a model reads of a rollout."""
     return rollout.prompt_ids, rollout.prompt_mask, rollout.response_ids, rollout.response_mask
-
-
-# Collecting
 
 
 def round_prompts(n_prompts: int, round_: int, episodes: int, seed: int) -> list[int]:
@@ -107,7 +108,7 @@ def build_experience(rollout: Rollout, scores: Tensor, ref_logprobs: Tensor, val
 def read_responses(actors: PPOModels, rollout: Rollout, cfg: PPOConfig, micro_batch: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """scores (B,), ref_logprobs (B, R) and values (B, R) of sampled responses."""
     rows = torch.arange(len(rollout), device=rollout.finished.device)
-    parts = [_inputs(rollout[some]) for some in rows.split(micro_batch or cfg.minibatch_size)]
+    parts = [model_inputs(rollout[some]) for some in rows.split(micro_batch or cfg.minibatch_size)]
     with unsharded(actors.reward):
         scores = reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)
     with unsharded(actors.reference):
@@ -186,7 +187,7 @@ def experience_metrics(experience: Experience) -> dict[str, float]:
         "score": experience.scores.mean(),
         "kl_k1": kl_k1(rollout.logprobs, experience.ref_logprobs, mask).mean(),
         "kl_k3": kl_k3(rollout.logprobs, experience.ref_logprobs, mask).mean(),
-        "entropy": -masked_mean(rollout.logprobs, mask),
+        "entropy": nll(rollout.logprobs, mask),
         "length": mask.sum(1).float().mean(),
         "finished": rollout.finished.float().mean(),
         "explained_variance": explained_variance(experience.values, experience.returns, mask),

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The metrics that PPO logs per round, each with its formula; docs/glossary.md shows them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 METRICS: dict[str, str] = {
     "step": "number of the round, from 0; what is measured on samples describes the policy before this round's update",
-    "reward": "mean over responses of score - beta * sum over tokens of (log pi - log ref): what PPO maximises",
+    "reward": "mean over responses of score - beta * sum over tokens of (log pi - log ref): what PPO maximizes",
     "score": "mean over responses of the reward model's output at the last token, minus its shift",
     "kl_k1": "mean over responses of sum over tokens of (log pi - log ref): KL(pi || ref) per response in nats",
     "kl_k3": "mean over responses of sum over tokens of (exp(d) - 1 - d), d = log ref - log pi: the same KL, never < 0",

@@ -1,4 +1,7 @@
-"""TODO"""
+"""Updates of PPO and PPO-ptx (Eq. 2, C.4): minibatch losses, policy and value steps, the loop over the minibatches of a round.
+
+The gradient of the pretraining term is added to the gradient of the policy loss before one optimizer step.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from utils.core.runtime import torch_generator
 from utils.losses import (
     ema_update,
     learning_rate,
-    masked_mean,
+    nll,
     ppo_policy_loss,
     ppo_value_loss,
 )
-from utils.ppo.experience import Experience, PPOModels, _inputs
+from utils.ppo.experience import Experience, PPOModels, model_inputs
 from utils.sampling.rollout import (
     response_logprobs,
     response_values,
@@ -29,26 +32,24 @@ from utils.sampling.rollout import (
 from utils.training.loop import TrainingLoop
 from utils.training.micro_batches import MicroBatch, micro_batches
 
-# Updating
-
 
 def policy_loss(policy: PreTrainedModel, batch: Experience, cfg: PPOConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """Clipped policy loss of a minibatch (scalar) and its statistics."""
-    logprobs = response_logprobs(policy, *_inputs(batch.rollout), temperature=cfg.temperature)
+    logprobs = response_logprobs(policy, *model_inputs(batch.rollout), temperature=cfg.temperature)
     mask = batch.rollout.response_mask
     return ppo_policy_loss(logprobs, batch.rollout.logprobs, batch.advantages, mask, cfg.clip)
 
 
 def value_loss(value: PreTrainedModel, batch: Experience, clip: float) -> Tensor:
     """Value loss of a minibatch (scalar)."""
-    values = response_values(value, *_inputs(batch.rollout))
+    values = response_values(value, *model_inputs(batch.rollout))
     return ppo_value_loss(values, batch.values, batch.returns, batch.rollout.response_mask, clip)
 
 
 def ptx_loss(policy: PreTrainedModel, rows: Tensor, pad_id: int) -> Tensor:
     """Mean -log pi per token of pretraining rows (N, T), right-padded if padded at all: the gamma term of Eq. 2."""
     mask = rows != pad_id
-    return -masked_mean(sequence_logprobs(policy, rows, mask, mask)[:, 1:], mask[:, 1:])
+    return nll(sequence_logprobs(policy, rows, mask, mask)[:, 1:], mask[:, 1:])
 
 
 def draw_ptx_rows(ptx_rows: Tensor, episodes: int, cfg: PPOConfig, generator: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Training rows of SFT (sec. 3.5): encoded demonstrations, batches with labels, the loss per token, the order of an epoch."""
 
 from __future__ import annotations
 

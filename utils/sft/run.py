@@ -1,4 +1,4 @@
-"""TODO"""
+"""What an SFT run consists of: its data, its schedule (C.1), its checkpoints, and the validation at the end of an epoch."""
 
 from __future__ import annotations
 
