@@ -33,7 +33,7 @@ from utils.ppo import update as updates
 from utils.ppo.experience import (
     Experience,
     PPOModels,
-    _inputs,
+    model_inputs,
     collect_round,
     experience_metrics,
     load_ppo_models,
@@ -130,7 +130,7 @@ def test_kl_is_zero_before_the_first_update_and_positive_after(
 
 
 def test_the_reference_does_not_move_with_the_policy(actors: PPOModels, prompts: list[list[int]]) -> None:
-    inputs = _inputs(collect(actors, prompts).rollout)
+    inputs = model_inputs(collect(actors, prompts).rollout)
     with torch.no_grad():
         before = response_logprobs(actors.reference, *inputs)
         for p in actors.policy.parameters():
@@ -187,7 +187,7 @@ def test_the_value_model_starts_as_the_reward_model(actors: PPOModels, prompts: 
         assert torch.equal(a, b) and a.requires_grad and not b.requires_grad
     cut = [row for row in range(16) if not collect(actors, prompts).rollout.finished[row]]
     experience = collect(actors, prompts)
-    inputs = list(_inputs(experience.rollout))
+    inputs = list(model_inputs(experience.rollout))
     inputs[2] = torch.cat([inputs[2], torch.full((16, 1), 9)], 1)
     inputs[3] = torch.cat([inputs[3], torch.ones(16, 1, dtype=torch.bool)], 1)
     with torch.no_grad():
