@@ -33,10 +33,10 @@ from utils.ppo import update as updates
 from utils.ppo.experience import (
     Experience,
     PPOModels,
-    model_inputs,
     collect_round,
     experience_metrics,
     load_ppo_models,
+    model_inputs,
     process_device,
     reward_scores,
     round_prompts,
