@@ -1,11 +1,11 @@
-"""CPU seconds of one PPO update (sample, score, train) of this project, alone or beside TRL 1.12's PPOTrainer.
+"""CPU seconds of one PPO update (sample, score, train) of this project, alone or compared with TRL 1.12's PPOTrainer.
 
     python benchmarks/ppo_update.py --size tiny
     python benchmarks/ppo_update.py --size tiny --vs-trl --trl-python PYTHON_WITH_TRL_1_12 --repeats 3
 
 Random GPT-2s, prompts of 32 tokens, responses of 32 that never end early, batch 64, minibatch 16, temperature 1, one
-core. TRL 1.12.0 is the last release with a PPOTrainer and needs an environment of its own. Beside each other, the two
-run in turn, each in a fresh process on the same core. The last line printed is one JSON object.
+core. TRL 1.12.0 is the last release with a PPOTrainer and needs its own environment. For a comparison the two run
+in turn, each in a new process on the same core. The last line printed is one JSON object.
 """
 
 from __future__ import annotations

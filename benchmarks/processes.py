@@ -1,10 +1,10 @@
-"""One process beside two: are the trained weights the same, and how much faster are two?
+"""One process and two: are the trained weights the same, and how much faster are two?
 
     OMP_NUM_THREADS=1 python benchmarks/processes.py > results/benchmarks/processes.json
 
-Both go through the training stages of the tiny profile by `accelerate launch --cpu`, one run after the other, each
+Both run the training stages of the tiny profile with `accelerate launch --cpu`, one run after the other, each
 process with one thread: first with the few steps of --smoke, whose final weights are compared, then with the full batch
-sizes and fewer steps, whose seconds are compared. Prints one line of JSON. Needs a machine with a core for each process.
+sizes and fewer steps, whose seconds are compared. Prints one line of JSON. Needs one core per process.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SHORT = {
 
 
 def run(out: Path, processes: int, *options: str) -> None:
-    """One run of the training stages; stops the benchmark with what the run said if it fails."""
+    """One run of the training stages; if it fails, the benchmark stops with its output."""
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]
     command += ["scripts/pipeline.py", "--profile", "tiny", "--only", STAGES, "--out", str(out), *options]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)

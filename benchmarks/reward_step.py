@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/reward_step.py --trl
 
 One step covers `prompts` prompts x C(K, 2) pairs, forward, backward and AdamW, on a random GPT-2 (4 layers of 192,
-vocabulary 4096, prompts of 48 and completions of 32 tokens unless told otherwise). With one thread, CPU seconds, which
-other work on the machine hardly changes; else wall seconds. Prints one line of JSON with medians.
+vocabulary 4096, prompts of 48 and completions of 32 tokens by default). It measures CPU seconds with one thread, which
+other work on the machine hardly changes, and else wall seconds. Prints one line of JSON with medians.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def median_seconds(step: Callable[[], None], repeats: int) -> float:
 
 
 def time_ours(args: argparse.Namespace, groups: list[Group], scorer: Scorer) -> float:
-    """Seconds of our step with this way to score the completions."""
+    """Seconds of our step with this function that scores the completions."""
     model = build_model(args)
     fuse_gelu(model)
     optimizer = make_optimizer(model.parameters(), 1e-5)

@@ -1,11 +1,11 @@
-"""Notebooks from their sources: notebooks/src/NN_name.py (percent format) -> executed notebooks/NN_name.ipynb and
+"""Build notebooks from their sources: notebooks/src/NN_name.py (percent format) -> executed notebooks/NN_name.ipynb and
 solutions/NN_name.ipynb.
 
 Without options the notebooks named (default: all) are executed from top to bottom and written with their outputs.
 
 An exercise in a source is a Markdown cell with its text, a code cell tagged "exercise" (imports, a stub with dots, as last
-line `print(check_...(...))`), and a Markdown cell with <details><summary>Solution</summary> and one ```python block. The
-solution notebook has these blocks in the stubs' place, so it cannot drift from the lesson.
+line `print(check_...(...))`), and a Markdown cell with <details><summary>Solution</summary> and one ```python block. In
+the solution notebook these blocks replace the stubs, so it always agrees with the lesson.
 """
 
 from __future__ import annotations
@@ -238,10 +238,10 @@ def _build(notebook: NotebookNode, path: Path, fast: bool) -> float:
 def run(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="such as 00_start_here (default: all)")
-    parser.add_argument("--check", action="store_true", help="only compare the notebooks' cells with their sources")
+    parser.add_argument("--check", action="store_true", help="only compare cells of the notebooks with the sources")
     parser.add_argument("--fast", action="store_true", help="FAST=1: execute on little data, write nothing")
-    parser.add_argument("--solutions", action="store_true", help="only the notebooks of solutions, which take seconds")
-    parser.add_argument("--keep", action="store_true", help="do not run finished stages of an earlier build again")
+    parser.add_argument("--solutions", action="store_true", help="build only the solution notebooks, which takes seconds")
+    parser.add_argument("--keep", action="store_true", help="keep the finished stages of an earlier build")
     args = parser.parse_args(arguments)
     sources = [SOURCES / f"{name}.py" for name in args.names] or sorted(SOURCES.glob("*.py"))
     for source in sources:

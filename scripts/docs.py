@@ -1,4 +1,4 @@
-"""Write the generated parts of docs/ anew: examples of the tiny world, the rubric's table, the glossary of PPO's log."""
+"""Write the generated parts of docs/ again: examples of the tiny world, the rubric's table, the glossary of PPO's log."""
 
 from __future__ import annotations
 

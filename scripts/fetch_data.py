@@ -1,4 +1,4 @@
-"""Public human data: list it, show its card, download it and convert it to the rows that every stage reads."""
+"""Public human data: list the datasets, show a data card, or download one and convert it to the rows that stages read."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("source", nargs="?", help="NAME, NAME@REVISION or NAME=PATH; without it, the list of names")
     parser.add_argument("--card", action="store_true", help="show the data card and download nothing")
     parser.add_argument("--out", help="folder for the files (default: runs/hub/NAME)")
-    parser.add_argument("--rows", type=int, help="at most so many rows a file (default: all)")
-    parser.add_argument("--profile", default="gpt2", help="whose cleaning of prompts is used (default: %(default)s)")
+    parser.add_argument("--rows", type=int, help="maximum number of rows per file (default: all)")
+    parser.add_argument("--profile", default="gpt2", help="profile whose settings clean the prompts (default: %(default)s)")
     args = parser.parse_args(arguments)
     if args.source is None:
         print_table(Table.of(overview(), digits=1))
@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> None:
     out = Path(args.out or f"runs/hub/{source.dataset.name}")
     records = convert(source.text, out, load_config(args.profile).data, args.rows)
     print_table(Table.of(counts(records), digits=1))
-    print(f"Written to {out}: give a file of it with --{records[0]['kind']} and its like; source.json says where it is from.")
+    print(f"Written to {out}: use a file with --{records[0]['kind']} (or its kind's option); source.json names its source.")
 
 
 if __name__ == "__main__":

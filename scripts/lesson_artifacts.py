@@ -1,4 +1,4 @@
-"""Copy what the notebooks need of a finished run into data/lessons, with a manifest and a data card."""
+"""Copy the files of a finished run that the notebooks need into data/lessons, with a manifest and a data card."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What a run costs before it is run: operations by stage, petaflop/s-days, GPU hours, and seconds on this machine.
+"""What a run costs, before it starts: operations by stage, petaflop/s-days, GPU hours, and seconds on this machine.
 
 scripts/plan.py --profile gpt2 --model gpt2 --gpu T4         a plan (from names of known models or a model's folder)
-scripts/plan.py --paper [--json]                             the paper's 175B run beside its own numbers
-scripts/plan.py --profile tiny --here                        a few timed passes, and what the run takes here
-scripts/plan.py --check runs/tiny runs/other                 predicted beside measured: results/plan/measured.json
+scripts/plan.py --paper [--json]                             the paper's 175B run compared with the paper's numbers
+scripts/plan.py --profile tiny --here                        time a few passes, and predict the seconds on this machine
+scripts/plan.py --check runs/tiny runs/other                 predicted and measured seconds: results/plan/measured.json
 scripts/plan.py --plot results/plan                          how cost grows with size, K, episodes, pretraining ratio
 """
 
@@ -54,12 +54,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--gpu", choices=GPUS, help="hours on this GPU (default: all of them)")
     parser.add_argument("--format", default="fp32", choices=("fp32", "fp16", "bf16"), help="number format on the GPU")
-    parser.add_argument("--reward-model", metavar="MODEL", help="reward and value model, if of another size than --model")
+    parser.add_argument("--reward-model", metavar="MODEL", help="reward and value model, if its size differs from --model")
     parser.add_argument("--prompt-tokens", type=float, help="mean tokens of a prompt (default: the limit)")
     parser.add_argument("--answer-tokens", type=float, help="mean tokens of an answer (default: the limit)")
     parser.add_argument("--lengths-of", metavar="RUN", help="rows and lengths of a finished run instead of the limits")
     parser.add_argument("--here", action="store_true", help="time a few passes and predict seconds on this machine")
-    parser.add_argument("--check", nargs="+", metavar="RUN", help="predicted beside measured seconds of finished runs")
+    parser.add_argument("--check", nargs="+", metavar="RUN", help="predicted and measured seconds of finished runs")
     parser.add_argument("--results", type=Path, default=Path("results/plan"), help="where --check writes measured.json")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write growth.png there")
     return parser.parse_args(arguments)
@@ -121,7 +121,7 @@ def check_lengths(config: Config, args: argparse.Namespace) -> None:
 
 def lengths(config: Config, args: argparse.Namespace) -> tuple[Data, str]:
     """Rows and lengths to plan with, and one sentence on where they come from."""
-    data, where = planner.data_at_limits(config), "every prompt and answer as long as its limit: the dearest case"
+    data, where = planner.data_at_limits(config), "every prompt and answer as long as its limit: the most expensive case"
     if args.lengths_of:
         folder = Path(args.lengths_of)
         data, where = data_of_run(open_run(folder)), f"rows and mean lengths of {folder}"
@@ -152,7 +152,7 @@ def plan_record(
         "gpu_hours": hours,
         "assumptions": [
             f"lengths: {where}",
-            f"GPU: peak {args.format} of the maker, "
+            f"GPU: peak {args.format} as the maker states it, "
             + ", ".join(f"{GPUS[n].peak[args.format] / 1e12:g} TFLOP/s ({n})" for n in names),
             "share of the peak that a pass gets (assumed, not measured): "
             + ", ".join(f"{kind} {share:g}" for kind, share in UTILISATION.items()),
@@ -181,7 +181,7 @@ def print_plan(record: dict[str, Any]) -> None:
     for line in record["assumptions"]:
         print(f"- {line}")
     if here:
-        print(f"- seconds here: what the models take ({record['machine']}); not the work on data, which small models wait for")
+        print(f"- seconds here: those of models ({record['machine']}), without the work on data, which small models wait for")
 
 
 # --- the paper -----------------------------------------------------------------------------------------------------

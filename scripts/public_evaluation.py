@@ -1,11 +1,11 @@
-"""Policies on the paper's public evaluations (App. D): bias, multiple choice, answers from a passage.
+"""Evaluate policies on the paper's public benchmarks (App. D): bias, multiple choice, answers from a passage.
 
 scripts/public_evaluation.py --run runs/gpt2 --data hub:crows_pairs hub:rte     base, SFT, PPO and PPO-ptx of a run
 scripts/public_evaluation.py DIR1 DIR2 --data hub:hellaswag --shots 5 --limit 1000
-scripts/public_evaluation.py --run runs/x --data hub:winogender=all_sentences.tsv    a file that lies here
+scripts/public_evaluation.py --run runs/x --data hub:winogender=all_sentences.tsv    a local file
 
-Writes the scores of every item and results.json to OUT (default: RUN/public, or runs/public), and leaves out what is there.
-A model as small as the tiny world's is at chance on all of them.
+Writes the scores of every item and results.json to OUT (default: RUN/public, or runs/public), and skips items that
+are there already. A model as small as the tiny world's is at chance on all of them.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("policies", nargs="*", metavar="DIR", help="model folders")
     parser.add_argument("--run", metavar="DIR", help="the policies of a finished run")
     parser.add_argument("--data", nargs="+", required=True, metavar="NAME", help="hub:NAME, hub:NAME@REVISION or hub:NAME=FILE")
-    parser.add_argument("--limit", type=int, default=500, help="items of each (default: %(default)s)")
-    parser.add_argument("--shots", type=int, default=0, help="examples before each question (default: %(default)s)")
+    parser.add_argument("--limit", type=int, default=500, help="items of each benchmark (default: %(default)s)")
+    parser.add_argument("--shots", type=int, default=0, help="examples before each question, few-shot (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--batch-size", type=int, default=32, help="sequences a pass (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=32, help="sequences per pass (default: %(default)s)")
     args = parser.parse_args(arguments)
     if bool(args.run) == bool(args.policies):
         raise UserError("Name the policies: --run with the folder of a run, or the folders of models, not both.")

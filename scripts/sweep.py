@@ -1,4 +1,6 @@
-"""Reference results: seeds, the ladder of sizes, over-optimisation; writes results/<profile>/ and README's table."""
+"""Reference results: seeds, model sizes, over-optimization, alignment tax, LoRA. Writes results/<profile>/
+and README's table.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ LORA_SEEDS, LORA_RANK = (1, 2, 3), 8
 def run(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", default="tiny")
-    parser.add_argument("--seeds", default="1,2,3,4,5", help="by comma (default: %(default)s)")
+    parser.add_argument("--seeds", default="1,2,3,4,5", help="seeds, separated by commas (default: %(default)s)")
     parser.add_argument("--work", default="runs/sweep", help="folder of the runs (default: %(default)s)")
     parser.add_argument("--part", choices=PARTS, default="all")
     args = parser.parse_args(arguments)
@@ -67,7 +69,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _overoptimise(config: Config, folder: Path, work: Path) -> None:
-    """No KL penalty and a larger learning rate: the proxy rises while gold falls."""
+    """No KL penalty and a larger learning rate: the proxy reward rises while gold falls."""
     ppo = replace(config.ppo, beta=0.0, learning_rate=5e-4, rounds=80, eval_every_rounds=4, ema_decay=0.0)
     rows = overoptimise(Run(config.out, config), ppo, folder, work / "overoptimisation")
     plotting.save_figure(plotting.overoptimisation(rows), folder / "overoptimisation.png")

@@ -231,7 +231,7 @@ def test_arguments_that_cannot_be_are_refused(chat: ModuleType, capsys: pytest.C
     for given, sentence in (
         (["--temperature", "-1"], "temperature must be 0 or more"),
         (["--temperature", "nan"], "temperature must be 0 or more"), (["--max-tokens", "0"], "at least 1 token"),
-        (["--run", str(LESSON), POLICY], "leave DIR and --profile out"), (["--run", "nowhere"], "holds no run"),
+        (["--run", str(LESSON), POLICY], "leave out DIR and --profile"), (["--run", "nowhere"], "holds no run"),
     ):  # fmt: skip
         assert main(chat.run, given) == 2 and sentence in capsys.readouterr().err
 

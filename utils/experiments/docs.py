@@ -1,6 +1,6 @@
-"""The parts of docs/ that are written by code: examples of the worlds, PPO's log, what the paper's run costs.
+"""The parts of docs/ that code writes: examples of the worlds, PPO's log, what the paper's run costs.
 
-A block stands between `<!-- NAME:start -->` and `<!-- NAME:end -->`; scripts/docs.py fills it anew.
+A block stands between `<!-- NAME:start -->` and `<!-- NAME:end -->`; scripts/docs.py writes it again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def example(write: Callable[[], Example]) -> str:
 
 
 def ppo_log() -> str:
-    """What PPO writes to metrics.jsonl once a round."""
+    """What PPO writes to metrics.jsonl in each round."""
     return Table(("name", "meaning"), [(f"`{name}`", meaning) for name, meaning in METRICS.items()]).markdown()
 
 
@@ -53,7 +53,7 @@ def paper_cost() -> str:
 
 
 def paper_assumptions() -> str:
-    """What has to be assumed for that, one line each."""
+    """The assumptions of the plan, one line each."""
     return "\n".join(f"- {line}." for line in planner.PAPER_ASSUMPTIONS)
 
 
@@ -66,7 +66,7 @@ def paper_alternatives() -> str:
 
 
 def paper_sizes() -> str:
-    """Petaflop/s-days by stage for the three sizes of policy of the paper; reward and value model are the 6B always."""
+    """Petaflop/s-days by stage for the three sizes of policy of the paper; reward and value model always have 6B."""
     names = {"gpt3-1.3b": "1.3B", "gpt3-6b": "6B", "gpt3-175b": "175B"}
     stages = {"sft": "SFT", "init": "init", "comparisons": "answers to rank", "reward": "reward model", "ppo": "PPO",
               "ppo_ptx": "PPO-ptx"}  # fmt: skip
@@ -94,8 +94,8 @@ def t4_hours() -> str:
     return Table(head, [(name, *(f"{column[name]:.2f}" for column in columns)) for name in columns[0]]).markdown()
 
 
-def lora_figures() -> str:
-    """What LoRA adapters did to the figures of the tiny profile: results/tiny/lora.json."""
+def lora_metrics() -> str:
+    """What LoRA adapters did to the metrics of the tiny profile: results/tiny/lora.json."""
     found = read_json(ROOT / "results" / "tiny" / "lora.json")
 
     def shown(row: Mapping[str, float]) -> str:
@@ -116,7 +116,7 @@ def paper_memory() -> str:
     lines.append(("cache of 64 sampled answers of 2,048 tokens", policy.name, "", planner.cache_gigabytes(policy, 64 * 2048)))
     lines.append(("all", "", "", sum(line[3] for line in lines)))
     rows = [(*line[:3], f"{line[3]:,.0f}", f"{line[3] / gpu.memory:.1f}") for line in lines]
-    return Table(("what", "shape", "bytes a weight", "GB", f"full GPUs of {gpu.memory:g} GB"), rows).markdown()
+    return Table(("what", "shape", "bytes per weight", "GB", f"full GPUs of {gpu.memory:g} GB"), rows).markdown()
 
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
@@ -129,7 +129,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "paper_memory": paper_memory,
         "t4_hours": t4_hours,
     },  # fmt: skip
-    "docs/memory.md": {"lora": lora_figures},
+    "docs/memory.md": {"lora": lora_metrics},
 }
 for _name in world_names():
     for _page, _blocks in known_world(_name).examples().items():
@@ -137,7 +137,7 @@ for _name in world_names():
 
 
 def filled(path: str, text: str) -> str:
-    """The text of a document with all its blocks written anew."""
+    """The text of a document with all its blocks written again."""
     for name, write in BLOCKS[path].items():
         text = replace_block(text, name, write())
     return text

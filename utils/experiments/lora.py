@@ -13,7 +13,7 @@ from utils.evaluation.statistics import spread_over_seeds
 from utils.evaluation.summary import Summary
 from utils.pipeline.run import open_run
 
-LORA_FIGURES = (
+LORA_METRICS = (
     "gold.sft.mean", "gold.ppo.mean", "gold.ppo_ptx.mean", "gold_gain.ppo_vs_sft.mean", "reward_model.accuracy_labels",
     "reward_model.accuracy_gold", "kl.ppo", "pretraining_loss.sft", "pretraining_loss.ppo", "pretraining_loss.ppo_ptx",
 )  # fmt: skip
@@ -21,9 +21,9 @@ LORA_FIGURES = (
 
 def compare_lora(runs: Sequence[Path], folder: Path) -> dict[str, Any]:
     """Runs with LoRA adapters against those of the same seeds that train all weights (folder/seeds.json): lora.json with
-    both means and the paired difference of every figure, each with its t-interval over seeds.
+    both means and the paired difference of every metric, each with its t-interval over seeds.
 
-    Raises UserError if a run has no partner or has trained all weights itself.
+    Raises UserError if a run has no partner or trained all weights itself.
     """
     adapted = [Summary.load(run / "summary.json").flat() for run in runs]
     whole = {seed: Summary.of(keys).flat() for seed, keys in read_json(folder / "seeds.json").items()}
@@ -35,7 +35,7 @@ def compare_lora(runs: Sequence[Path], folder: Path) -> dict[str, Any]:
             else f"The runs have compute.lora_rank {sorted(ranks)}: give runs of one rank above 0."
         )  # fmt: skip
     rows = []
-    for key in LORA_FIGURES:
+    for key in LORA_METRICS:
         pairs = [(s[key], whole[str(s["seed"])][key]) for s in adapted]
         found = {"lora": [a for a, _ in pairs], "all_weights": [b for _, b in pairs], "difference": [a - b for a, b in pairs]}
         rows.append({"figure": key, **{name: spread_over_seeds(values)._asdict() for name, values in found.items()}})

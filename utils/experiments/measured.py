@@ -19,7 +19,7 @@ PREDICTED = ("init", "reward", "ppo", "ppo_ptx")  # training stages; the others 
 
 
 def data_of_run(run: Run) -> Data:
-    """What a finished run read: rows and mean tokens of its files, the length of PPO's answers from its log."""
+    """Sizes of the data that a finished run read: rows and mean tokens of its files, and the length of PPO's answers."""
     tokenizer, data = run.tokenizer(), run.config.data
     prompts = {name: run.prompts(name) for name in ("rm", "ppo", "valid", "test")}
     demonstrations = run.demonstrations("train")
@@ -54,9 +54,9 @@ def _mean(values: Sequence[float]) -> float:
 def compare(run: Run) -> dict[str, Any]:
     """Predicted and measured seconds of a finished run's training stages on this machine, as one record.
 
-    Two constants of the machine enter: the rates of a probe of the model's shape, and `pace`, measured over probed
-    seconds of the SFT stage (a long stage meets colder caches than a repeated pass, loads its data, writes checkpoints).
-    The other stages' own seconds are never read for their prediction. Raises UserError if a stage is missing.
+    The prediction uses two measurements of the machine: the rates of a probe of the model's shape, and `pace`, the ratio of
+    measured to probed seconds in the SFT stage (a stage also loads data, writes checkpoints and has colder caches). It
+    does not use the measured seconds of the other stages. Raises UserError if a stage is missing.
     """
     seconds = run.seconds()
     missing = [name for name in (CALIBRATION, *PREDICTED) if name not in seconds]

@@ -14,7 +14,7 @@ from utils.ppo.metrics import over_kl
 
 
 def overoptimise(run: Run, cfg: PPOConfig, folder: Path, work: Path) -> list[dict[str, float]]:
-    """PPO of a finished run again with other settings (beta 0): proxy reward, gold and KL as training goes on."""
+    """PPO of a finished run again with other settings (beta 0). Returns rows {round, kl, proxy, gold} (`over_kl`)."""
     rows = over_kl(train_policy(run, work, cfg))
     about = {"seed": run.config.seed, "settings": config_to_dict(replace(run.config, ppo=cfg))["ppo"]}
     write_json(folder / "overoptimisation.json", {**about, "machine": machine(), "versions": versions(), "rows": rows})

@@ -19,7 +19,7 @@ from utils.report.tables import Table
 
 
 class Target:
-    """One figure that a run must reach: its name, how it follows from a summary, and the bound."""
+    """One metric that a run must reach: its name, its value as a function of a summary, and its bounds."""
 
     def __init__(self, name: str, value: Callable[[Summary], float], low: float = -math.inf, high: float = math.inf) -> None:
         self.name, self.value, self.low, self.high = name, value, low, high
@@ -83,7 +83,7 @@ TARGETS = (
 
 
 def collect_seeds(runs: Sequence[Path], folder: Path) -> dict[str, Any]:
-    """Write seeds.json (each run's summary), summary.json (mean and t-interval of every figure) and targets.json."""
+    """Write seeds.json (each run's summary), summary.json (mean and t-interval of every metric) and targets.json."""
     summaries = [Summary.load(run / "summary.json") for run in runs]
     flat = [summary.flat() for summary in summaries]
     seeds = [summary.about["seed"] for summary in summaries]

@@ -17,7 +17,7 @@ from utils.pipeline.run import Run
 from utils.pipeline.training_stages import train_policy
 from utils.worlds.registry import known_world
 
-TAX_FIGURES = ("pretraining_loss", "facts", "copying.right_second")
+TAX_METRICS = ("pretraining_loss", "facts", "copying.right_second")
 
 
 def tax_sweep(
@@ -26,9 +26,9 @@ def tax_sweep(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """PPO of a finished run with one setting changed at a time: gold on validation prompts, KL and alignment tax.
 
-    knobs: setting of PPOConfig -> its values; the others stay as in `cfg`. seeds: of PPO alone, all from the same init
-    and reward model. most: validation prompts, None for all. Rows {knob, value, seed, ...} and those of base and init (knob
-    "model") go to tax_sweep.json.
+    knobs: setting of PPOConfig -> its values; other settings are those of `cfg`. seeds: seeds of PPO; all start from the
+    same init and reward model. most: number of validation prompts, None for all. Rows {knob, value, seed, ...}, and
+    those of base and init (knob "model"), go to tax_sweep.json.
     """
     rows: list[dict[str, Any]] = []
     for name, path in (("base", run.model_dir("base")), ("init", run.model_dir("init"))):
@@ -51,7 +51,7 @@ def _with(cfg: PPOConfig, knob: str, value: Any) -> PPOConfig:
 
 
 def _tax_row(run: Run, path: Path, most: int | None) -> dict[str, float]:
-    """Gold on validation prompts at temperature 1 and greedy, and the figures of the alignment tax, of one model."""
-    prompts, figures = run.prompts("valid")[:most], measure_base(known_world(run.config), path)
+    """Gold on validation prompts at temperature 1 and greedy, and the metrics of the alignment tax, of one model."""
+    prompts, tax = run.prompts("valid")[:most], measure_base(known_world(run.config), path)
     golds = {t: mean_se(judged(Policy("x", path), prompts, run.config, t).golds).mean for t in (1.0, 0.0)}
-    return {"gold": golds[1.0], "gold_greedy": golds[0.0], **{name: figures[name] for name in TAX_FIGURES}}
+    return {"gold": golds[1.0], "gold_greedy": golds[0.0], **{name: tax[name] for name in TAX_METRICS}}

@@ -1,7 +1,7 @@
 """The one reader of a run's files: data, models, metrics and results by name.
 
 Stages, notebooks, experiments, chat and model cards ask `run.prompts("ppo")` or `run.model_dir("init")`, so that no other
-module has to know which file holds what.
+module needs the names of files.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from utils.worlds.protocol import Scores, World
 from utils.worlds.registry import world_of
 
 MODELS = ("base", "sft", "init", "reward", "ppo", "ppo_ptx")
-POLICIES = ("base", "sft", "ppo", "ppo_ptx")  # what a reader compares; init is the start of PPO alone
+POLICIES = ("base", "sft", "ppo", "ppo_ptx")  # the policies that readers compare; init is only the start of PPO
 SELECTED = {"sft": "sft_select"}  # the stage that holds a model, where it has another name
 Row = TypeVar("Row", Prompt, Demonstration, Comparison, SimulatedLabeler)
 
 
 class Artifacts:
-    """The files of one run. Every method raises UserError, with the stage to run, if its file is not there yet.
+    """The files of one run. Every method raises UserError, which names the stage to run, if its file does not exist yet.
 
     out_dir: the run's folder, with one folder per stage. config: its settings.
     """
@@ -78,8 +78,8 @@ class Artifacts:
     def labelers(self, group: str, calibrated: bool = True) -> list[SimulatedLabeler]:
         """Simulated labelers of the group "hired" or "heldout".
 
-        calibrated: with the noise that gives the paper's agreement; as screening left them if False, or if the user's own
-        rankings took their place and nothing was calibrated.
+        calibrated: with the noise that gives the paper's agreement. Without it, or if the rankings are the user's own, they
+        are as after screening.
         """
         done = calibrated and stored(self.path("comparisons") / f"{group}.jsonl").exists()
         return self._rows("comparisons" if done else "labelers", group, SimulatedLabeler)
@@ -132,7 +132,7 @@ class Artifacts:
     def sampler(self, model: str | Path, *, prompted: bool = False, batch_size: int | None = None) -> Sampler:
         """A policy of MODELS, or of a model directory, ready to answer prompts as the run writes them.
 
-        prompted: it is asked in `data.prompted_template`. batch_size: prompts per batch (None: that of the evaluation).
+        prompted: prompts are put into `data.prompted_template`. batch_size: prompts per batch (None: that of the evaluation).
         """
         cfg = self.config
         return Sampler.load(
@@ -151,11 +151,11 @@ class Artifacts:
     # --- metrics and results ---------------------------------------------------------------------------------------
 
     def metrics(self, stage: str) -> list[dict[str, Any]]:
-        """What a training stage logged: one record per epoch, step or round."""
+        """The log of a training stage: one record per epoch, step or round."""
         return read_jsonl(self._file(stage, METRICS))
 
     def base_facts(self) -> dict[str, Any]:
-        """Of the base model: its parameters, vocabulary, context (tokens, None if it has no limit) and commit."""
+        """Facts about the base model: its parameters, vocabulary, context (tokens, None if it has no limit) and commit."""
         return self._json("base", "base.json")
 
     def cleaning(self) -> list[dict[str, Any]]:

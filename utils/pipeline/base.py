@@ -1,4 +1,4 @@
-"""The stage that readies the base model: every later stage finds it with an end token and a padding token of its own."""
+"""The stage that prepares the base model: every later stage finds it with its own end token and its own padding token."""
 
 from __future__ import annotations
 
@@ -31,16 +31,19 @@ from utils.report.tables import Table, print_table
 
 def base_stage(run: Run, folder: Path) -> None:
     """Check the base model, add what its tokenizer lacks (then the copy in `folder`/model is used), write base.json."""
+    # A copy is made only if tokens are missing; else the model is used where it is.
     path = prepared(run.config.model, folder / "model")
     tokenizer, model = load_tokenizer(path), load_policy(path)
+    # Not every architecture does what sampling, training and scoring rely on: a few tokens show it now.
     check_policy(model, tokenizer)
     check_reward(reward_from_policy(path), tokenizer)
-    if run.config.reward_init is not None:  # it is needed much later: refuse it now if it does not fit
+    if run.config.reward_init is not None:  # it is needed much later, but an error in it should stop the run now
         check_reward_init(run.config.reward_init, tokenizer, path)
     has_date = uses_template(tokenizer, run.config.data) and asks_for_date(tokenizer)
     if has_date:
         date = run.config.data.template_date
         print(f"The chat template asks for the date: all prompts of this run get {date} (data.template_date).", flush=True)
+    # Lengths and memory of all later stages, with the settings of this run.
     context = context_length(model)
     folder_name = model_directory(locate(run.config.model)).name
     commit = folder_name if COMMIT.fullmatch(folder_name) else None
@@ -59,8 +62,8 @@ def base_stage(run: Run, folder: Path) -> None:
 
 
 def check_reward_init(place: str, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
-    """Raise UserError if the model that the reward model starts from cannot be loaded or has another vocabulary than the
-    base: the reward model scores the very ids that the policy samples."""
+    """Raise UserError if the model that the reward model starts from cannot be loaded, or if its vocabulary differs from
+    that of the base: the reward model scores the ids that the policy samples."""
     own, model = load_as_published(model_directory(locate(place)))
     if not is_ready(own, model):
         prepare_tokenizer(own, model)
@@ -73,9 +76,10 @@ def compute_of(run: Run, stage: str) -> ComputeConfig:
 
 
 def prepared(path: str | Path, copy: Path) -> Path:
-    """The model directory of `path` if it can be used as it is (`models.is_ready`); else `copy`, made from it.
+    """The model directory of `path` if it can be used unchanged (`is_ready`); else `copy`, which is made from it.
 
-    GPT-2's own tokenizer has one special token for everything. Raises UserError if the model cannot be loaded.
+    A copy is needed for GPT-2, for example: its tokenizer has one special token for all roles. Raises UserError if
+    the model cannot be loaded.
     """
     place = model_directory(locate(path))
     tokenizer, model = load_as_published(place)

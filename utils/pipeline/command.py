@@ -19,21 +19,21 @@ Stages = tuple[str, ...]
 def pipeline_command(
     description: str | None, stages: Stages | None = None, switches: Mapping[str, Stages] | None = None
 ) -> Callable[[Sequence[str]], Run]:
-    """A function of the command line's arguments, for `utils.core.cli.main`, that runs stages of the pipeline.
+    """A function for `utils.core.cli.main` that takes the command line's arguments and runs stages of the pipeline.
 
-    stages: the stages of this script; None offers --only and runs all by default. switches: option -> the stages it
-    runs instead of `stages`; at most one of them may be given.
+    stages: the stages of this script; None adds the option --only and runs all stages by default. switches: option -> the
+    stages that it runs instead of `stages`; options exclude each other.
     """
 
     def run(arguments: Sequence[str]) -> Run:
         parser = argparse.ArgumentParser(description=description)
         add_settings(parser)
         parser.add_argument("--force", action="store_true", help="run stages again even if nothing changed")
-        parser.add_argument("--smoke", action="store_true", help="few steps on small batches; without --out into OUT_smoke")
+        parser.add_argument("--smoke", action="store_true", help="few steps, small batches; default of --out: OUT_smoke")
         parser.set_defaults(chosen=stages)
         if stages is None:
             names = ", ".join(stage.name for stage in STAGES)
-            parser.add_argument("--only", dest="chosen", type=_names, help=f"stages to run, by comma: {names}")
+            parser.add_argument("--only", dest="chosen", type=_names, help=f"stages to run, separated by commas: {names}")
         group = parser.add_mutually_exclusive_group() if switches else parser  # argparse cannot show an empty group
         for option, instead in (switches or {}).items():
             group.add_argument(
@@ -48,7 +48,7 @@ def pipeline_command(
             config = load_config(args.profile, smoke_settings(config) | given)
         done = run_pipeline(config, config.out, args.chosen, args.force, args.smoke)
         if processes.is_main() and (args.chosen is None or "report" in args.chosen):
-            print(f"Report: {done.out_dir / 'report.html'}   figures: {done.out_dir / 'summary.json'}")
+            print(f"Report: {done.out_dir / 'report.html'}   metrics: {done.out_dir / 'summary.json'}")
         return done
 
     return run

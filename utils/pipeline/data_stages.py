@@ -50,9 +50,9 @@ Outputs = Sequence[Sequence[tuple[str, Response]]]
 Parts = Sequence[Sequence[Scores]]
 Row = TypeVar("Row", Prompt, Demonstration, Comparison)
 SOURCE_FILE = "source.json"
-FINAL = ("train", "test")  # splits that rankings need: to train the reward model and to measure it
+FINAL = ("train", "test")  # splits that rankings need: for training and for measuring the reward model
 SETS = ("sft", "rm", "ppo", "valid", "test")
-SPARE = 1.35  # raw prompts made per prompt wanted: cleaning drops some, mostly duplicates
+SPARE = 1.35  # raw prompts made for each prompt needed: cleaning removes some, mostly duplicates
 CALIBRATION_PROMPTS = 300
 SCREENING_POOL = 1500
 
@@ -61,16 +61,20 @@ SCREENING_POOL = 1500
 
 
 def prompts_stage(run: Run, folder: Path) -> None:
-    """Raw prompts -> cleaned -> one file for each of SETS, and tables of what was dropped and of what is left."""
+    """Clean the raw prompts and write one file for each of SETS, with tables of dropped and of kept prompts."""
     cfg, notes = run.config, Notes()
+    # All of the user's files are read first, so that an error in any of them stops the run here.
     check_files(cfg, notes)
+    # Cleaning as in A.2: language, personal data, length, duplicates, at most so many prompts per user.
     filters = replace(cfg.data, language=language_of(cfg))
     length = token_length(run.tokenizer(), cfg.data)
     result = clean_prompts(_raw_prompts(cfg, folder, notes), filters, length)
     notes.left_out += left_out_by_cleaning(result, filters, notes.place)
+    # Each kept prompt goes to one set.
     sets = assign_prompts(result.kept, cfg, notes)
     for name, rows in sets.items():
         write_rows(folder / f"{name}.jsonl", rows)
+    # Tables for the report, as in A.2 and A.3.
     kept = [row for rows in sets.values() for row in rows]
     write_json(folder / "cleaning.json", cleaning_table(result))
     tables = {
@@ -84,21 +88,21 @@ def prompts_stage(run: Run, folder: Path) -> None:
 
 
 def _of_the_world(cfg: Config) -> bool:
-    """Whether the prompts are the tiny world's, which makes more of them than are needed."""
+    """Whether the prompts come from a world, which always makes more than are needed."""
     return cfg.data.prompts is None and not stand_ins(cfg)
 
 
 def language_of(cfg: Config) -> str:
-    """The language that cleaning keeps: `data.language`, where "auto" is English in the tiny world and any elsewhere."""
+    """The language that cleaning keeps: `data.language`, where "auto" is English in a world and any for the user's prompts."""
     if cfg.data.language != "auto":
         return cfg.data.language
     return "english" if _of_the_world(cfg) else "any"
 
 
 def check_files(cfg: Config, notes: Notes | None = None) -> None:
-    """Read the user's other files, so that what is wrong in them is said before anything is trained.
+    """Read the user's other files, so that errors in them are reported before training starts.
 
-    notes: gets what is left out of the pretraining text, which no other stage of the data reads.
+    notes: collects what is left out of the pretraining text, which no other data stage reads.
     """
     readers: dict[str, Callable[[str], object]] = {
         "demonstrations": lambda path: user_demonstrations(path, Notes()),
@@ -139,7 +143,7 @@ def _raw_prompts(cfg: Config, folder: Path, notes: Notes) -> list[Prompt]:
 
 
 def _split(rows: list[Prompt], cfg: Config) -> list[Prompt]:
-    """The user's prompts, split by user if all are for training; as they are if that leaves none to train on."""
+    """The user's prompts, split by user if all are in train; unchanged if no prompt would be left in train."""
     if {row.split for row in rows} != {"train"}:
         return rows
     found = split_by_user(rows, fractions={"train": 0.8, "valid": 0.1, "test": 0.1}, seed=cfg.seed)
@@ -147,8 +151,8 @@ def _split(rows: list[Prompt], cfg: Config) -> list[Prompt]:
 
 
 def stand_ins(cfg: Config) -> bool:
-    """Whether the user's rankings stand in for what else is missing: their prompts, and their best answers as
-    demonstrations. A world has its own of both."""
+    """Whether prompts and demonstrations come from the user's rankings (their prompts and their best answers), because
+    the user gives rankings but no prompts, and the run has no world that makes them."""
     return cfg.data.comparisons is not None and not (world_of(cfg) and cfg.data.prompts is None)
 
 
@@ -171,13 +175,15 @@ def assign_prompts(prompts: Sequence[Prompt], cfg: Config, notes: Notes | None =
     """The prompts of each of SETS; a prompt is in at most one of them.
 
     Labelers' prompts go to SFT first, customers' to the reward model and PPO (Table 6). With fewer training prompts
-    than asked for, the three training sets shrink in proportion. notes: gets the prompts that no set has room for. Raises
-    UserError if a set would be empty, with what was left out before.
+    than asked for, the three training sets shrink in proportion. notes: collects the prompts that are more than the sets
+    need. Raises UserError if a set would be empty, with what was left out before.
     """
     d, notes = cfg.data, notes or Notes()
     rows = {s: [p for p in prompts if p.split == s] for s in ("train", "valid", "test")}
+    # Labelers' prompts first, then customers', each in a random order that depends on the prompt alone.
     order = {p.prompt_id: stream_seed(cfg.seed, "set", p.prompt_id) for p in rows["train"]}
     train = sorted(rows["train"], key=lambda p: (p.source == "customer", order[p.prompt_id]))
+    # Sizes of the three training sets; with too few prompts all three shrink in proportion.
     total = d.n_sft + d.n_rm + d.n_ppo
     sizes = [d.n_sft, d.n_rm, d.n_ppo]
     if len(train) < total:
@@ -187,6 +193,7 @@ def assign_prompts(prompts: Sequence[Prompt], cfg: Config, notes: Notes | None =
     cut, end = sizes[0], sizes[0] + sizes[1]
     sets = {"sft": train[:cut], "rm": train[cut:end], "ppo": train[end : end + sizes[2]]}
     sets |= {"valid": rows["valid"][: d.n_valid], "test": rows["test"][: d.n_test]}
+    # No set may be empty: the sentence says what was left out before.
     empty = [name for name, found in sets.items() if not found]
     if empty:
         counts = ", ".join(f"{len(found)} in {name}" for name, found in rows.items())
@@ -196,6 +203,7 @@ def assign_prompts(prompts: Sequence[Prompt], cfg: Config, notes: Notes | None =
             + ("change the setting named" if why else "give more prompts, at least 3 for training and 1 each in valid and test")
             + "."
         )
+    # Prompts above the sizes asked for are noted, so that the report can say so.
     extra = f"data.n_sft + data.n_rm + data.n_ppo = {total}"
     notes.leave_out("prompts", train[end + sizes[2] :], "there are more for training than are asked for", extra)
     for name, wanted in (("valid", d.n_valid), ("test", d.n_test)):
@@ -220,9 +228,9 @@ def pretraining_texts(run: Run, source: str, folder: Path | None = None) -> list
 
 
 def labelers_stage(run: Run, folder: Path) -> None:
-    """A pool of simulated candidates, screened by B.1's criteria; and the held-out group, who are not screened.
+    """Make a pool of simulated candidates and screen them by the criteria of B.1; make the held-out group, without screening.
 
-    Without a world there is nothing that they could judge, and the stage writes nothing.
+    Without a world simulated labelers cannot judge anything, and the stage writes nothing.
     """
     world = world_of(run.config)
     if world is None:
@@ -248,6 +256,7 @@ def screened(world: World, cfg: LabelerConfig, seed: int) -> ScreeningReport:
 def demonstrations_stage(run: Run, folder: Path) -> None:
     """Demonstrations by hired simulated labelers for the SFT prompts and some validation prompts, or the user's file."""
     path, notes = run.config.data.demonstrations, Notes()
+    # Three sources: the user's file or a public dataset, the best answers of the user's rankings, simulated labelers.
     if path is not None:
         splits = _hub_demonstrations(run, folder, path) if hub.is_hub(path) else _file_demonstrations(run, path, notes)
         check_leaks(**{f"demonstrations of {path}": [*splits["train"], *splits["valid"]], "prompts": _held_out(run)})
@@ -255,6 +264,7 @@ def demonstrations_stage(run: Run, folder: Path) -> None:
         splits = dict(zip(("train", "valid"), _best_answers(run, notes), strict=True))
     else:
         splits = {name: write_demonstrations(run, run.prompts(s)) for name, s in (("train", "sft"), ("valid", "valid"))}
+    # The user's text can be longer than the limits.
     if path is not None or stand_ins(run.config):
         tokenizer = run.tokenizer()
         rows = within_limits([*splits["train"], *splits["valid"]], tokenizer, run.config.data, notes)
@@ -272,13 +282,13 @@ def _file_demonstrations(run: Run, path: str, notes: Notes) -> dict[str, list[De
 
 
 def _best_answers(run: Run, notes: Notes) -> tuple[list[Demonstration], list[Demonstration]]:
-    """The best-ranked answers to the prompts of SFT and of validation stand in for demonstrations (train, valid)."""
+    """Demonstrations (train, valid): the best-ranked answers to the prompts for SFT and for validation."""
     cfg = run.config
     own = Notes()
     comparisons = _own_rankings(cfg, own)
     sets = {name: {prompt_key(p.prompt) for p in run.prompts(name)} for name in SETS}
     train = [c for c in comparisons if prompt_key(c.prompt) in sets["sft"]]
-    if not train:  # the prompts are another file's
+    if not train:  # the prompts come from another file: take rankings of prompts that no set has
         others = set().union(*sets.values())
         order = {c.prompt_id: stream_seed(cfg.seed, "set", c.prompt_id) for c in comparisons}
         train = [c for c in comparisons if c.split == "train" and prompt_key(c.prompt) not in others]
@@ -299,7 +309,7 @@ def _best_answers(run: Run, notes: Notes) -> tuple[list[Demonstration], list[Dem
 
 
 def demonstrations_of(comparisons: Sequence[Comparison], split: str) -> list[Demonstration]:
-    """The best-ranked completion of each prompt, the first of equals, as demonstrations of one split."""
+    """The best-ranked completion of each prompt, the first of several equal ones, as demonstrations of one split."""
     found: dict[str, Demonstration] = {}
     for c in comparisons:
         best = c.completions[c.ranks.index(min(c.ranks))]
@@ -309,7 +319,7 @@ def demonstrations_of(comparisons: Sequence[Comparison], split: str) -> list[Dem
 
 
 def _hub_demonstrations(run: Run, folder: Path, text: str) -> dict[str, list[Demonstration]]:
-    """Demonstrations of a public dataset by split, for prompts that no other set has."""
+    """Demonstrations of a public dataset by split, without prompts of other sets."""
     data, used = run.config.data, [*run.prompts("rm"), *run.prompts("ppo")]
     apart = {"train": [*used, *_held_out(run)], "valid": [*used, *run.prompts("test")]}
     return _from_hub(run, folder, text, "demonstrations", {"train": data.n_sft, "valid": data.n_valid}, apart, ("train",))
@@ -330,12 +340,15 @@ def _from_hub(
     `needed` is left empty.
     """
     cfg = run.config
+    # The same cleaning as for prompts.
     length = token_length(run.tokenizer(), cfg.data)
     loaded = hub.clean_examples(hub.load_examples(text, kind), replace(cfg.data, language=language_of(cfg)), length)
     rows: list[Any] = hub.rows_of(loaded)
+    # Only the splits asked for, without prompts of other sets, and at most so many prompts per split.
     wanted = [row for row in rows if row.split in limits]
     free = [r for split in limits for r in hub.without_prompts_of([w for w in wanted if w.split == split], apart[split])]
     splits = hub.first_rows(free, limits, cfg.seed)
+    # Every row that is not used is counted with its reason.
     used = sum(map(len, splits.values()))
     loaded.dropped["its split is not used"] = len(rows) - len(wanted)
     loaded.dropped["its prompt is in another set of this run"] = len(wanted) - len(free)
@@ -345,19 +358,19 @@ def _from_hub(
 
 
 def _held_out(run: Run) -> list[Prompt]:
-    """Prompts for choices and for final figures."""
+    """Prompts for choices (validation) and for final metrics (test)."""
     return [*run.prompts("valid"), *run.prompts("test")]
 
 
 def user_demonstrations(path: str, notes: Notes) -> dict[str, list[Demonstration]]:
-    """The user's demonstrations by split. Raises UserError if there are none to train on, and see the loader."""
+    """The user's demonstrations by split. Raises UserError if there are none in train, and as `load_demonstrations` does."""
     return _by_split(path, load_demonstrations(path, notes=notes), ("train",), notes)
 
 
 def user_comparisons(path: str, seed: int, notes: Notes, needed: Sequence[str] = FINAL) -> dict[str, list[Comparison]]:
     """The user's rankings, or all of a public dataset, by split; a part of train is the test split if the file has none.
 
-    Raises UserError if a split in `needed` is empty, and see the loaders.
+    Raises UserError if a split in `needed` is empty, and as the loaders do.
     """
     rows: list[Any] = (
         hub.rows_of(hub.load_examples(path, "comparisons", quiet=True))
@@ -391,7 +404,7 @@ def _first_rows(splits: Mapping[str, list[Row]], limit: int | None, what: str, n
 
 
 def write_demonstrations(run: Run, prompts: Sequence[Prompt]) -> list[Demonstration]:
-    """One demonstration per prompt by a hired labeler, who slips as often as their skill says."""
+    """One demonstration per prompt by a hired labeler, whose share of mistakes follows from their skill."""
     world, labelers, cfg = known_world(run.config), run.labelers("hired", calibrated=False), run.config.labelers
     rows = []
     for p in prompts:
@@ -408,16 +421,18 @@ def write_demonstrations(run: Run, prompts: Sequence[Prompt]) -> list[Demonstrat
 def comparisons_stage(run: Run, folder: Path) -> None:
     """K outputs of several policies per prompt, each prompt ranked by one simulated labeler; or the user's rankings.
 
-    Several processes share the sampling; the main one does the rest.
+    Several processes share the sampling; the main process does the rest.
     """
     cfg = run.config
     if cfg.data.comparisons is not None:
         if processes.is_main():
             _user_comparisons(run, folder, cfg.data.comparisons)
         return
+    # K answers per prompt, from the policies of sampling.mix.
     samplers = ranking_samplers(run)
     sets = {name: run.prompts(split) for name, split in (("train", "rm"), ("valid", "valid"), ("test", "test"))}
     outputs = {name: completions_to_rank(rows, samplers, cfg.sampling, cfg.seed) for name, rows in sets.items()}
+    # Labelers rank them.
     if processes.is_main():
         _rank_outputs(run, folder, sets, outputs)
 
@@ -427,17 +442,21 @@ def _rank_outputs(run: Run, folder: Path, sets: Mapping[str, Sequence[Prompt]], 
 
     Noise is calibrated on outputs for validation prompts; the agreement is then measured on those for test prompts.
     """
+    # The rubric's part scores are what labelers see of an answer, each with their own noise.
     world = known_world(run.config)
     parts = {name: judge(world, sets[name], outputs[name]) for name in sets}
+    # Noise that gives the paper's agreement (3.4).
     hired, heldout = _calibrated(run, sets["valid"], outputs["valid"], parts["valid"])
     write_rows(folder / "hired.jsonl", hired)
     write_rows(folder / "heldout.jsonl", heldout)
+    # Hired labelers rank all sets; held-out labelers rank the test prompts again.
     for name, rows in sets.items():
         write_rows(folder / f"{name}.jsonl", _label(run, rows, outputs[name], parts[name], hired, TRAINING))
     write_rows(
         folder / "test_heldout.jsonl",
         _label(run, sets["test"], outputs["test"], parts["test"], heldout, FINAL_EVALUATION),
     )
+    # Part scores for later stages (gold accuracy of the reward model), and the agreement on test prompts.
     for name in ("valid", "test"):
         write_json(folder / f"{name}_parts.json", [[list(s) for s in row] for row in parts[name]])
     write_json(
@@ -447,6 +466,7 @@ def _rank_outputs(run: Run, folder: Path, sets: Mapping[str, Sequence[Prompt]], 
 
 def _user_comparisons(run: Run, folder: Path, path: str) -> None:
     """Write train.jsonl, valid.jsonl and test.jsonl of the user's own rankings or of a public dataset."""
+    # Rankings that also gave the prompts follow the prompts' sets; other rankings keep the splits of their file.
     cfg, notes = run.config, Notes()
     if stand_ins(cfg) and cfg.data.prompts is None:
         splits = _of_sets(run, _own_rankings(cfg, notes), notes)
@@ -455,8 +475,10 @@ def _user_comparisons(run: Run, folder: Path, path: str) -> None:
     else:
         splits = _first_rows(user_comparisons(path, cfg.seed, notes), cfg.data.max_rows, "rankings", notes)
     rows = [row for split in splits.values() for row in split]
+    # After the length limit, answers of one prompt may be equal: those are left out.
     rows = distinct_answers(rows, run.tokenizer(), cfg.data, notes)
     splits = _by_split(path, rows, FINAL, notes)
+    # Prompts for choices and for results must not be trained on.
     check_leaks(**{f"rankings of {path}": rows, "prompts": _held_out(run)})
     for split, found in splits.items():
         write_rows(folder / f"{split}.jsonl", found)
@@ -466,7 +488,7 @@ def _user_comparisons(run: Run, folder: Path, path: str) -> None:
 def _of_sets(run: Run, comparisons: Sequence[Comparison], notes: Notes) -> dict[str, list[Comparison]]:
     """The rankings of the prompts for the reward model, validation and test, in the splits of these prompts.
 
-    Rankings of SFT's and PPO's prompts are not for the reward model, and those of prompts that cleaning dropped are not used.
+    Rankings of prompts for SFT and PPO, and of prompts that cleaning dropped, are not used.
     """
     set_of = {prompt_key(p.prompt): name for name in SETS for p in run.prompts(name)}
     groups: dict[str | None, list[Comparison]] = {}

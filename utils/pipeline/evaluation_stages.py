@@ -1,4 +1,4 @@
-"""Stages that judge and tell: evaluate, report (sec. 3.6, 4)."""
+"""Stages that measure and report: evaluate, report (sec. 3.6, 4)."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ COMPARISONS = (
 
 
 def policies(run: Run, folder: Path) -> list[Policy]:
-    """Every policy of the run; the largest base, where there is one, is one more that is only prompted.
+    """All policies of the run and, if the settings name one, the largest base model, prompted.
 
-    folder: where the largest base is readied if its tokenizer lacks tokens.
+    folder: where a copy of the largest base is written if its tokenizer lacks tokens.
     """
     found = [
         Policy(name, run.model_dir("base" if name == "prompted" else name), prompted=name == "prompted") for name in EVALUATED
@@ -58,18 +58,20 @@ def policies(run: Run, folder: Path) -> list[Policy]:
 
 
 def evaluate_stage(run: Run, folder: Path) -> None:
-    """Every policy on the test prompts at temperature 1 and greedy; keys of summary.json go to evaluation.json."""
+    """Evaluate every policy on the test prompts, sampled and greedy; the metrics go to evaluation.json."""
     prompts = run.prompts("test")
     world = judging_world(run, prompts)
     if world is None:
         _evaluate_without_rubric(run, folder, prompts)
         return
+    # Every policy answers every test prompt twice; gold scores each answer.
     cfg = run.config
     found = {policy.name: policy for policy in policies(run, folder)}
     answers = {
         name: {kind: judged(found[name], prompts, cfg, t) for kind, t in temperatures(cfg).items()}
         for name in progress(found, total=len(found), label="evaluate")
     }
+    # Comparisons between policies, then the metrics of each policy alone.
     summary = _comparisons(run, prompts, answers)
     for name, policy in found.items():
         pair = answers[name]
@@ -77,6 +79,7 @@ def evaluate_stage(run: Run, folder: Path) -> None:
         summary.add(Summary.of(world.extra_metrics(name, prompts, pair["sampled"].responses, pair["greedy"].responses)))
         summary.add(_kl(run, policy, prompts, pair["sampled"].responses))
         summary.add(alignment_tax(policy, cfg))
+    # Best-of-n shows how far the reward model can be trusted. It uses validation prompts, as test prompts are for results.
     valid = run.prompts("valid")[: cfg.evaluation.best_of_prompts]
     curve = best_of_n(found["init"], valid, cfg.evaluation.best_of, cfg, run.reward_model().score_responses)
     if processes.is_main():
@@ -86,7 +89,8 @@ def evaluate_stage(run: Run, folder: Path) -> None:
 
 
 def _kl(run: Run, policy: Policy, prompts: list[Prompt], responses: list[Response]) -> Summary:
-    """Section kl, to the model that the penalty refers to; empty for a base with another vocabulary, which has none."""
+    """Section kl: KL(policy || init), where init is the reference of PPO's penalty. Empty for a base model with another
+    vocabulary, for which this KL is not defined."""
     reference = run.model_dir("init")
     if load_tokenizer(policy.path).get_vocab() != load_tokenizer(reference).get_vocab():
         return Summary()
@@ -121,7 +125,7 @@ def sample_rows(prompts: list[Prompt], answers: dict[str, dict[str, Judged]], as
 
 
 def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> None:
-    """For the user's own prompts: what the reward model says of each policy, share of finished answers and KL."""
+    """For the user's own prompts: mean reward, share of finished answers and KL of each policy."""
     summary = Summary()
     rows = []
     temperature = run.config.evaluation.temperature
@@ -149,7 +153,7 @@ def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> N
 
 
 def report_stage(run: Run, folder: Path) -> None:
-    """summary.json, report.html in the run's folder, and a table on the terminal."""
+    """Write summary.json and report.html into the run's folder, and print a table."""
     summary = summarise(run)
     summary.save(run.out_dir / "summary.json")
     write_report(run.out_dir, summary, run.out_dir / "report.html")
@@ -170,7 +174,7 @@ def summarise(run: Run) -> Summary:
 
 
 def _labelers(run: Run) -> Section:
-    """Agreement and screening; empty if your own rankings took the simulated labelers' place."""
+    """Agreement and screening; empty if the rankings are the user's own."""
     agreement = run.agreement()
     if agreement is None:
         return Section()

@@ -1,12 +1,15 @@
-"""A run is a row of stages; each writes its own folder, and only what changed is done again.
+"""A run is a list of stages. Each stage writes its own folder, and only stages that changed run again.
 
 `runs/<name>/<stage>/stage.json` holds {fingerprint, seconds, finished}. The fingerprint hashes what a stage's result
-depends on: its settings, the seed, the stages it needs, and the content of the files and model folders it reads. A
-finished stage with the same fingerprint is skipped. A changed one is run again; its last result is kept in `.earlier` and
-used again with the old settings. A killed one is run again in the same folder, where its training loop resumes from its
-checkpoint.
+depends on: its settings, the seed, the stages it needs, and the content of the files and model folders it reads.
 
-With several processes (`utils.core.processes`) the main one holds the lock and decides; the others follow.
+- A finished stage with the same fingerprint is skipped.
+- A stage that changed runs again. Its old folder moves to `.before/<stage>` while it runs, and to `.earlier/<stage>` when
+  the new run has finished; with the old settings it is used again. If the new run is rejected before it writes a result,
+  the old folder moves back.
+- A killed stage runs again in the same folder, where its training loop resumes from its checkpoint.
+
+With several processes (`utils.core.processes`) the main one holds the lock and decides what runs.
 """
 
 from __future__ import annotations
@@ -35,8 +38,8 @@ from utils.pipeline.artifacts import Artifacts
 
 STAGE_FILE = "stage.json"
 CONFIG_FILE = "config.yaml"
-BEFORE = ".before"  # holds what stages had made, until their new run with other settings has finished
-EARLIER = ".earlier"  # holds the last result that a finished new run has replaced, one per stage
+BEFORE = ".before"  # old results of stages whose new run has not finished yet
+EARLIER = ".earlier"  # the last result that a finished new run replaced, one per stage
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # in what CUDA, MPS and CPU raise
 LOCK_FILE = ".lock"
 HEARTBEAT_SECONDS = 10.0
@@ -52,11 +55,11 @@ def _nothing(config: Config) -> tuple[()]:
 class Stage:
     """One step of the pipeline.
 
-    run: called as run(run, folder); writes its results into `folder` and reads those of other stages at
-    `run.path(name)`. needs: names of the stages whose results it reads. settings(config): the part of the settings its
-    result depends on (any dataclasses, dicts, lists). reads(config): files and model folders it reads (None is left
-    out; a hub name counts by its name). shared: all processes run it together (it trains or samples) and only the main
-    one writes; else the main process runs it alone while the others wait.
+    run: called as run(run, folder); it writes its results into `folder` and reads those of other stages through the run.
+    needs: names of the stages whose results it reads. settings(config): the part of the settings that its result depends
+    on (any dataclasses, dicts, lists). reads(config): files and model folders that it reads (None is ignored; a hub name
+    is hashed by its name). shared: all processes run it together (it trains or samples) and only the main process writes;
+    else the main process runs it alone while the others wait.
     """
 
     name: str
@@ -68,7 +71,7 @@ class Stage:
 
 
 class Run(Artifacts):
-    """One run: its folder and settings, what is run again in it, and (`Artifacts`) what is read from it."""
+    """One run: its folder and settings, the stages that run again, and (`Artifacts`) the reader of its files."""
 
     def __init__(self, out_dir: PathLike, config: Config, smoke: bool = False) -> None:
         """smoke: a small trial run, which never replaces the results of a full one."""
@@ -84,7 +87,7 @@ class Run(Artifacts):
         return {name: state["seconds"] for name, state in states.items() if state["finished"]}
 
     def execute(self, stages: Sequence[Stage], only: Collection[str] | None = None, force: bool = False) -> None:
-        """Run what is missing or changed, in the order given.
+        """Run the stages that are missing or changed, in the order given.
 
         only: names of the stages to run; the stages they need must be finished. force: run them even if unchanged.
         Raises UserError if a needed stage is missing, if `only` names no stage, or if another process writes here.
@@ -118,7 +121,7 @@ class Run(Artifacts):
         return found
 
     def _digest_input(self, path: PathLike) -> str:
-        """Digest of a file's or folder's content; a name of the hub, which is not on this disk, stands for itself."""
+        """Digest of the content of a file or folder; a hub name that is not on this disk is returned as it is."""
         name = str(path)
         if is_hub(name):
             local = parse_source(name).path
@@ -145,7 +148,7 @@ class Run(Artifacts):
         return read_json(file) if file.exists() else None
 
     def _announce(self, stages: Sequence[Stage], fingerprints: dict[str, str]) -> None:
-        """Say which finished stages will run again because of changed settings or inputs, before any of them does.
+        """Print which finished stages will run again because of changed settings or inputs, before any of them runs.
 
         Raises UserError if a smoke run would replace the results of a full run.
         """
@@ -195,18 +198,21 @@ class Run(Artifacts):
         _say(f"{stage.name}: finished in {clock.seconds():.1f} s")
 
     def _begin(self, stage: Stage, fingerprints: dict[str, str], force: bool) -> float | None:
-        """Ready the folder of a stage that is to run; the seconds it has taken so far, None if it is not to run."""
+        """Prepare the folder of a stage. Returns the seconds it has taken so far, or None if it is skipped."""
         self._require(stage, fingerprints)
+        # An old result with the present settings is used again: of a stopped new run, or of a finished one.
         folder, fingerprint = self.path(stage.name), fingerprints[stage.name]
         kept = self.out_dir / BEFORE / stage.name
         if _fingerprint(kept) == fingerprint:
             _move(kept, folder)
         elif _fingerprint(self.out_dir / EARLIER / stage.name) == fingerprint:
             self._take_back(stage.name, fingerprint)
+        # Nothing changed: skip.
         state = self._state(stage.name)
         if state and state["finished"] and state["fingerprint"] == fingerprint and not force:
             _say(f"{stage.name}: unchanged, skipped (took {state['seconds']:.1f} s)")
             return None
+        # A stopped run with the same settings resumes. Else a finished result is kept, and anything else is removed.
         resume = bool(state and not state["finished"] and state["fingerprint"] == fingerprint)
         if resume:
             _say(f"{stage.name}: goes on where it was stopped")
@@ -222,7 +228,7 @@ class Run(Artifacts):
         return float(state["seconds"]) if state and resume else 0.0
 
     def _take_back(self, name: str, fingerprint: str) -> None:
-        """Exchange a stage's folder and its earlier result, which has the present settings."""
+        """Swap a stage's folder and its earlier result, which has the present settings."""
         state, folder, earlier = self._state(name), self.path(name), self.out_dir / EARLIER / name
         if state and state["finished"] and state["fingerprint"] == fingerprint:
             return
@@ -235,15 +241,15 @@ class Run(Artifacts):
             _move(earlier, folder)
 
     def _set_aside(self, name: str) -> None:
-        """Keep what a stage had made before as its earlier result, in place of an older one."""
+        """Keep a stage's previous result in EARLIER; it replaces an older one there."""
         kept = self.out_dir / BEFORE / name
         if kept.exists():
             _move(kept, self.out_dir / EARLIER / name)
-        with suppress(OSError):  # that of another stage is still in it
+        with suppress(OSError):  # not empty: another stage's result is still in it
             (self.out_dir / BEFORE).rmdir()
 
     def _undo(self, name: str) -> None:
-        """Give a stage back what it had made before, if it was refused before it made anything else."""
+        """Restore a stage's previous result if its new run was rejected before it wrote any result."""
         folder, kept = self.path(name), self.out_dir / BEFORE / name
         if kept.exists() and {file.name for file in folder.iterdir()} <= {STAGE_FILE, CONFIG_FILE}:
             _move(kept, folder)
@@ -263,19 +269,19 @@ def open_run(folder: PathLike) -> Run:
 
 
 def settings_of(directory: PathLike) -> Config:
-    """The settings that the model in `directory` was made with: the nearest config.yaml, in it or up to three folders
+    """The settings that made the model in `directory`: those of the nearest config.yaml, in it or up to three folders
     above (a stage's, a shipped run's, an export's). Raises UserError if there is none.
     """
     place = Path(directory).resolve()
     for folder in (place, *place.parents[:3]):
         if (folder / CONFIG_FILE).is_file():
             return load_config(folder / CONFIG_FILE)
-    raise UserError(f"{directory}: no {CONFIG_FILE} in it or above it tells how prompts are written; name a --profile.")
+    raise UserError(f"{directory}: no {CONFIG_FILE} in it or above it says how prompts are written; name a --profile.")
 
 
 @contextmanager
 def _memory_errors(stage: str) -> Iterator[None]:
-    """Raise the UserError that names what to lower if the stage runs out of memory."""
+    """Raise a UserError that names the settings to lower if the stage runs out of memory."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -289,13 +295,13 @@ def _memory_errors(stage: str) -> Iterator[None]:
 
 
 def _say(line: str) -> None:
-    """Print once, whatever the number of processes."""
+    """Print a line once, with any number of processes."""
     if processes.is_main():
         print(line, flush=True)
 
 
 class _Clock:
-    """Counts a stage's seconds over restarts: its thread notes them in stage.json, so a kill loses few of them."""
+    """Counts a stage's seconds over all restarts. A thread writes them to stage.json, so that a kill loses only a few."""
 
     def __init__(self, file: Path, fingerprint: str, before: float, smoke: bool) -> None:
         self.file, self.fingerprint, self.before, self.smoke = file, fingerprint, before, smoke
@@ -304,7 +310,7 @@ class _Clock:
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
     def seconds(self) -> float:
-        """Seconds of this stage so far, earlier starts included."""
+        """Seconds of this stage so far, with those of earlier starts."""
         return self.before + time.monotonic() - self.began
 
     def write(self, finished: bool) -> None:
@@ -330,13 +336,13 @@ class _Clock:
 
 
 def _fingerprint(folder: Path) -> str | None:
-    """The fingerprint with which a stage's folder was made, None if it holds no stage."""
+    """The fingerprint of the result in a stage's folder; None if there is no result."""
     file = folder / STAGE_FILE
     return str(read_json(file)["fingerprint"]) if file.exists() else None
 
 
 def _clear(folder: Path, known: bool) -> None:
-    """Empty a stage's folder. `known`: it has a stage.json, so its content is ours to delete."""
+    """Empty a stage's folder. `known`: it has a stage.json, so a run wrote its content and may delete it."""
     if not folder.exists():
         return
     if not known and any(not file.name.startswith(".") for file in folder.iterdir()):
@@ -344,12 +350,12 @@ def _clear(folder: Path, known: bool) -> None:
     old = folder.with_name(f".old-{folder.name}")
     with disk_errors(folder):
         shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)  # in one step, so that a kill leaves no half-emptied folder without its stage.json
+        folder.rename(old)  # in one step: a kill must not leave part of a folder without its stage.json
         shutil.rmtree(old, ignore_errors=True)
 
 
 def _move(folder: Path, target: Path) -> None:
-    """Put a stage's folder in the place of another, whose content is deleted."""
+    """Move a stage's folder to `target`, which is deleted first."""
     _clear(target, known=True)
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -361,7 +367,7 @@ def _move(folder: Path, target: Path) -> None:
 
 @contextmanager
 def _lock(out_dir: Path) -> Iterator[None]:
-    """Hold the lock file of a run; its age shows that the holder lives. Raises UserError if another process has it."""
+    """Hold the lock file of a run. Its age shows that its process is alive. Raises UserError if another process has it."""
     file = out_dir / LOCK_FILE
     with disk_errors(file):
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -384,13 +390,13 @@ def _lock(out_dir: Path) -> Iterator[None]:
 
 
 def _take_lock(file: Path) -> None:
-    """Create the lock file, after removing one whose process is gone."""
+    """Create the lock file; first remove one whose process has ended."""
     with suppress(FileNotFoundError):
         holder = _holder(file)
         if holder is not None:
             raise UserError(
                 f"Another process (pid {holder}) is writing to {file.parent}: wait for it, choose another --out, or "
-                f"delete {file} if you are sure that it is gone."
+                f"delete {file} if you are sure that it has ended."
             )
         file.unlink()
     me = {"pid": os.getpid(), "host": socket.gethostname(), "started": _started(os.getpid())}
@@ -402,9 +408,9 @@ def _take_lock(file: Path) -> None:
 
 
 def _holder(file: Path) -> int | None:
-    """Process number of the lock's living holder, None if it is gone. Raises FileNotFoundError if there is no lock.
+    """Number of the process that holds the lock, None if it has ended. Raises FileNotFoundError if there is no lock.
 
-    On this machine the process is looked up; of another machine (a shared disk) the lock's age tells.
+    A process of this machine is looked up; for one of another machine (on a shared disk) the lock's age decides.
     """
     age = time.time() - file.stat().st_mtime
     try:
@@ -412,7 +418,7 @@ def _holder(file: Path) -> int | None:
         pid, host, started = int(lock["pid"]), lock["host"], lock["started"]
     except (ValueError, KeyError, TypeError):
         return None if age > STALE_SECONDS else -1
-    if host != socket.gethostname() or os.name == "nt":  # Windows cannot ask whether a process lives
+    if host != socket.gethostname() or os.name == "nt":  # Windows has no way to ask whether a process is alive
         return pid if age < STALE_SECONDS else None
     try:
         os.kill(pid, 0)
@@ -424,7 +430,7 @@ def _holder(file: Path) -> int | None:
 
 
 def _started(pid: int) -> str:
-    """When a process started, in clock ticks since boot (Linux), to tell it from a later one with its number."""
+    """Start time of a process in clock ticks since boot (Linux), which distinguishes it from a later one with its number."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

@@ -1,4 +1,4 @@
-"""Settings of a smoke run: every stage of a profile in a few steps on small batches, to see that all of it works here."""
+"""Settings of a smoke run: all stages of a profile in a few steps on small batches, to test that everything works here."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ PPO_CAPS = {
     "eval_every_rounds": 2, "eval_prompts": 8, "ptx_rows_per_episode": 1.0,
 }  # fmt: skip
 BEST_OF = 4
-# Where a sequence is long, its model is as a rule large: fewer rows and shorter answers then, so that a laptop's CPU is
-# done in minutes. (Prompts keep their length: few of a dialogue's would be left.)
+# Long sequences usually mean a large model. Then a smoke run has fewer rows and shorter answers, so that a laptop's CPU
+# needs minutes only. Prompts keep their length: with a lower limit few dialogues would be left.
 LONG = 192  # tokens of prompt and response
 LONG_ROWS = 16
 LONG_CAPS = {
@@ -36,8 +36,8 @@ LONG_PPO_CAPS = {"rounds": 2, "episodes_per_round": 8, "minibatch_size": 4}
 def smoke_settings(config: Config) -> dict[str, Any]:
     """Overrides by dotted name for `load_config` that make a run of `config` small: no number above its cap.
 
-    Learning rates, lengths of prompts, models and everything else stay those of the profile; results go to a folder of
-    their own.
+    All other settings (learning rates, lengths of prompts, models) are those of the profile. Results go to another folder,
+    OUT_smoke.
     """
     long = config.data.max_prompt_tokens + config.data.max_response_tokens > LONG
     ppo = PPO_CAPS | (LONG_PPO_CAPS if long else {})
@@ -61,5 +61,5 @@ def _value(config: Config, name: str) -> Any:
 
 
 def _capped(value: Any, cap: float) -> Any:
-    """`value`, or the cap if that is smaller or no value is given."""
+    """`value`, or the cap if it is smaller or if the value is None."""
     return cap if value is None else min(value, cap)

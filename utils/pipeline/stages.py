@@ -1,4 +1,4 @@
-"""The pipeline as a list of stages, from prompts to the report: what is run, what is run again, what is kept.
+"""The list of all stages, from the base model to the report: which settings and files each of them depends on.
 
 scripts/pipeline.py and the lessons run it.
 """
@@ -20,11 +20,13 @@ from utils.worlds.registry import known_world, world_names, world_of
 
 
 def _world(config: Config) -> list[str]:
+    """Source files of the run's world: when they change, the data are made again."""
     world = world_of(config)
     return world.sources() if world else []
 
 
 def _rankings(config: Config) -> list[str | None]:
+    """The user's rankings, where prompts and demonstrations are taken from them."""
     return [config.data.comparisons] if stand_ins(config) else []
 
 
@@ -80,9 +82,9 @@ def run_pipeline(
 ) -> Run:
     """Run every stage (or those in `only`) of one configuration into `out`; finished unchanged stages are skipped.
 
-    The stage "base" always runs first: it is quick, and every other one needs it. Raises UserError for input that
-    cannot be used, before anything is trained where that can be known. smoke: a small trial run, which is refused where it
-    would replace the results of a full run.
+    The stage "base" always runs first: it is fast, and every other stage needs it. smoke: a small trial run. Raises
+    UserError for input that cannot be used, if possible before training starts, and for a smoke run that would replace
+    the results of a full run.
     """
     chosen = None if only is None else ("base", *only)
     check_inputs(config, chosen)
@@ -95,7 +97,7 @@ def run_pipeline(
 def check_inputs(config: Config, only: Collection[str] | None = None) -> None:
     """Raise UserError if prompts have no source, or if simulated labelers would have to judge the user's own prompts.
 
-    The user's rankings can stand in for prompts and demonstrations (`data_stages.stand_ins`).
+    Prompts and demonstrations can come from the user's rankings (`data_stages.stand_ins`).
     """
     data, world = config.data, world_of(config)
     if data.prompts is None and world:

@@ -1,7 +1,7 @@
-"""Whether an architecture does here what every stage relies on, tested on a few tokens before anything is trained.
+"""Check on a few tokens, before training, that an architecture does what every stage relies on.
 
-transformers has many architectures whose causal language model ignores positions, attention masks or caches in one way
-or another. Such a model would sample from one policy and be trained as another.
+The causal language models of some architectures in transformers ignore positions, attention masks or caches. Such a model
+would be sampled as one policy and trained as another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from utils.sampling.rollout import episode_uniforms, response_logprobs, sample
 
 LENGTHS = (3, 7, 5)  # of the prompts
 NEW = 6  # tokens of each response
-ABSOLUTE, RELATIVE = 1e-3, 1e-4  # what may differ: log-probs in nats; the same by the size of logits, scores by their size
+ABSOLUTE, RELATIVE = 1e-3, 1e-4  # tolerances: log-probs in nats; relative to the largest logit or score
 Result = TypeVar("Result")
 
 
@@ -62,7 +62,7 @@ def _random_rows(tokenizer: PreTrainedTokenizerBase, lengths: Sequence[int]) -> 
 
 
 def _alone(model: PreTrainedModel, prompts: Sequence[Sequence[int]], responses: Tensor) -> tuple[Tensor, float]:
-    """(B, R) log-probs of the responses' tokens by the plain forward pass of one unpadded row, and the largest logit."""
+    """(B, R) log-probs of the responses' tokens from plain forward passes over single rows, and the largest logit."""
     rows, largest = [], 0.0
     for prompt, response in zip(prompts, responses, strict=True):
         ids = torch.cat([torch.tensor(prompt, device=response.device), response])[None]  # (1, P + R)

@@ -41,8 +41,8 @@ FEWEST_ROWS = 32
 
 
 def pretraining_rows(run: Run, length: int, folder: Path | None = None) -> Tensor:
-    """Rows (N, length) for the pretraining mix and for PPO-ptx: of the user's text, or of the world's documents; without
-    both, rows that the base model writes (`utils.pretraining.replay`)."""
+    """Rows (N, length) for the pretraining mix and for PPO-ptx, from the user's text or the world's documents; if there
+    are neither, the base model writes them (`utils.pretraining.replay`)."""
     cfg, world = run.config, world_of(run.config)
     if cfg.data.pretraining is not None:
         return token_rows(run.tokenizer(), pretraining_texts(run, cfg.data.pretraining, folder), length)
@@ -61,7 +61,7 @@ def _replay(run: Run, length: int) -> Tensor:
     if processes.is_main():
         print(
             f"No pretraining text is given (--pretraining FILE): {count} rows of {length} tokens that the base model itself "
-            "writes take its place.",
+            "writes are used instead.",
             flush=True,
         )
     cache = run.path("base") / "replay.safetensors"
@@ -70,7 +70,7 @@ def _replay(run: Run, length: int) -> Tensor:
 
 
 def sft_stage(run: Run, folder: Path) -> None:
-    """Supervised fine-tuning for up to 16 epochs; checkpoints stay for the choice by reward-model score."""
+    """Supervised fine-tuning for up to 16 epochs. Its checkpoints are kept; sft_select chooses one by reward (sec. 3.5)."""
     cfg = run.config
     train, valid = run.demonstrations("train"), run.demonstrations("valid")
     train_sft(
@@ -94,20 +94,24 @@ def init_stage(run: Run, folder: Path) -> None:
 
 
 def reward_stage(run: Run, folder: Path) -> None:
-    """Train, shift, and evaluate on prompts never trained on: labels, held-out labelers, gold, groups of labelers."""
+    """Train the reward model, shift it to mean 0 on demonstrations, and evaluate it on prompts that it never saw: against
+    labels, held-out labelers and gold, and by cross-validation over groups of labelers."""
     cfg = run.config
+    # Training; the shift is part of the model that is saved.
     comparisons, demonstrations = run.comparisons("train"), run.demonstrations("train")
     start, compute = reward_init_dir(run, folder), compute_of(run, "reward")
     train_reward(
         folder, start, comparisons, cfg.reward, cfg.data, cfg.seed, demonstrations, device=cfg.device,
         compute=compute,
     )  # fmt: skip
+    # Accuracy and calibration on test prompts, and the mean reward of demonstrations (0 in training after the shift).
     judge = RewardModel.load(folder / "model", cfg.data, device=choose_device(cfg.device))
     result = judge_reward(run, judge)
     bins = result["labels"].pop("calibration")
     calibration = {"bins": bins, "error": result["labels"]["calibration_error"]}
     for name, split in (("demo_mean", "train"), ("demo_mean_valid", "valid")):
         result[name] = _mean(judge.score_demonstrations(run.demonstrations(split)))
+    # Does the reward model generalize to labelers that it was not trained on (E.2)? Only if there are enough labelers.
     if cfg.reward.cv_groups > 1 and len({c.labeler_id for c in comparisons}) >= cfg.reward.cv_groups:
         result["cross_validation"] = cross_validate(
             folder / "cross_validation", start, comparisons, cfg.reward, cfg.data, cfg.seed, device=cfg.device,
@@ -132,7 +136,7 @@ def judge_reward(run: Run, judge: RewardModel) -> dict[str, Any]:
 
 def reward_init_dir(run: Run, folder: Path) -> Path:
     """What the reward model starts from: the first kept SFT checkpoint without its unembedding (sec. 3.5), or
-    `reward_init`, which is readied in `folder`/init if it must be."""
+    `reward_init`, with a copy in `folder`/init if its tokenizer lacks tokens."""
     if run.config.reward_init is not None:
         place = run.config.reward_init
         ready = processes.on_main(lambda: prepared(place, folder / "init"))
@@ -166,7 +170,8 @@ def _accuracy(found: Accuracy) -> dict[str, float]:
 
 
 def sft_select_stage(run: Run, folder: Path) -> None:
-    """The final SFT model: the checkpoint whose samples for validation prompts score highest (sec. 3.5)."""
+    """Choose the final SFT model: the checkpoint whose samples for validation prompts have the highest reward (sec. 3.5)."""
+    # Gold is written too, so that the report can show what this choice gains; it has no part in the choice.
     paths = [run.checkpoint("sft", epoch) for epoch in run.kept_epochs("sft")]
     scored = score_checkpoints(run, paths, run.prompts("valid")[:SELECTION_PROMPTS])
     rewards = {row["checkpoint"]: row["reward"] for row in scored}
@@ -179,9 +184,9 @@ def sft_select_stage(run: Run, folder: Path) -> None:
 
 
 def score_checkpoints(run: Run, paths: Sequence[Path], prompts: list[Prompt]) -> list[dict[str, Any]]:
-    """What the run's reward model says of one sample a prompt from each checkpoint at temperature 1, and gold.
+    """Reward, and gold where there is a rubric, of one sample per prompt at temperature 1 from each checkpoint.
 
-    Rows {checkpoint, reward, reward_se} with gold, gold_se where the prompts have a rubric. All checkpoints meet the
+    Rows {checkpoint, reward, reward_se}, with gold and gold_se where the prompts have a rubric. All checkpoints use the
     same random numbers.
     """
     rows, judge, world = [], run.reward_model(), judging_world(run, prompts)
@@ -197,7 +202,7 @@ def score_checkpoints(run: Run, paths: Sequence[Path], prompts: list[Prompt]) ->
 
 
 def sample_prompts(sampler: Sampler, prompts: list[Prompt], seed: int, name: str, temperature: float) -> list[Response]:
-    """One response a prompt; the random numbers depend on `name` and the prompt, not on the policy."""
+    """One response per prompt; the random numbers depend on `name` and the prompt, not on the policy."""
     names = [f"{name}/{p.prompt_id}" for p in prompts]
     return sampler([p.prompt for p in prompts], seed=seed, names=names, temperature=temperature)
 
@@ -229,8 +234,9 @@ def ppo_ptx_stage(run: Run, folder: Path) -> None:
 def train_policy(run: Run, folder: Path, cfg: PPOConfig, label: str = "ppo") -> list[dict[str, Any]]:
     """PPO (or PPO-ptx) with settings `cfg` from a run's init, reward model and prompts into `folder`; its metrics.
 
-    `folder` need not be the run's own: a finished run can be trained again with other settings elsewhere.
+    `folder` can be outside the run's folder: a finished run can be trained again with other settings.
     """
+    # Prompts above the length limit are left out: they do not fit the model's context.
     data = run.config.data
     length = token_length(run.tokenizer("init"), data)
     prompts = [p.prompt for p in run.prompts("ppo") if length(p.prompt) <= data.max_prompt_tokens]
@@ -244,7 +250,7 @@ def train_policy(run: Run, folder: Path, cfg: PPOConfig, label: str = "ppo") -> 
 
 
 def gold_probe(run: Run, cfg: PPOConfig) -> Callable[[PreTrainedModel], float] | None:
-    """Gold on a few validation prompts, for the learning curve only; None for prompts without a rubric."""
+    """A function policy -> mean gold on a few validation prompts, for the learning curve only; None without a rubric."""
     prompts = run.prompts("valid")[: cfg.eval_prompts]
     world = judging_world(run, prompts)
     if world is None:

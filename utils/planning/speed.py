@@ -1,7 +1,8 @@
 """Seconds of a run on this machine, predicted from its operations and a few timed passes.
 
-A pass costs a fixed time (Python, kernel launches) and its operations at some rate; small models pay mostly the first.
-`probe` times passes of a model of the very shape at two batch sizes each and solves for both. `predict` adds up.
+A pass costs a fixed time (Python, kernel launches) and its operations at some rate; for small models the fixed time
+is the larger part.
+`probe` times passes of a model of this shape at two batch sizes and solves for both. `predict` adds up.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Speed:
 
 
 def solve(small: tuple[float, float], large: tuple[float, float]) -> Rate:
-    """The line through two (FLOPs, seconds); if it would begin below zero, the line through zero and the larger."""
+    """The line through two (FLOPs, seconds); if its constant would be negative, the line through zero and the larger point."""
     (f1, t1), (f2, t2) = small, large
     call = max(0.0, (t1 * f2 - t2 * f1) / (f2 - f1))
     call = min(call, t1)
@@ -83,7 +84,7 @@ def predict(work: Sequence[Work], speeds: dict[str, Speed]) -> dict[str, float]:
 
 
 def _median(action: Callable[[], Any], device: torch.device) -> float:
-    """Median seconds of `action`, after one run that does not count."""
+    """Median seconds of `action`, after one warm-up run."""
     times = []
     for _ in range(REPEATS + 1):
         began = time.perf_counter()
@@ -160,7 +161,7 @@ def _ranked(reward: PreTrainedModel, shape: Shape, data: Data, vocabulary: int) 
 
 
 def _step(model: PreTrainedModel, train: Callable[[int], None], rows: int, device: torch.device) -> float:
-    """Clip, step, zero the gradient: what it costs beyond the pass before it. The learning rate is 0."""
+    """Clip, step, zero the gradient: seconds beyond those of the pass before it. The learning rate is 0."""
     optimizer = make_optimizer(model.parameters(), 0.0)
     pass_alone = _median(lambda: train(rows), device)
 
