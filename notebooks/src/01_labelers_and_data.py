@@ -87,7 +87,10 @@ asks = {
     "manner": "has a full sentence, a reason, an offer to help",
 }
 table(
-    [{"part": name, "gold weight (points)": rubric.weights[name], "full score if the answer ...": asks[name]} for name in rubric.parts]
+    [
+        {"part": name, "gold weight (points)": rubric.weights[name], "full score if the answer ...": asks[name]}
+        for name in rubric.parts
+    ]
 )
 
 # %% [markdown]

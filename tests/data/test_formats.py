@@ -555,7 +555,7 @@ def test_split_is_by_hash_of_the_prompt_and_the_same_in_every_file(write) -> Non
     prompts = load_prompts(write(*({"prompt": text} for text in texts)))
     demonstrations = load_demonstrations(write(*({"prompt": text.upper(), "completion": "x"} for text in texts[::-7])))
     comparisons = load_comparisons(write(*({"prompt": text, "chosen": "x", "rejected": "y"} for text in texts[::3])))
-    check_leaks(prompts=prompts, demonstrations=demonstrations, comparisons=comparisons)
+    check_leaks(dict(prompts=prompts, demonstrations=demonstrations, comparisons=comparisons))
     counts = Counter(prompt.split for prompt in prompts)
     assert counts["train"] == pytest.approx(540, abs=30) and counts["valid"] > 10 and counts["test"] > 10
     assert prompts == load_prompts(write(*({"prompt": text} for text in texts)))

@@ -473,8 +473,8 @@ def test_leak_between_sets_is_found() -> None:
     prompts = [Prompt("a", "What is rain?", split="test")]
     demonstrations = [Demonstration("b", "what is rain", "Water.", split="train")]
     with pytest.raises(UserError, match="Prompt b is in the split 'train' of the demonstrations but in 'test' of the pr"):
-        check_leaks(prompts=prompts, demonstrations=demonstrations)
-    check_leaks(prompts=prompts, demonstrations=[replace(demonstrations[0], split="test")])
+        check_leaks(dict(prompts=prompts, demonstrations=demonstrations))
+    check_leaks(dict(prompts=prompts, demonstrations=[replace(demonstrations[0], split="test")]))
 
 
 # ---------------------------------------------------------------- tables
@@ -534,4 +534,4 @@ def test_the_tiny_world_s_prompts_come_out_clean() -> None:
     assert all(prompt.prompt.isascii() for prompt in result.kept)
     assert not any("@" in prompt.prompt for prompt in result.kept if prompt.split == "train")
     check_user_splits(result.kept)
-    check_leaks(prompts=result.kept)
+    check_leaks(dict(prompts=result.kept))

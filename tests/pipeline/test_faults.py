@@ -352,7 +352,7 @@ def test_prompts_that_are_all_too_long_are_counted_and_named(command: Command, o
     [
         ({"ppo.betta": "0.1"}, 'unknown setting "ppo.betta"; the nearest one is "ppo.beta".'),
         ({"ppo.beta": "much"}, 'setting "ppo.beta": expected a number, found the text "much"'),
-        ({"sft.batch_size": "-1"}, 'setting "sft.batch_size": -1 is negative; use 0 or more.'),
+        ({"sft.batch_size": "-1"}, 'setting "sft.batch_size": -1 is out of range; use a number of 1 or more.'),
         ({"device": "tpu"}, 'setting "device": "tpu" is unknown; use auto or cpu or cuda or mps.'),
     ],
 )
@@ -374,7 +374,7 @@ def test_a_loss_that_is_no_number(
 ) -> None:
     out = Path(shutil.copytree(whole, tmp_path / "run"))
     before = results(whole)
-    sentence = Command(base, out, capsys).fails("--only", stage, changes={setting: "1e30"})
+    sentence = Command(base, out, capsys).fails("--only", stage, changes={setting: "1e9"})
     assert sentence.startswith(f"{stage}: the ") and " at step " in sentence and "lower the learning rate" in sentence
     assert not read_json(out / stage / "stage.json")["finished"]
     after = results(out)

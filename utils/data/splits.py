@@ -212,10 +212,10 @@ def _first_keys(keys: Sequence[str], seed: int) -> set[str]:
     return chosen
 
 
-def check_leaks(**sets: Iterable[Prompt | Demonstration | Comparison]) -> None:
+def check_leaks(sets: Mapping[str, Iterable[Prompt | Demonstration | Comparison]]) -> None:
     """UserError if the same prompt is in different splits in different sets.
 
-    sets: what to call each in the message -> its rows, such as prompts=... or **{"rankings of a.jsonl": ...}.
+    sets: name of each set in the message -> its rows, such as {"prompts": ..., "rankings of a.jsonl": ...}.
     """
     first: dict[str, tuple[str, str]] = {}
     for name, rows in sets.items():

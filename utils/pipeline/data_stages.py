@@ -259,7 +259,7 @@ def demonstrations_stage(run: Run, folder: Path) -> None:
     # Three sources: the user's file or a public dataset, the best answers of the user's rankings, simulated labelers.
     if path is not None:
         splits = _hub_demonstrations(run, folder, path) if hub.is_hub(path) else _file_demonstrations(run, path, notes)
-        check_leaks(**{f"demonstrations of {path}": [*splits["train"], *splits["valid"]], "prompts": _held_out(run)})
+        check_leaks({f"demonstrations of {path}": [*splits["train"], *splits["valid"]], "prompts": _held_out(run)})
     elif stand_ins(run.config):
         splits = dict(zip(("train", "valid"), _best_answers(run, notes), strict=True))
     else:
@@ -479,7 +479,7 @@ def _user_comparisons(run: Run, folder: Path, path: str) -> None:
     rows = distinct_answers(rows, run.tokenizer(), cfg.data, notes)
     splits = _by_split(path, rows, FINAL, notes)
     # Prompts for choices and for results must not be trained on.
-    check_leaks(**{f"rankings of {path}": rows, "prompts": _held_out(run)})
+    check_leaks({f"rankings of {path}": rows, "prompts": _held_out(run)})
     for split, found in splits.items():
         write_rows(folder / f"{split}.jsonl", found)
     write_left_out(folder, notes)

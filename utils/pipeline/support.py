@@ -7,6 +7,7 @@ would be sampled as one policy and trained as another.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -47,11 +48,16 @@ def check_reward(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     rows = _random_rows(tokenizer, LENGTHS)
     batch = _attempt(model, "score a batch", lambda: reward_at_end(model, rows))  # (B,)
     device = batch.device
-    plain = [_attempt(model, "score", lambda row=row: model(torch.tensor([row], device=device)).logits) for row in rows]
+    plain = [_attempt(model, "score", partial(_logits, model, row, device)) for row in rows]
     alone = torch.cat(plain).reshape(-1).float()
     if alone.shape != batch.shape:
         raise UserError(f"{_name(model)}: its classifier gives {len(alone)} scores for {len(batch)} texts; {ANOTHER}.")
     _compare(model, "in a padded batch and alone", batch, alone, RELATIVE + ABSOLUTE * float(alone.abs().max()))
+
+
+def _logits(model: PreTrainedModel, row: Sequence[int], device: torch.device) -> Tensor:
+    """Logits (1, 1) of a classifier for one row of ids."""
+    return model(torch.tensor([row], device=device)).logits
 
 
 def _random_rows(tokenizer: PreTrainedTokenizerBase, lengths: Sequence[int]) -> list[list[int]]:
