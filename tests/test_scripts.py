@@ -80,8 +80,8 @@ def test_a_script_runs_its_stages_with_the_settings_given(
 ) -> None:
     script = load_script(name, monkeypatch)
     assert main(script.run, ["--seed", "7", "--out", "runs/x", "--set", "ppo.beta=0.02", "--force"]) == 0
-    config, out, only, force = calls[0]
-    assert (config.seed, config.ppo.beta, out, only, force) == (7, 0.02, "runs/x", SCRIPTS[name], True)
+    config, out, only, force, smoke = calls[0]
+    assert (config.seed, config.ppo.beta, out, only, force) == (7, 0.02, "runs/x", SCRIPTS[name], True) and not smoke
 
 
 def test_the_scripts_cover_every_stage_once_and_in_order() -> None:

@@ -16,7 +16,7 @@ from settings import DATA, DEMOS
 from settings import SFT as CFG
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
-from utils.config import SFTConfig
+from utils.config import OptimizerConfig, SFTConfig
 from utils.core.errors import UserError
 from utils.core.io import read_json, read_jsonl, read_tensors
 from utils.losses import lm_loss
@@ -235,7 +235,7 @@ def test_trl_backend_says_what_is_missing(tmp_path: Path, policy_dir: Path, monk
     [
         ({"backend": "jax"}, 'sft.backend is "jax": use "own" or "trl".'),
         ({"pretrain_fraction": 0.1}, "there is no pretraining text"),
-        ({"learning_rate": 1e30, "max_grad_norm": 1e30}, "sft: the .* is (nan|inf) at step"),
+        ({"learning_rate": 1e30, "optimizer": OptimizerConfig(max_grad_norm=1e30)}, "sft: the .* is (nan|inf) at step"),
     ],
 )
 def test_bad_settings_get_one_sentence(tmp_path: Path, policy_dir: Path, change: dict, sentence: str) -> None:
