@@ -217,7 +217,6 @@ table(run.prompt_tables()["use_cases"], "Use cases, compared with the paper's Ta
 # Nearly half of the prompts ask for a text, as in the paper. Here is one prompt of each kind, from the set that PPO will use.
 
 # %%
-
 prompts = run.prompts("ppo")
 table([{"use case": name, "prompt": p.prompt} for name, p in {p.use_case: p for p in prompts}.items()])
 

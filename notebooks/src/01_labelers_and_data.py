@@ -116,7 +116,6 @@ table(
 # The answers are then sorted by $u$; answers closer than `labeler.tie_below` points tie. Here are three of the hired labelers.
 
 # %%
-
 hired = lesson.labelers("hired")
 
 

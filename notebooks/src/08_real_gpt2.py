@@ -296,7 +296,6 @@ with quiet():
 # --profile gpt2 --model DIR --comparisons pairs.jsonl --smoke`.) This is what the cleaning did:
 
 # %%
-
 table(run.cleaning(), "Prompts", digits=1)
 
 # %% [markdown]
