@@ -265,7 +265,7 @@ def test_ctrl_c_during_imports_is_one_line(name: str, tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "importing\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert (errors, process.returncode) == ("Stopped: run the same command again.\n", 130)
 
 

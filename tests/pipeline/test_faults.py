@@ -267,14 +267,18 @@ def test_ranks_that_do_not_match_the_completions(command: Command, own: dict[str
 def test_rankings_that_are_all_tied(command: Command, own: dict[str, Path], tmp_path: Path) -> None:
     path = write_lines(tmp_path / "tied.jsonl", [row | {"ranks": [1, 1, 1]} for row in read_jsonl(own["rankings"])])
     sentence = command.fails("--comparisons", str(path))
-    assert sentence.startswith(f"{path}: no row says which completion is better")
-    assert sentence.endswith("rank at least one completion above another.")
+    assert sentence.startswith(f"{path}: none of its ") and "their completions are all tied or equal" in sentence
 
 
-def test_rankings_that_leave_nothing_to_test_on(command: Command, own: dict[str, Path], tmp_path: Path) -> None:
+def test_rankings_without_a_test_split_take_rows_of_train_and_say_so(
+    command: Command, own: dict[str, Path], tmp_path: Path
+) -> None:
     path = write_lines(tmp_path / "train.jsonl", [row | {"split": "train"} for row in read_jsonl(own["rankings"])])
-    sentence = command.fails("--comparisons", str(path))
-    assert sentence.startswith(f"{path}: none of its ") and 'is in the split "test": give more rows, or' in sentence
+    given = arguments(command.out, command.base, "--comparisons", str(path), changes=CHANGES)
+    assert main(run, given) == 0
+    output = command.capsys.readouterr()
+    assert f"{path}: no row is in the split test" in output.out + output.err
+    assert read_jsonl(command.out / "comparisons" / "test.jsonl")
 
 
 def test_a_demonstration_of_a_test_prompt(command: Command, own: dict[str, Path], tmp_path: Path) -> None:

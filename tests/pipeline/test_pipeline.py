@@ -75,7 +75,7 @@ def test_the_summary_has_every_figure(finished: Path) -> None:
     summary = read_json(finished / "summary.json")
     assert not KEYS - set(summary)
     maybe_empty = re.compile(r"truth\.|gold_wins\.|reward_model\.(accuracy_gold_sft|cv_)|winrate\..*decided")  # too few pairs
-    texts = {"machine", "versions", "profile"}
+    texts = {"machine", "versions", "profile", "world"}
     for key, value in summary.items():
         assert key in texts or maybe_empty.match(key) or (isinstance(value, int | float) and math.isfinite(value)), key
     assert summary["seed"] == 1 and summary["labelers.hired"] == 40 and summary["labelers.candidates"] == 90

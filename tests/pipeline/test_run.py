@@ -322,7 +322,7 @@ def test_kill_9_keeps_the_folder_and_the_seconds_and_frees_the_lock(tmp_path: Pa
     time.sleep(0.5)
     assert message(pipeline.execute, tmp_path) == (
         f"Another process (pid {process.pid}) is writing to {tmp_path}: wait for it, choose another --out, or delete "
-        f"{tmp_path / '.lock'} if you are sure that it is gone."
+        f"{tmp_path / '.lock'} if you are sure that it has ended."
     )
     process.kill()
     assert process.wait() == -signal.SIGKILL
