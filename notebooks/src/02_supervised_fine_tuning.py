@@ -249,7 +249,8 @@ from utils.pipeline import score_checkpoints
 from utils.sft import checkpoint_dir
 
 paths = [checkpoint_dir(folder / "sft", epoch) for epoch in every_epoch.checkpoints]
-scored = score_checkpoints(lesson, paths, valid_prompts)
+with quiet():
+    scored = score_checkpoints(lesson, paths, valid_prompts)
 held_out = [row for row in curves["dropout 0.2"] if "valid_loss" in row]
 judges = [{**loss, **score} for loss, score in zip(held_out, scored, strict=True)]
 
