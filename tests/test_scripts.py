@@ -1,4 +1,4 @@
-"""Command lines: one script a stage, and the script that makes the base models."""
+"""Command lines: one script per stage, and the script that makes the base models."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, ..
     return seen
 
 
-# --- one script a stage ---------------------------------------------------------------------------------------------
+# --- one script per stage --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "scripts").glob("[a-z]*.py")))

@@ -1,7 +1,7 @@
 """A small training run as a program of its own: tests kill it, interrupt it and start it on several processes.
 
 Usage: training_run.py FOLDER [--steps N] [--every N] [--dropout P] [--pause SECONDS]
-Prints one line a step and writes the final weights, and a running average of them, to FOLDER/final-RANK.safetensors.
+Prints one line per step and writes the final weights, and a running average of them, to FOLDER/final-RANK.safetensors.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def train_ppo(
 ) -> None:
     """Train the policy of `policy_dir` against the reward model of `reward_dir`; one step of the loop is one round.
 
-    Writes out_dir/model (the averaged weights, a Hugging Face directory) and out_dir/metrics.jsonl (one record a round,
+    Writes out_dir/model (the averaged weights, a Hugging Face directory) and out_dir/metrics.jsonl (one record per round,
     explained by METRICS). `prompts` are texts; `ptx_rows` (N, T) long are token ids of pretraining text, needed if
     cfg.gamma_ptx > 0. `evaluate` gets the policy with averaged weights every `eval_every_rounds` rounds and after the
     last one and gives the number logged as `gold`. `checkpoint_every` counts rounds. Interrupted, the same call goes on

@@ -1,6 +1,6 @@
 """How well rewards order completions: pair accuracy with clustered standard errors, calibration. Pure functions.
 
-Scores and reference values are nested: one sequence of K numbers a prompt. Pairs of one prompt are not independent,
+Scores and reference values are nested: one sequence of K numbers per prompt. Pairs of one prompt are not independent,
 so every standard error is clustered by prompt.
 """
 

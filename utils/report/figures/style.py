@@ -61,6 +61,6 @@ def policy_colour(policy: str, index: int = 0) -> str:
 
 
 def in_order(policies: Iterable[str]) -> list[str]:
-    """Policies without repeats in the order of the pipeline; unknown ones after them, as they come."""
+    """Policies without repeats in the order of the pipeline; unknown ones after them, in the order given."""
     found = list(dict.fromkeys(policies))
     return [p for p in ORDER if p in found] + [p for p in found if p not in ORDER]
