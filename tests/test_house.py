@@ -100,7 +100,9 @@ def test_licences() -> None:
 
 
 def _dry_run(*arguments: str) -> str:
-    plain = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
+    # What an outer make hands down must not reach this one: its flags, and its variables (COVERAGE, PYTHON, TORCH, ...).
+    outer = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "COVERAGE", "WORKERS", "SEED", "OUT", "TORCH", "PYTHON"}
+    plain = {name: value for name, value in os.environ.items() if name not in outer}
     command = ["make", "-n", *arguments]
     return subprocess.run(command, cwd=ROOT, env=plain, capture_output=True, text=True, check=True).stdout
 
