@@ -18,6 +18,7 @@ from utils.labeling import (
     FINAL_EVALUATION,
     FLAGS,
     TRAINING,
+    Completions,
     SimulatedLabeler,
     assign,
     calibrate_noise,
@@ -32,6 +33,7 @@ from utils.labeling import (
     make_items,
     mean_agreement,
     pair_agreement,
+    pair_items,
     rank_all,
     relabel,
 )
@@ -85,7 +87,8 @@ def make_comparisons(labelers: Sequence[SimulatedLabeler], n: int, order: Sequen
     texts = [[f"answer {p} {k}" for k in range(4)] for p in range(n)]
     prompts, order = make_prompts(n), range(n) if order is None else order
     picked = [[x[p] for p in order] for x in (prompts, texts, parts)]
-    return label_comparisons(WORLD, *picked, labelers, TRAINING, seed, finished=[[True, False, True, True]] * len(order))
+    completions = Completions(*picked, finished=[[True, False, True, True]] * len(order))
+    return label_comparisons(WORLD, completions, labelers, TRAINING, seed)
 
 
 # --- ranks ---------------------------------------------------------------------------------------------------------
@@ -330,7 +333,8 @@ def test_comparisons_do_not_depend_on_order_or_company():
 def test_comparisons_hold_prompts_with_different_numbers_of_completions():
     parts = [draw_parts(1, k, k)[0] for k in (4, 9, 2)]
     texts = [[f"{k}" for k in range(len(rows))] for rows in parts]
-    rows = label_comparisons(WORLD, make_prompts(3), texts, parts, make_heldout(RUBRIC, LabelerConfig(), 1), TRAINING, 1)
+    completions = Completions(make_prompts(3), texts, parts)
+    rows = label_comparisons(WORLD, completions, make_heldout(RUBRIC, LabelerConfig(), 1), TRAINING, 1)
     assert [len(row.ranks) for row in rows] == [4, 9, 2]
     assert all(0 not in row.ranks for row in rows)
 
@@ -367,16 +371,17 @@ def test_verdicts_do_not_depend_on_who_is_called_a(seed, phase, with_names, m):
     a, b = np.array(draw_parts(40, 2, seed % 1000)).transpose(1, 0, 2)
     names = {"names_a": [f"a{i}" for i in range(40)], "names_b": [f"b{i}" for i in range(40)]} if with_names else {}
     swapped = {"names_a": names["names_b"], "names_b": names["names_a"]} if with_names else {}
-    wins = judge_pairs(WORLD, a, b, labelers, phase, seed, m=m, **names)
-    assert judge_pairs(WORLD, b, a, labelers, phase, seed, m=m, **swapped) == pytest.approx(1 - wins)
+    wins = judge_pairs(pair_items(WORLD, a, b, **names), labelers, phase, seed, m=m)
+    again = judge_pairs(pair_items(WORLD, b, a, **swapped), labelers, phase, seed, m=m)
+    assert again == pytest.approx(1 - wins)
     assert m > 1 or set(wins.tolist()) <= {0.0, 0.5, 1.0}
 
 
 def test_verdicts_follow_quality_and_equal_completions_tie():
     labelers = [replace(one, noise=0.2, carelessness=0.0) for one in make_heldout(RUBRIC, LabelerConfig(), 1)]
     good, bad = np.ones((50, 6)), np.tile([0, 1, 0, 1, 1, 0], (50, 1))
-    assert judge_pairs(WORLD, good, bad, labelers, FINAL_EVALUATION, 1).mean() == 1.0
-    assert judge_pairs(WORLD, good, good, labelers, FINAL_EVALUATION, 1).tolist() == [0.5] * 50
+    assert judge_pairs(pair_items(WORLD, good, bad), labelers, FINAL_EVALUATION, 1).mean() == 1.0
+    assert judge_pairs(pair_items(WORLD, good, good), labelers, FINAL_EVALUATION, 1).tolist() == [0.5] * 50
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------
@@ -397,11 +402,11 @@ def test_bad_material_is_named():
     with pytest.raises(UserError, match="there are no prompts"):
         make_items(WORLD, [])
     with pytest.raises(UserError, match="finished holds 0 lists for 1 prompts"):
-        label_comparisons(WORLD, prompt, [["x"]], [np.ones((1, 6))], [GOLD_LABELER], TRAINING, 1, finished=[])
+        Completions(prompt, [["x"]], [np.ones((1, 6))], finished=[])
     with pytest.raises(UserError, match="1 values of `finished` for 2 completions"):
         completion_names(["a", "b"], [True])
     with pytest.raises(UserError, match="2 completions against 1"):
-        judge_pairs(WORLD, np.ones((2, 6)), np.ones((1, 6)), [GOLD_LABELER], TRAINING, 1)
+        pair_items(WORLD, np.ones((2, 6)), np.ones((1, 6)))
 
 
 def test_relabelling_by_the_same_labelers_gives_the_same_labels() -> None:

@@ -19,7 +19,7 @@ from utils.data.schemas import Prompt
 from utils.evaluation.statistics import gold_comparison, mean_se, normal_quantile, paired_difference, win_rate
 from utils.evaluation.summary import Pair, Section, Summary
 from utils.evaluation.tax import ChoiceItem, choice_accuracy, pretraining_loss
-from utils.labeling import FINAL_EVALUATION, SimulatedLabeler, completion_names, judge_pairs
+from utils.labeling import FINAL_EVALUATION, SimulatedLabeler, completion_names, judge_pairs, pair_items
 from utils.models.loading import context_length, load_policy
 from utils.models.tokenizers import load_tokenizer
 from utils.pretraining.rows import HELD_OUT_WEB_SEED, world_rows
@@ -158,10 +158,8 @@ def labeler_win_rate(
 ) -> Summary:
     """Section winrate, as judged by held-out simulated labelers, one per prompt, truthful and harmless first (B.2)."""
     names = [completion_names([r.text for r in x.responses], [r.finished for r in x.responses]) for x in (first, second)]
-    wins = judge_pairs(
-        known_world(cfg), first.parts, second.parts, labelers, FINAL_EVALUATION, cfg.seed,
-        prompt_ids=[p.prompt_id for p in prompts], names_a=names[0], names_b=names[1],
-    )  # fmt: skip
+    pairs = pair_items(known_world(cfg), first.parts, second.parts, [p.prompt_id for p in prompts], *names)
+    wins = judge_pairs(pairs, labelers, FINAL_EVALUATION, cfg.seed)
     found = win_rate(wins, cfg.evaluation.confidence)
     shares = Section(mean=found.mean, low=found.low, high=found.high, n=found.n, decided=found.decided_win_rate)
     return Summary(winrate=Section({Pair(a, b): shares}))

@@ -16,6 +16,7 @@ from utils.labeling.labelers import (
     make_heldout,
 )
 from utils.labeling.ranking import (
+    Completions,
     assign,
     calibrate_noise,
     comparison_items,
@@ -23,6 +24,7 @@ from utils.labeling.ranking import (
     completion_names,
     judge_pairs,
     label_comparisons,
+    pair_items,
     rank_all,
     relabel,
 )
@@ -44,6 +46,7 @@ __all__ = [
     "TOPICS",
     "TRAINING",
     "Agreement",
+    "Completions",
     "Items",
     "ScreeningMaterial",
     "ScreeningReport",
@@ -66,6 +69,7 @@ __all__ = [
     "make_material",
     "mean_agreement",
     "pair_agreement",
+    "pair_items",
     "rank_all",
     "relabel",
     "screen",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -86,43 +86,66 @@ def calibrate_noise(
     return [replace(one, noise=one.noise * factor) for one in labelers]
 
 
+@dataclass(frozen=True)
+class Completions:
+    """What labelers rank: the completions of P prompts, with their part scores by the world's rubric.
+
+    texts[p], finished[p], policies[p]: one entry for each of the K_p completions of prompts[p]; parts[p] (K_p, S). Without
+    `finished` every completion ended itself; without `policies` nobody knows who wrote it. Raises UserError if a list differs
+    in length from `prompts`.
+    """
+
+    prompts: Sequence[Prompt]
+    texts: Sequence[Sequence[str]]
+    parts: Sequence[ArrayLike]
+    finished: Sequence[Sequence[bool]] | None = None
+    policies: Sequence[Sequence[str]] | None = None
+
+    def __post_init__(self) -> None:
+        lists = {"completions": self.texts, "finished": self.finished, "policies": self.policies}
+        for name, given in lists.items():
+            if given is not None and len(given) != len(self.prompts):
+                raise UserError(
+                    f"labeling: {name} holds {len(given)} lists for {len(self.prompts)} prompts, give one for each."
+                )
+
+    @property
+    def ends(self) -> Sequence[Sequence[bool]]:
+        """`finished`, also where it was not given."""
+        return self.finished if self.finished is not None else [[True] * len(texts) for texts in self.texts]
+
+    def items(self, world: World) -> Items:
+        """The completions as labelers look at them: equal texts that ended alike have one name."""
+        names = [completion_names(texts, ends) for texts, ends in zip(self.texts, self.ends, strict=True)]
+        return make_items(world, self.parts, self.prompts, names)
+
+
 def label_comparisons(
-    world: World,
-    prompts: Sequence[Prompt],
-    completions: Sequence[Sequence[str]],
-    parts: Sequence[ArrayLike],
-    labelers: Sequence[SimulatedLabeler],
-    phase: str,
-    seed: int,
-    *,
-    finished: Sequence[Sequence[bool]] | None = None,
-    policies: Sequence[Sequence[str]] | None = None,
+    world: World, completions: Completions, labelers: Sequence[SimulatedLabeler], phase: str, seed: int
 ) -> list[Comparison]:
     """Each prompt's completions ranked, rated and flagged by one simulated labeler (3.5, 5.3: most had one only).
 
-    completions[p], finished[p], policies[p]: K_p entries; parts[p]: (K_p, S), by the world's rubric. Who labels and what
-    they see are random streams of the prompt's id, the labeler's id and the text, so order does not matter and equal
-    completions tie. Raises UserError if a list differs in length from `prompts`, or for wrong part scores.
+    Who labels and what they see are random streams of the prompt's id, the labeler's id and the text, so order does not
+    matter and equal completions tie. Raises UserError for wrong part scores.
     """
-    ends = finished if finished is not None else [[True] * len(texts) for texts in completions]
-    for name, lists in (("completions", completions), ("finished", ends), ("policies", policies or prompts)):
-        if len(lists) != len(prompts):
-            raise UserError(f"labeling: {name} holds {len(lists)} lists for {len(prompts)} prompts, give one for each.")
-    items = make_items(world, parts, prompts, [completion_names(t, e) for t, e in zip(completions, ends, strict=True)])
+    items = completions.items(world)
     # One labeler per prompt (P,) looks at its completions: P rows.
     who = assign(labelers, items.prompt_ids, seed)[:, 0]
     seen = look(labelers, items, who, np.arange(len(items)), seed)
+    # What the labeler makes of them: how good each one seems, from that its rank and rating, and the flags.
     utility = perceived(labelers, items, seen, phase)  # (P, K)
-    ranks = dense_ranks(utility, _ties(labelers, who), items.mask)
-    ratings, raised = simulated.likert(items.rubric, labelers, seen, utility), simulated.flags(labelers, items, seen)
+    ranks = dense_ranks(utility, _ties(labelers, who), items.mask)  # (P, K)
+    ratings = simulated.likert(items.rubric, labelers, seen, utility)  # (P, K)
+    raised = simulated.flags(labelers, items, seen)  # (P, K, number of flags)
+    ends, policies = completions.ends, completions.policies
     rows = []
-    for p, prompt in enumerate(prompts):
-        k = len(completions[p])
+    for p, prompt in enumerate(completions.prompts):
+        k = len(completions.texts[p])  # what is right of it is padding
         rows.append(
             Comparison(
                 prompt_id=prompt.prompt_id,
                 prompt=prompt.prompt,
-                completions=tuple(completions[p]),
+                completions=tuple(completions.texts[p]),
                 ranks=tuple(ranks[p, :k].tolist()),
                 finished=tuple(bool(e) for e in ends[p]),
                 policies=tuple(policies[p]) if policies is not None else (),
@@ -136,24 +159,19 @@ def label_comparisons(
     return rows
 
 
-def judge_pairs(
+def pair_items(
     world: World,
     parts_a: ArrayLike,
     parts_b: ArrayLike,
-    labelers: Sequence[SimulatedLabeler],
-    phase: str,
-    seed: int,
-    *,
     prompt_ids: Sequence[str] | None = None,
     names_a: Sequence[str] | None = None,
     names_b: Sequence[str] | None = None,
-    m: int = 1,
-) -> FloatArray:
-    """Wins (n,) of a over b: 1, 0, or 0.5 for a tie; the mean of m different labelers if m > 1.
+) -> Items:
+    """n prompts with two completions each, a and b, for `judge_pairs`.
 
     parts_a, parts_b: (n, S), by the world's rubric. prompt_ids (default: running number) choose the judge; names are the
-    completions' texts (default: their part scores, so that equal scores tie). Swapping a and b
-    gives 1 - wins. Raises UserError for lists of different lengths or wrong part scores.
+    completions' texts (default: their part scores, so that equal scores tie). Raises UserError for lists of different
+    lengths or wrong part scores.
     """
     a, b = (check_parts(world.rubric, p, f"completions {name}") for name, p in (("a", parts_a), ("b", parts_b)))
     if len(a) != len(b):
@@ -161,16 +179,23 @@ def judge_pairs(
     ids = [str(i) for i in range(len(a))] if prompt_ids is None else prompt_ids
     names_a = [str(row) for row in a.tolist()] if names_a is None else names_a
     names_b = [str(row) for row in b.tolist()] if names_b is None else names_b
-    names = list(zip(names_a, names_b, strict=True))
     asked = [Prompt(prompt_id=i, prompt="") for i in ids]
-    items = make_items(world, list(np.stack([a, b], axis=1)), asked, names)
+    parts = np.stack([a, b], axis=1)  # (n, 2, S)
+    return make_items(world, list(parts), asked, list(zip(names_a, names_b, strict=True)))
+
+
+def judge_pairs(pairs: Items, labelers: Sequence[SimulatedLabeler], phase: str, seed: int, m: int = 1) -> FloatArray:
+    """Wins (n,) of a over b in n `pair_items`: 1, 0, or 0.5 for a tie; the mean of m different labelers if m > 1.
+
+    Swapping a and b gives 1 - wins.
+    """
     # m labelers per pair: n * m rows of two completions.
-    who = assign(labelers, items.prompt_ids, seed, m)  # (n, m)
-    prompt = np.repeat(np.arange(len(items)), m)
-    seen = look(labelers, items, who.reshape(-1), prompt, seed)
-    ranks = dense_ranks(perceived(labelers, items, seen, phase), _ties(labelers, seen.labeler))
-    wins = (1.0 + np.sign(ranks[:, 1] - ranks[:, 0])) / 2
-    return wins.reshape(len(items), m).mean(axis=1)
+    who = assign(labelers, pairs.prompt_ids, seed, m)  # (n, m)
+    prompt = np.repeat(np.arange(len(pairs)), m)  # (n * m,)
+    seen = look(labelers, pairs, who.reshape(-1), prompt, seed)
+    ranks = dense_ranks(perceived(labelers, pairs, seen, phase), _ties(labelers, seen.labeler))  # (n * m, 2)
+    wins = (1.0 + np.sign(ranks[:, 1] - ranks[:, 0])) / 2  # (n * m,)
+    return wins.reshape(len(pairs), m).mean(axis=1)
 
 
 def comparison_parts(world: World, comparisons: Sequence[Comparison], prompts: Sequence[Prompt]) -> list[list[Scores]]:
@@ -190,9 +215,7 @@ def comparison_parts(world: World, comparisons: Sequence[Comparison], prompts: S
 
 def comparison_items(world: World, comparisons: Sequence[Comparison], prompts: Sequence[Prompt]) -> Items:
     """The completions of comparisons as labelers look at them, so that others can rank them too."""
-    chosen = _in_order(comparisons, prompts)
-    names = [completion_names(row.completions, row.finished) for row in comparisons]
-    return make_items(world, comparison_parts(world, comparisons, prompts), chosen, names)
+    return _completions(world, comparisons, prompts).items(world)
 
 
 def relabel(
@@ -204,14 +227,15 @@ def relabel(
     phase: str = TRAINING,
 ) -> list[Comparison]:
     """The same completions ranked by other labelers, one per prompt, under the priority rule of `phase`."""
-    return label_comparisons(
-        world,
-        _in_order(comparisons, prompts),
-        [row.completions for row in comparisons],
-        comparison_parts(world, comparisons, prompts),
-        labelers,
-        phase,
-        seed,
+    return label_comparisons(world, _completions(world, comparisons, prompts), labelers, phase, seed)
+
+
+def _completions(world: World, comparisons: Sequence[Comparison], prompts: Sequence[Prompt]) -> Completions:
+    """The completions of comparisons with their part scores."""
+    return Completions(
+        prompts=_in_order(comparisons, prompts),
+        texts=[row.completions for row in comparisons],
+        parts=comparison_parts(world, comparisons, prompts),
         finished=[row.finished for row in comparisons],
         policies=[row.policies for row in comparisons],
     )

@@ -25,16 +25,15 @@ from utils.data.splits import check_leaks, fill_splits, split_by_user
 from utils.labeling import (
     FINAL_EVALUATION,
     TRAINING,
+    Completions,
     Items,
     ScreeningReport,
     SimulatedLabeler,
     calibrate_noise,
-    completion_names,
     demonstration_writer,
     label_comparisons,
     make_candidates,
     make_heldout,
-    make_items,
     mean_agreement,
     rank_all,
     screen,
@@ -553,14 +552,16 @@ def _label(
     phase: str,
 ) -> list[Comparison]:
     """Each prompt's outputs ranked by one of the labelers."""
-    return label_comparisons(
-        known_world(run.config),
-        prompts,
-        [[r.text for _, r in row] for row in outputs],
-        parts,
-        labelers,
-        phase,
-        run.config.seed,
+    made = _completions(prompts, outputs, parts)
+    return label_comparisons(known_world(run.config), made, labelers, phase, run.config.seed)
+
+
+def _completions(prompts: Sequence[Prompt], outputs: Outputs, parts: Parts) -> Completions:
+    """Sampled outputs and their part scores, as labelers get them."""
+    return Completions(
+        prompts=prompts,
+        texts=[[r.text for _, r in row] for row in outputs],
+        parts=parts,
         finished=[[r.finished for _, r in row] for row in outputs],
         policies=[[name for name, _ in row] for row in outputs],
     )
@@ -568,9 +569,8 @@ def _label(
 
 def _items(world: World, prompts: Sequence[Prompt], outputs: Outputs, parts: Parts) -> Items:
     """The first prompts' outputs as labelers see them."""
-    shown = outputs[:CALIBRATION_PROMPTS]
-    names = [completion_names([r.text for _, r in row], [r.finished for _, r in row]) for row in shown]
-    return make_items(world, parts[:CALIBRATION_PROMPTS], prompts[:CALIBRATION_PROMPTS], names)
+    n = CALIBRATION_PROMPTS
+    return _completions(prompts[:n], outputs[:n], parts[:n]).items(world)
 
 
 def _calibrated(
