@@ -74,7 +74,7 @@ $(VENV)/.installed-run: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-run
-	$(PIP) -e ".[trl,lora,tracking,notebooks,dev]"
+	$(PIP) -e ".[trl,lora,tracking,labeling,notebooks,dev]"
 	@touch $@
 
 # Caches only: runs/ and .venv stay.
