@@ -6,8 +6,14 @@ from alembic import context
 
 from utils.labeling.store.schema import metadata
 
-connection = context.config.attributes["connection"]
-# render_as_batch: SQLite changes a table by copying it.
-context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
-with context.begin_transaction():
-    context.run_migrations()
+
+def migrate() -> None:
+    """Run the migrations. render_as_batch: SQLite changes a table by copying it."""
+    connection = context.config.attributes["connection"]
+    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if hasattr(context, "config"):  # Alembic executes this file; anybody else only imports it
+    migrate()
