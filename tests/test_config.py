@@ -286,7 +286,7 @@ PAPER = {
     "data.max_prompt_tokens": 1000, "data.max_response_tokens": 1000, "labelers.n_hired": 40,
     "sft.epochs": 16, "sft.learning_rate": 9.65e-6, "sft.final_lr_fraction": 0.1, "sft.batch_size": 32, "sft.dropout": 0.2,
     "sft.pretrain_fraction": 0.0, "sft.optimizer.beta1": 0.9, "sft.optimizer.beta2": 0.95,
-    "init.epochs": 2, "init.learning_rate": 5e-6, "init.batch_size": 32, "init.pretrain_fraction": 0.1,
+    "init.epochs": 2, "init.final_lr_fraction": 0.1, "init.learning_rate": 5e-6, "init.batch_size": 32, "init.pretrain_fraction": 0.1,
     "sampling.k_min": 4, "sampling.k_max": 9,
     "reward.epochs": 1, "reward.learning_rate": 9e-6, "reward.final_lr_fraction": 0.1, "reward.prompts_per_step": 64,
     "reward.element": "prompt", "reward.cv_groups": 5, "reward.cv_prompts": 33_207,
@@ -309,7 +309,11 @@ def test_a_profile_states_every_setting_that_differs_from_the_paper(profile: str
     settings_now = dict(_settings(load_config(profile)))
     for name, value in PAPER.items():
         if settings_now[name] != value:
-            assert "paper" in comments.get(name, ""), f"{profile}: {name} is {settings_now[name]}, the paper has {value}"
+            found = re.search(r"paper:? (none|all rankings|[\d.,e-]*\d)(.*)", comments.get(name, ""))
+            assert found, f"{profile}: {name} is {settings_now[name]}, the paper has {value}"
+            said = {"none": 0, "all rankings": PAPER["data.n_rm"]}.get(found[1], found[1])
+            assert float(str(said).replace(",", "")) == value, f"{profile}: {name}"
+            assert re.search(r"[;:] \w+", found[2]), f"{profile}: {name} differs without a reason"
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from utils.config import DataConfig
 from utils.data.left_out import LeftOut, Notes
-from utils.data.limits import distinct_answers, within_limits
+from utils.data.limits import best_ranks, distinct_answers, within_limits
 from utils.data.schemas import Comparison, Demonstration
 
 DATA = DataConfig(max_prompt_tokens=12, max_response_tokens=6)
@@ -77,6 +79,15 @@ def test_answers_that_are_equal_after_the_cut_make_no_pair(row: Comparison, left
     else:
         assert notes.left_out == [] and found == [row]
     assert distinct_answers([row], Letters(), replace(DATA, max_response_tokens=60), Notes()) == [row]  # type: ignore[arg-type]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 4)), max_size=6))
+def test_equal_answers_tie_at_the_best_of_their_ranks(ranked: list[tuple[str, int]]) -> None:
+    answers, ranks = [a for a, _ in ranked], [r for _, r in ranked]
+    best = best_ranks(answers, ranks)
+    assert len({pair for pair in zip(answers, best, strict=True)}) == len(set(answers)), "one rank for each answer"
+    assert all(b <= r for b, r in zip(best, ranks, strict=True)) and set(best) <= set(ranks)
+    assert best_ranks(answers, best) == best
 
 
 def test_a_shorter_ranking_keeps_what_belongs_to_each_answer() -> None:

@@ -26,6 +26,7 @@ from utils.data.prompt_tables import (
 )
 from utils.data.prompts import (
     REASONS,
+    CleaningResult,
     cap_per_user,
     clean_prompts,
     count_words,
@@ -74,6 +75,17 @@ def test_cleaning_twice_changes_nothing_and_no_row_is_lost(prompts: list[Prompt]
     kept = [position[prompt.prompt_id] for prompt in once.kept]
     assert kept == sorted(kept)
     assert sorted(kept + [position[d.prompt.prompt_id] for d in once.dropped]) == list(range(len(prompts)))
+
+
+def test_cleaning_twice_changes_nothing_when_the_cap_makes_a_preamble_rare() -> None:
+    """60 of 960 prompts share a template, but one user wrote them: 10 stay, too few to tell a template from a repetition."""
+    template = "Below is an instruction that describes a task. Write: "
+    made = [Prompt(f"t{i}", f"{template}{i} things", user_id="u", source="customer") for i in range(60)]
+    others = [Prompt(f"o{i}", f"{i} {i * 7} {i * 13}: tell me more of it", source="customer") for i in range(900)]
+    config = replace(CONFIG, cap_per_user=10, dedup_prefix_chars=12, language="any", pii_filter=False)
+    once = clean_prompts([*made, *others], config)
+    assert clean_prompts(once.kept, config) == CleaningResult(once.kept, [])
+    assert {d.reason for d in once.dropped} == {"user_cap", "duplicate"} and len(once.kept) + len(once.dropped) == 960
 
 
 @given(PROMPT_LISTS, st.integers(1, 20))

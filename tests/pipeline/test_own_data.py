@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from transformers import PreTrainedTokenizerBase
 
 from utils.config import Config, load_config
 from utils.core.errors import UserError
@@ -124,6 +126,21 @@ def test_data_of_one_user_is_split_by_prompt_and_said(tmp_path: Path) -> None:
         **{"data.prompts": write(tmp_path / "asked.jsonl", *({"prompt": f"What is {i}?", "user_id": "ann"} for i in range(60)))}
     )
     assert all(assign_prompts(data_stages._raw_prompts(config, tmp_path, Notes()), config).values())
+
+
+def test_what_reading_own_rankings_leaves_out_is_noted_once(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Two stages read the file; the first one says it."""
+    path = write(tmp_path / "mine.jsonl", *pairs(40), {"prompt": "And?", "chosen": "", "rejected": "No."})
+    config, notes = own(**{"data.comparisons": path}), Notes()
+    sets = assign_prompts(data_stages._raw_prompts(config, tmp_path, notes), config)
+    assert [(e.what, e.count, e.first) for e in notes.left_out] == [("rankings", 1, f"{path}, row 41")]
+    run: Any = SimpleNamespace(config=config, prompts=sets.__getitem__, tokenizer=lambda: tokenizer)
+    data_stages._user_comparisons(run, tmp_path, path)
+    entries = json.loads((tmp_path / "left_out.json").read_text())
+    assert [(e["count"], e["reason"]) for e in entries] == [
+        (len(sets["sft"]) + len(sets["ppo"]), "their prompts are in the sets of SFT and PPO")
+    ]
+    assert entries[0]["first"].startswith(f"{path}, row ")
 
 
 def test_a_refused_split_says_what_was_left_out(tmp_path: Path) -> None:

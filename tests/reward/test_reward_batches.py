@@ -11,7 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.core.errors import UserError
 from utils.data.schemas import Comparison
-from utils.reward.batches import Group, as_pairs, batch_elements, encode_comparisons, forward_rows, leave_out
+from utils.reward.batches import Group, as_pairs, batch_elements, encode_comparisons, forward_rows, leave_out, usable
+from utils.reward.evaluation import evaluate_reward
+from utils.reward.scoring import RewardModel
 from utils.reward.train import kwise_step
 from utils.training.micro_batches import Share, micro_batches
 
@@ -49,10 +51,28 @@ def test_long_prompts_lose_their_beginning_and_are_counted(tokenizer: PreTrained
     row = Comparison("p", "Old words here. " * 20 + "Name the sea.", ("Paris. " * 30, ""), (1, 2))
     encoded = encode_comparisons(tokenizer, [row], replace(DATA, max_response_tokens=12), context=32)
     (group,) = encoded.groups
-    assert encoded.counts == {"comparisons": 1, "prompts_cut": 1, "answers_cut": 1, "all_tied": 0}
+    assert encoded.counts == {"comparisons": 1, "prompts_cut": 1, "answers_cut": 1, "equal_after_cut": 0, "all_tied": 0}
     assert len(group.prompt) == 20 and tokenizer.decode(group.prompt).endswith("Name the sea.\n")
     assert len(group.responses[0]) == 12 and tokenizer.eos_token_id not in group.responses[0]
     assert group.responses[1] == [tokenizer.eos_token_id]
+
+
+def test_answers_that_are_equal_after_the_cut_make_no_pair_anywhere(
+    reward_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    long = "Paris is a city. " * 9
+    three = Comparison("p", "Name one.", (f"{long} One.", f"{long} Two.", "Rome"), (1, 3, 2), labeler_id="L0")
+    pair = Comparison("q", "Name two.", three.completions[:2], (2, 1), labeler_id="L1")
+    data = replace(DATA, max_response_tokens=12)
+    encoded = encode_comparisons(tokenizer, [three, pair], data)
+    assert [group.ranks for group in encoded.groups] == [[1, 1, 2], [1, 1]]
+    assert encoded.counts["equal_after_cut"] == 2 and encoded.counts["all_tied"] == 1
+    assert usable(encoded.groups) == encoded.groups[:1], "nothing of the pair is trained on"
+    found, _ = evaluate_reward(RewardModel(reward_model, tokenizer, data), [three, pair])
+    assert (found["pairs"], found["prompts"]) == (2, 1) and set(found["labelers"]) == {"L0", "L1"}
+    assert found["labelers"]["L1"]["pairs"] == 0
+    (whole, _) = encode_comparisons(tokenizer, [three, pair], replace(DATA, max_response_tokens=200)).groups
+    assert whole.ranks == [1, 3, 2]
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,13 @@ def test_training_fits_a_tiny_set_and_demonstrations_average_zero(
     assert json.loads((tmp_path / "model" / "config.json").read_text())["reward_shift"] == model.config.reward_shift
     records = read_jsonl(tmp_path / "metrics.jsonl")
     assert len(records) == 45 and records[-1]["lr"] == pytest.approx(0.1 * records[0]["lr"])
-    assert read_json(tmp_path / "data.json") == {"comparisons": 6, "prompts_cut": 0, "answers_cut": 0, "all_tied": 0}
+    assert read_json(tmp_path / "data.json") == {
+        "comparisons": 6,
+        "prompts_cut": 0,
+        "answers_cut": 0,
+        "equal_after_cut": 0,
+        "all_tied": 0,
+    }
     assert not (tmp_path / "checkpoint").exists()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +57,8 @@ def distinct_answers(
     shorter: list[tuple[Comparison, int]] = []
     for row in rows:
         answers = [tuple(next(encoded)) for _ in row.completions]
-        best = {ids: min(r for i, r in zip(answers, row.ranks, strict=True) if i == ids) for ids in answers}
-        stay = [i for i, ids in enumerate(answers) if row.ranks[i] == best[ids]]
+        best = best_ranks(answers, row.ranks)
+        stay = [i for i, rank in enumerate(row.ranks) if rank == best[i]]
         left = _only(row, stay) if len(stay) < len(answers) else row
         if len(stay) < 2 or len(set(left.ranks)) < 2:
             gone.append(row)
@@ -74,6 +74,14 @@ def distinct_answers(
         count = sum(number for _, number in shorter)
         notes.left_out.append(LeftOut("answers", count, reason, setting, notes.place(shorter[0][0])))
     return kept
+
+
+def best_ranks(answers: Sequence[Hashable], ranks: Sequence[int]) -> list[int]:
+    """Rank of each answer, where equal answers share the best of their ranks: they tie, so they make no pair."""
+    best: dict[Hashable, int] = {}
+    for answer, rank in zip(answers, ranks, strict=True):
+        best[answer] = min(rank, best.get(answer, rank))
+    return [best[answer] for answer in answers]
 
 
 def _only(row: Comparison, which: Sequence[int]) -> Comparison:

@@ -204,7 +204,8 @@ def wanted_language(data_cfg: DataConfig) -> str:
 def clean_prompts(
     prompts: Sequence[Prompt], data_cfg: DataConfig, tokenizer: PreTrainedTokenizerBase | Length | None = None
 ) -> CleaningResult:
-    """All steps: empty, too long, language, personal data, duplicates, cap per user. Cleaning twice changes nothing.
+    """All steps: empty, too long, language, personal data, duplicates, cap per user. Cleaning twice changes nothing, for the
+    last two steps repeat until they do: without the capped prompts a beginning may be too rare to be a preamble.
 
     Switched off by data.language="any", data.pii_filter=False, data.dedup_prefix_chars=0 and data.cap_per_user=0.
     tokenizer: a tokenizer, or a function from text to its length in tokens; without one, length is counted in words.
@@ -217,14 +218,18 @@ def clean_prompts(
         lambda rows: drop_too_long(rows, length, data_cfg.max_prompt_tokens),
         *([partial(drop_foreign, language=language)] if language != "any" else []),
         *([drop_pii] if data_cfg.pii_filter else []),
-        lambda rows: deduplicate(rows, prefix_chars, preambles=preamble_lengths(rows, prefix_chars)),
-        lambda rows: cap_per_user(rows, data_cfg.cap_per_user),
     ]
     kept, dropped = list(prompts), []
     for step in steps:
         result = step(kept)
         kept = result.kept
         dropped += result.dropped
+    capped = True
+    while capped:
+        result = deduplicate(kept, prefix_chars, preambles=preamble_lengths(kept, prefix_chars))
+        last = cap_per_user(result.kept, data_cfg.cap_per_user)
+        kept, capped = last.kept, bool(last.dropped)
+        dropped += [*result.dropped, *last.dropped]
     return CleaningResult(kept, dropped)
 
 

@@ -68,8 +68,8 @@ def paper_alternatives() -> str:
 def paper_sizes() -> str:
     """Petaflop/s-days by stage for the three sizes of policy of the paper; reward and value model always have 6B."""
     names = {"gpt3-1.3b": "1.3B", "gpt3-6b": "6B", "gpt3-175b": "175B"}
-    stages = {"sft": "SFT", "init": "init", "comparisons": "answers to rank", "reward": "reward model", "ppo": "PPO",
-              "ppo_ptx": "PPO-ptx"}  # fmt: skip
+    stages = {"sft": "SFT", "init": "init", "comparisons": "answers to rank", "reward": "reward model",
+              "cross_validation": "its cross-validation", "ppo": "PPO", "ppo_ptx": "PPO-ptx"}  # fmt: skip
     rows = []
     for key, name in names.items():
         found = planner.paper_plan(key).stages

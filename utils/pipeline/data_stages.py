@@ -468,7 +468,10 @@ def _user_comparisons(run: Run, folder: Path, path: str) -> None:
     # Rankings that also gave the prompts follow the prompts' sets; other rankings keep the splits of their file.
     cfg, notes = run.config, Notes()
     if stand_ins(cfg) and cfg.data.prompts is None:
-        splits = _of_sets(run, _own_rankings(cfg, notes), notes)
+        read = Notes()  # what reading leaves out was said by the stage of the prompts
+        rankings = _own_rankings(cfg, read)
+        notes.places = read.places
+        splits = _of_sets(run, rankings, notes)
     elif hub.is_hub(path):
         splits = _first_rows(_hub_comparisons(run, folder, path), cfg.data.max_rows, "rankings", notes)
     else:

@@ -129,7 +129,7 @@ def judge_reward(run: Run, judge: RewardModel) -> dict[str, Any]:
     labels, scores = evaluate_reward(judge, comparisons)
     if not run.has_heldout_comparisons():
         return {"labels": labels}
-    others = rank_values([c.ranks for c in run.comparisons("test_heldout")])  # of the same outputs
+    others = rank_values([group.ranks for group in judge.encode(run.comparisons("test_heldout")).groups])  # the same outputs
     heldout = _accuracy(pair_accuracy(scores, others))
     return {"labels": labels, "heldout_labelers": heldout, **_gold_accuracy(run, comparisons, scores)}
 

@@ -24,6 +24,7 @@ from utils.core.errors import UserError
 from utils.core.runtime import locate
 from utils.evaluation.policies import EVALUATED, KL_ROWS
 from utils.models.directories import model_directory, quiet_transformers
+from utils.reward.cross_validation import training_rows
 from utils.reward.scoring import SCORE_TOKENS
 from utils.sft.rows import EVAL_ROWS
 from utils.sft.run import SELECTION_PROMPTS, kept_epochs
@@ -34,6 +35,7 @@ PF_DAY = 1e15 * 86_400  # operations of one petaflop/s-day
 TRAIN = 3  # forward and backward, in forwards
 TRAIN_FROZEN = 2  # the same for weights that get no gradient but pass one on
 TRAINING = ("train", "ranked")
+CROSS_VALIDATION = "cross-validation"  # the part of the stage reward that trains one model for each group of labelers
 
 
 # --- models --------------------------------------------------------------------------------------------------------
@@ -289,9 +291,10 @@ def _reward(config: Config, shape: Shape, data: Data, counting: Counting) -> lis
         kwise("evaluation", "forward", shape, evaluated, math.ceil(evaluated * size / SCORE_TOKENS), data, counting),
     ]  # fmt: skip
     if cfg.cv_groups > 1:
-        rows = cfg.cv_groups * cfg.epochs * min(cfg.cv_prompts, data.n_rm)
+        others = round(data.n_rm * (1 - 1 / cfg.cv_groups))
+        rows = cfg.cv_groups * cfg.epochs * training_rows(others, cfg.cv_prompts)
         parts.append(
-            kwise("cross-validation", "ranked", shape, rows, rows / cfg.prompts_per_step, data, counting)
+            kwise(CROSS_VALIDATION, "ranked", shape, rows, rows / cfg.prompts_per_step, data, counting)
         )  # fmt: skip
     return parts
 
@@ -396,8 +399,8 @@ PAPER_ASSUMPTIONS = (
     "(C.4), each a full context",
     "models: policy 175B, reward and value model 6B (GPT-3's 6.7B shape); each answer is sampled once with cached keys and "
     "values, read once by reference, reward and value model, and trained on once by policy and value model",
-    "not counted: the init model (C.3), reward-model training, samples for labelers, evaluation; no recomputation of "
-    "activations",
+    "not counted: the init model (C.3), reward-model training and its cross-validation, samples for labelers, evaluation; no "
+    "recomputation of activations",
 )
 
 
@@ -422,7 +425,10 @@ class Alternative:
 
 @dataclass(frozen=True)
 class PaperPlan:
-    """Petaflop/s-days of the paper's run by stage and part, beside the numbers of the paper."""
+    """Petaflop/s-days of the paper's run by stage and part, beside the numbers of the paper.
+
+    stages: with the key cross_validation beside reward, which is without it. parts: of PPO-ptx.
+    """
 
     stages: dict[str, float]
     parts: dict[str, float]
@@ -442,6 +448,9 @@ def paper_plan(policy: str = "gpt3-175b") -> PaperPlan:
             parts[name] = parts.get(name, 0.0) + item.flops / PF_DAY
     pretraining = read("", "", "train", shape, 1, 0, PRETRAINING_TOKENS, 1, PAPER_COUNTING).flops / PF_DAY
     stages = {name: flops / PF_DAY for name, flops in by_stage(work).items()}
+    # An experiment of the paper (4.1) beside its recipe, so it does not count as part of the reward model's cost.
+    stages["cross_validation"] = sum(item.flops for item in work if item.part == CROSS_VALIDATION) / PF_DAY
+    stages["reward"] -= stages["cross_validation"]
     return PaperPlan(stages, parts, pretraining, _alternatives(config, shape, reward, data))
 
 

@@ -55,6 +55,12 @@ def labeler_groups(comparisons: Sequence[Comparison], n_groups: int, seed: int) 
     return result
 
 
+def training_rows(others: int, n_train: int) -> int:
+    """Rows that a fold trains on: `n_train` of the other groups' rows, at most four fifths of them, as the last fifth measures
+    the accuracy on unseen prompts."""
+    return min(n_train, others * 4 // 5)
+
+
 class Fold(NamedTuple):
     """Comparisons of one fold: training rows, then unseen prompts ranked by training and by held-out labelers."""
 
@@ -70,7 +76,7 @@ def split_fold(comparisons: Sequence[Comparison], groups: Mapping[str, int], hel
     """
     order = sorted(comparisons, key=lambda c: stream_seed(seed, "cross_validation", c.prompt_id))
     others = [c for c in order if groups[c.labeler_id] != held_out]
-    train = others[: max(1, min(n_train, len(others) * 4 // 5))]
+    train = others[: max(1, training_rows(len(others), n_train))]
     seen, size = {c.prompt_id for c in train}, max(1, len(train) // 2)
     heldout = [c for c in order if groups[c.labeler_id] == held_out and c.prompt_id not in seen]
     return Fold(train, [c for c in others if c.prompt_id not in seen][:size], heldout[:size])
@@ -140,7 +146,8 @@ class Trial:
         loop = fit(out_dir, judge, rankings, self.cfg, self.seed, f"{self.key} {out_dir.name}", self.compute)
         result: dict[str, Any] = {"key": self.key, "train_rows": len(fold.train)}
         for name, part in (("training", fold.training_labelers), ("heldout", fold.heldout_labelers)):
-            accuracy = pair_accuracy(judge.score_comparisons(part), rank_values([c.ranks for c in part]))
+            groups = judge.encode(part).groups
+            accuracy = pair_accuracy(judge.score_groups(groups), rank_values([group.ranks for group in groups]))
             result |= {name: accuracy.mean, f"{name}_se": accuracy.se, f"{name}_pairs": accuracy.pairs}
         if processes.is_main():
             write_json(done, result)

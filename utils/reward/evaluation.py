@@ -23,7 +23,7 @@ def evaluate_reward(judge: RewardModel, comparisons: Sequence[Comparison]) -> tu
     """
     encoded = judge.encode(comparisons)
     scores = judge.score_groups(encoded.groups)
-    ranks = [comparison.ranks for comparison in comparisons]
+    ranks = [group.ranks for group in encoded.groups]  # in which answers that are equal to the model tie
     accuracy = pair_accuracy(scores, rank_values(ranks))
     table = calibration(scores, rank_values(ranks))
     found = {
@@ -34,7 +34,7 @@ def evaluate_reward(judge: RewardModel, comparisons: Sequence[Comparison]) -> tu
         "loss": ranking_loss(scores, ranks),
         "calibration": [row._asdict() for row in table],
         "calibration_error": calibration_error(table),
-        "labelers": {name: row._asdict() for name, row in accuracy_by_labeler(scores, comparisons).items()},
+        "labelers": {name: row._asdict() for name, row in accuracy_by_labeler(scores, ranks, comparisons).items()},
         "counts": encoded.counts,
     }
     return found, scores
@@ -50,12 +50,14 @@ def ranking_loss(scores: Sequence[Sequence[float]], ranks: Sequence[Sequence[int
     return sum(losses) / len(losses) if losses else float("nan")
 
 
-def accuracy_by_labeler(scores: Sequence[Sequence[float]], comparisons: Sequence[Comparison]) -> dict[str, Accuracy]:
+def accuracy_by_labeler(
+    scores: Sequence[Sequence[float]], ranks: Sequence[Sequence[int]], comparisons: Sequence[Comparison]
+) -> dict[str, Accuracy]:
     """Pair accuracy on each labeler's own rankings."""
     rows: dict[str, list[int]] = defaultdict(list)
     for i, comparison in enumerate(comparisons):
         rows[comparison.labeler_id].append(i)
     return {
-        name: pair_accuracy([scores[i] for i in part], rank_values([comparisons[i].ranks for i in part]))
+        name: pair_accuracy([scores[i] for i in part], rank_values([ranks[i] for i in part]))
         for name, part in sorted(rows.items())
     }
