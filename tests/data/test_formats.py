@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import logging
 import sqlite3
@@ -152,15 +153,15 @@ def test_columns_give_other_names(write) -> None:
         (
             load_prompts,
             {"promt": "Hi"},
-            "no field prompt, question, query, instruction or messages (did you mean promt?); the row has promt: "
-            'rename the column that holds it to "prompt".',
+            "no field prompt, question, query, instruction, messages or conversations (did you mean promt?); the row has "
+            'promt: rename the column that holds it to "prompt".',
         ),
         (load_prompts, {"prompt": 3}, 'field "prompt": expected text or a list of messages, found the number 3.'),
         (
             load_demonstrations,
             {"prompt": "a", "completon": "b"},
-            "no field completion, response, output, answer or messages (did you mean completon?); the row has prompt, "
-            'completon: rename the column that holds it to "completion".',
+            "no field completion, response, output, answer, messages or conversations (did you mean completon?); the row has "
+            'prompt, completon: rename the column that holds it to "completion".',
         ),
         (
             load_demonstrations,
@@ -175,8 +176,7 @@ def test_columns_give_other_names(write) -> None:
         (
             load_prompts,
             {"prompt": [{"role": "tool", "content": "x"}]},
-            'field "prompt": every message needs a "role" (user, assistant or system) and a text "content", found role '
-            '"tool" with str.',
+            'field "prompt": every message needs a "role": user, assistant or system; found "tool".',
         ),
         (load_prompts, {"messages": "Hi"}, 'field "messages": expected a list, found the text "Hi".'),
         (
@@ -190,6 +190,50 @@ def test_bad_rows_name_file_row_field_and_remedy(write, loader: Any, row: dict[s
     good = {"prompt": "good", "completion": "good"} | ({"split": "train"} if "split" in row else {})
     found = sentence(loader, write(good, row))
     assert found.removeprefix("mine.jsonl, row 2").lstrip(",: ") == message
+
+
+def test_messages_as_other_programs_write_them(write) -> None:
+    """ShareGPT's keys, texts in parts, the role developer; what else a message holds is counted."""
+    turns = [{"from": "system", "value": "Be kind."}, {"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yo."}]
+    parts = [{"type": "text", "text": "One."}, {"type": "text", "text": "Two."}]
+    thinking = assistant("Yo.") | {"reasoning_content": "Hm.", "weight": 0, "tool_calls": []}
+    path = write(
+        {"conversations": turns},
+        {"messages": [{"role": "user", "content": parts}, thinking]},
+        {"messages": json.dumps([{"role": "developer", "content": "Be kind."}, user("Hi"), assistant("Yo.")])},
+    )
+    notes = Notes()
+    rows = load_demonstrations(path, notes=notes)
+    assert [(row.prompt, row.completion) for row in rows] == [
+        ("Be kind.\n\nHi", "Yo."), ("One.\n\nTwo.", "Yo."), ("Be kind.\n\nHi", "Yo.")
+    ]  # fmt: skip
+    assert notes.left_out == [LeftOut("keys of messages", 2, "nothing reads reasoning_content, weight", first=f"{path}, row 2")]
+    image = [{"type": "image_url", "image_url": "x"}]
+    assert sentence(load_prompts, write({"messages": [{"role": "user", "content": image}]})).endswith(
+        'field "messages": every message needs a text "content", found a list of the role user.'
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", gzip.compress(b'{"text": "a"}'), "it holds gzip data: unpack it, or let its name end in .gz"),
+        ("a.jsonl.gz", gzip.compress(gzip.compress(b"{}")), "it holds gzip data: unpack it, or let its name end in .gz"),
+        ("a.csv", b"PK\x03\x04\x14\x00", "it is a zip archive or an Excel file: unpack it, or save the sheet as CSV"),
+        ("a.json", b"PAR1\x15\x04", "it holds parquet data: let its name end in .parquet"),
+        ("a.jsonl", b"\n <!DOCTYPE html><html>", "it is a web page and not data: download the file itself"),
+        ("a.csv", b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer and not the data: fetch the data "
+         "(git lfs pull)"),
+        ("a.jsonl", '{"text": "a"}'.encode("utf-16-le"), "it begins with zero bytes, so it is no text in UTF-8: save it as "
+         "UTF-8"),
+        ("a.csv", b"text;id\na;1\n", 'its columns are separated by ";" and not by ",": write it with ","'),
+        ("a.csv", b"text\tid\na\t1\n", 'its columns are separated by tabs and not by ",": write it with ","'),
+        ("a.json", b'[{"text": "a"},\n]', "row 2, column 1: broken JSON (Expecting value); correct it there"),
+    ],
+)  # fmt: skip
+def test_files_that_are_not_what_their_name_says(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert sentence(load_texts, tmp_path / name).removeprefix(name).lstrip(":, ") == f"{message}."
 
 
 def test_empty_and_missing_files(tmp_path: Path) -> None:
@@ -309,8 +353,8 @@ def test_answers_that_begin_alike_belong_to_the_answer(write) -> None:
         ),
         (
             {"completions": ["a", "b"], "ranks": [1, 2]},
-            "no field prompt, question, query, instruction or messages; the row has completions, ranks: rename the "
-            'column that holds it to "prompt".',
+            "no field prompt, question, query, instruction, messages or conversations; the row has completions, ranks: rename "
+            'the column that holds it to "prompt".',
         ),
         (
             {"prompt": "p", "chosen": "a"},

@@ -243,8 +243,12 @@ def test_a_broken_json_line(command: Command, own: dict[str, Path], tmp_path: Pa
 @pytest.mark.parametrize(
     ("kind", "field", "sentence"),
     [
-        ("prompts", "prompt", ", row 1: no field prompt, question, query, instruction or messages; the row has text"),
-        ("demonstrations", "completion", ", row 1: no field completion, response, output, answer or messages"),
+        (
+            "prompts",
+            "prompt",
+            ", row 1: no field prompt, question, query, instruction, messages or conversations; the row has text",
+        ),
+        ("demonstrations", "completion", ", row 1: no field completion, response, output, answer, messages or conversations"),
         ("comparisons", "ranks", ", row 1: no field ranks or best; the row has prompt, completions, text"),
     ],
 )

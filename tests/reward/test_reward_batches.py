@@ -51,7 +51,7 @@ def test_long_prompts_lose_their_beginning_and_are_counted(tokenizer: PreTrained
     row = Comparison("p", "Old words here. " * 20 + "Name the sea.", ("Paris. " * 30, ""), (1, 2))
     encoded = encode_comparisons(tokenizer, [row], replace(DATA, max_response_tokens=12), context=32)
     (group,) = encoded.groups
-    assert encoded.counts == {"comparisons": 1, "prompts_cut": 1, "answers_cut": 1, "equal_after_cut": 0, "all_tied": 0}
+    assert encoded.counts == {"comparisons": 1, "prompts_cut": 1, "answers_cut": 1, "all_tied": 0}
     assert len(group.prompt) == 20 and tokenizer.decode(group.prompt).endswith("Name the sea.\n")
     assert len(group.responses[0]) == 12 and tokenizer.eos_token_id not in group.responses[0]
     assert group.responses[1] == [tokenizer.eos_token_id]
@@ -66,7 +66,7 @@ def test_answers_that_are_equal_after_the_cut_make_no_pair_anywhere(
     data = replace(DATA, max_response_tokens=12)
     encoded = encode_comparisons(tokenizer, [three, pair], data)
     assert [group.ranks for group in encoded.groups] == [[1, 1, 2], [1, 1]]
-    assert encoded.counts["equal_after_cut"] == 2 and encoded.counts["all_tied"] == 1
+    assert encoded.counts["all_tied"] == 1
     assert usable(encoded.groups) == encoded.groups[:1], "nothing of the pair is trained on"
     found, _ = evaluate_reward(RewardModel(reward_model, tokenizer, data), [three, pair])
     assert (found["pairs"], found["prompts"]) == (2, 1) and set(found["labelers"]) == {"L0", "L1"}

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.core.errors import UserError
-from utils.core.tables import Row, csv_rows, json_rows, kind_of, parquet_rows, parse_json, sqlite_rows
+from utils.core.tables import Row, check_text, csv_rows, json_rows, kind_of, parquet_rows, parse_json, sqlite_rows
 
 if TYPE_CHECKING:
     import torch
@@ -194,6 +194,7 @@ def read_text(path: PathLike) -> str:
     """Content of a UTF-8 text file without a byte order mark. Raises UserError (see `read_bytes`, and other
     encodings)."""
     content = read_bytes(path)
+    check_text(content, path)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

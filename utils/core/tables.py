@@ -24,7 +24,19 @@ Row = dict[str, Any]
 # Names under which exports store all their rows in one object.
 CONTAINERS = ("data", "rows", "examples", "records", "items", "samples", "train", "validation", "valid", "test")
 LARGEST_CELL = min(sys.maxsize, 2**31 - 1)  # characters; the csv module rejects cells over 131,072 by default
+SEPARATORS = (",", ";", "\t", "|")
 _BLANKS = re.compile(r"\s*")
+# How files begin that are no text, or not the text that was meant.
+NO_TEXT = {
+    b"\x1f\x8b": "it holds gzip data: unpack it, or let its name end in .gz",
+    b"PK\x03\x04": "it is a zip archive or an Excel file: unpack it, or save the sheet as CSV",
+    b"PAR1": "it holds parquet data: let its name end in .parquet",
+    b"SQLite format 3": "it is an SQLite file: let its name end in .sqlite",
+    b"\x28\xb5\x2f\xfd": "it holds zstd data: unpack it",
+    b"version https://git-lfs": "it is a Git LFS pointer and not the data: fetch the data (git lfs pull)",
+    b"<!doctype html": "it is a web page and not data: download the file itself",
+    b"<html": "it is a web page and not data: download the file itself",
+}
 HALF_CHARACTER = ("\\ud", "\\uD")  # how JSON begins half of a character pair (a surrogate)
 
 
@@ -38,11 +50,23 @@ def kind_of(value: Any) -> str:
         return f"the number {_shortened(str(value))}"
     if isinstance(value, str):
         return f'the text "{_shortened(value)}"'
+    if isinstance(value, bytes):
+        return "bytes"
     return "an object" if isinstance(value, Mapping) else "a list" if isinstance(value, list | tuple) else str(value)
 
 
 def _shortened(text: str) -> str:
     return f"{text[:40]}..." if len(text) > 40 else text
+
+
+def check_text(content: bytes, path: object) -> None:
+    """Raise UserError for content that is surely no text in UTF-8 (`NO_TEXT`; UTF-16 without a mark has zeros)."""
+    start = content[:32].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    found = next((what for mark, what in NO_TEXT.items() if content.startswith(mark) or start.startswith(mark.lower())), None)
+    if found is None and b"\0" in content[:4]:
+        found = "it begins with zero bytes, so it is no text in UTF-8: save it as UTF-8"
+    if found:
+        raise UserError(f"{path}: {found}.")
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
@@ -110,19 +134,22 @@ def _values(text: str, path: object) -> list[tuple[int, Any]]:
     if whole is not None:
         return list(enumerate(whole, 1))
     if text.lstrip().startswith("["):  # a list over several lines: report the place in the whole text
-        return [(1, _parsed(text, path, 1, ""))]
+        return [(1, _parsed(text, path, 1, "; correct it there", whole=True))]
     return [(number, _parsed(line, path, number, "; correct or delete this row")) for number, line in lines]
 
 
-def _parsed(text: str, path: object, first_row: int, remedy: str) -> Any:
-    """The JSON value in `text`, which begins in row `first_row` of the file. Raises UserError naming row and column."""
+def _parsed(text: str, path: object, first_row: int, remedy: str, whole: bool = False) -> Any:
+    """The JSON value in `text`, which begins in row `first_row` of the file. Raises UserError naming row and column.
+
+    whole: the text is the whole file, so that no row can be named for a value that Python cannot hold.
+    """
     try:
         return parse_json(text, _DECODER.decode)
     except json.JSONDecodeError as error:
         row = first_row + error.lineno - 1
         raise UserError(f"{path}, row {row}, column {error.colno}: broken JSON ({error.msg}){remedy}.") from None
     except ValueError as error:
-        where = f", row {first_row}" if remedy else ""
+        where = "" if whole else f", row {first_row}"
         raise UserError(f"{path}{where}: {error}; correct or delete this row.") from None
 
 
@@ -208,7 +235,7 @@ def _csv_rows(text: str, separator: str, path: object) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     number = 0
     try:
-        _check_header(reader.fieldnames or (), path)
+        _check_header(reader.fieldnames or (), separator, path)
         for number, row in enumerate(reader, 1):
             if None in row or None in row.values():
                 cells = sum(value is not None for key, value in row.items() if key is not None)
@@ -222,11 +249,19 @@ def _csv_rows(text: str, separator: str, path: object) -> Iterator[Row]:
         raise UserError(f"{path}, row {number + 1}: broken CSV ({error}).") from None
 
 
-def _check_header(names: Sequence[str], path: object) -> None:
-    """UserError if two columns have one name, as one of them would be lost."""
+def _check_header(names: Sequence[str], separator: str, path: object) -> None:
+    """UserError if two columns have one name, as one of them would be lost, or if another separator is in the header."""
+    other = next((mark for mark in SEPARATORS if len(names) == 1 and mark != separator and mark in names[0]), None)
+    if other:
+        marks = (_quoted(other), _quoted(separator))
+        raise UserError(f"{path}: its columns are separated by {marks[0]} and not by {marks[1]}: write it with {marks[1]}.")
     twice = [name for name, count in Counter(names).items() if count > 1 and name]
     if twice:
         raise UserError(f'{path}: the header names "{twice[0]}" twice: rename or delete one of the columns.')
+
+
+def _quoted(separator: str) -> str:
+    return "tabs" if separator == "\t" else f'"{separator}"'
 
 
 def parquet_rows(content: bytes, path: object) -> list[Row]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from utils.core.io import convert
+from utils.core.tables import kind_of
 from utils.data.chat import ANSWER_MARK, is_transcript
-from utils.data.records import Record, line_breaks
+from utils.data.records import Record, is_blank, line_breaks
 
 Messages = list[tuple[str, str]]
 
@@ -24,7 +26,10 @@ ROLES = {
     "gpt": "Assistant",
     "bot": "Assistant",
     "system": "System",
+    "developer": "System",
 }
+# Names of a message's speaker and text: OpenAI's, ShareGPT's; a part of a text is "text".
+ROLE_KEYS, TEXT_KEYS = ("role", "from"), ("content", "value", "text")
 
 
 def read_messages(record: Record, field: str) -> Messages:
@@ -34,14 +39,25 @@ def read_messages(record: Record, field: str) -> Messages:
 
 def _message(record: Record, field: str, message: dict) -> tuple[str, str]:
     """(speaker, text) of one message. Raises UserError for an unknown role and for content that is not text."""
-    role, content = str(message.get("role", "")).lower(), message.get("content")
-    if role not in ROLES or not isinstance(content, str):
-        raise record.error(
-            f'every message needs a "role" (user, assistant or system) and a text "content", found role "{role}" '
-            f"with {type(content).__name__}.",
-            field,
-        )
+    role = str(next((message[name] for name in ROLE_KEYS if name in message), "")).lower()
+    content = next((message[name] for name in TEXT_KEYS if name in message), None)
+    if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
+        content = "\n\n".join(str(part.get("text", "")) for part in content)
+    if role not in ROLES:
+        raise record.error(f'every message needs a "role": user, assistant or system; found "{role}".', field)
+    if not isinstance(content, str):
+        raise record.error(f'every message needs a text "content", found {kind_of(content)} of the role {role}.', field)
     return ROLES[role], line_breaks(content).strip()
+
+
+def unread_keys(messages: Any) -> list[str]:
+    """Filled keys of messages that hold neither the speaker nor the text, such as "tool_calls"; none if it is no such list."""
+    if isinstance(messages, str) and messages.lstrip()[:1] == "[":
+        with suppress(ValueError):
+            messages = convert(messages, list[Any])
+    members = [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
+    filled = [name for message in members for name, value in message.items() if not is_blank(value)]
+    return [name for name in dict.fromkeys(filled) if name not in (*ROLE_KEYS, *TEXT_KEYS)]
 
 
 def render_prompt(record: Record, field: str, messages: Messages) -> str:

@@ -10,7 +10,8 @@ Files: everything `utils.core.io.read_table` reads (JSON, CSV, parquet, SQLite, 
 - text: a document of pretraining text as `text`
 - K-wise: a prompt with `completions` (list) and `ranks` (list, 1 is best, equal ranks tie) or `best` (index from 0)
 
-A prompt, completion or side of a pair may also be a list of messages with `role` and `content`. A prompt of one user
+A prompt, completion or side of a pair may also be a list of messages with `role` and `content` (ShareGPT: `conversations`
+with `from` and `value`). A prompt of one user
 message is its text; a longer one is written as a transcript that ends with "\\n\\nAssistant:".
 Optional fields: `id` (or `prompt_id`), `user_id`, `labeler_id`, `use_case` (or `category`), `source`, `split`, and for
 K-wise rows `finished`, `policies`, `ratings`, `flags`. `columns` gives other names: {"prompt": "my_column"}.
@@ -28,7 +29,7 @@ from typing import Generic, TypeVar
 
 from utils.core.errors import UserError
 from utils.core.io import PathLike
-from utils.data.conversations import split_answer
+from utils.data.conversations import split_answer, unread_keys
 from utils.data.left_out import LeftOut, Notes, reasons, row_key
 from utils.data.records import FIELDS, Record, UnusableRow, is_blank, read_records
 from utils.data.rows import (
@@ -51,6 +52,7 @@ Built = TypeVar("Built", Prompt, Demonstration, Comparison)
 Read = TypeVar("Read")
 LOST = "\ufffd"
 PREFERENCE = ("ranks", "best", "finished", "policies", "ratings", "flags")
+MESSAGES = ("messages", "prompt", "history", "completion", "chosen", "rejected")  # fields that may hold messages
 NOTES = ("id", "user_id", "labeler_id", "use_case", "source", "split", "instances")
 PROMPT_CONTENT = tuple(field for field in CONTENT if field not in ANSWERS)
 SHOWN_ROWS = 8  # row numbers in a message about many rows
@@ -227,6 +229,7 @@ class _Rows(Generic[Read]):
             *self.left_out,
             *self._unread(fields, used),
             *self._other_columns((*fields, *also)),
+            *self._other_keys(),
             *self._lost_characters(used),
         ]
         if notes is not None:
@@ -261,6 +264,16 @@ class _Rows(Generic[Read]):
         names = [name for name in first if name not in known]
         place = first[names[0]].place if names else ""
         return [LeftOut("columns", len(names), f"nothing reads {', '.join(names)}", first=place)] if names else []
+
+    def _other_keys(self) -> list[LeftOut]:
+        """Keys of messages that are neither speaker nor text."""
+        first: dict[str, Record] = {}
+        for record in self.records:
+            for field in MESSAGES:
+                for name in unread_keys(record.values.get(field)):
+                    first.setdefault(name, record)
+        place = next(iter(first.values())).place if first else ""
+        return [LeftOut("keys of messages", len(first), f"nothing reads {', '.join(first)}", first=place)] if first else []
 
     def _lost_characters(self, used: Sequence[Sequence[str]]) -> list[LeftOut]:
         """Rows with characters that were lost before or could not be read."""

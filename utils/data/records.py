@@ -20,7 +20,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "system": ("system", "system_prompt"),
     "history": ("history",),
     "instances": ("instances",),
-    "messages": ("messages",),
+    "messages": ("messages", "conversations"),
     "completion": ("completion", "response", "output", "answer"),
     "completions": ("completions", "responses", "outputs", "answers"),
     "ranks": ("ranks",),

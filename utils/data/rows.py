@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from utils.core.io import convert
 from utils.data.chat import is_transcript
 from utils.data.conversations import (
+    TEXT_KEYS,
     read_messages,
     render_prompt,
     split_answer,
@@ -260,5 +261,5 @@ def _texts(cell: Any) -> list[str]:
     if isinstance(cell, list | tuple):
         return [text for member in cell for text in _texts(member)]
     if isinstance(cell, dict):
-        return _texts(cell["content"]) if "content" in cell else []
+        return [text for name in TEXT_KEYS if name in cell for text in _texts(cell[name])]
     return [] if is_blank(cell) else [str(cell)]

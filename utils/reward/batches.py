@@ -75,12 +75,12 @@ def encode_comparisons(
     """Ids of ranked completions; identical responses become one.
 
     A prompt over `prompt_limit` loses its beginning, so that the last turns of a dialogue stay; a longer answer is cut
-    and so counts as not finished. Both are counted. Answers that are equal after the cut tie at the best of their ranks, and
-    are counted if they had different ones: no model can tell them apart. An empty answer is the end token alone. Raises
+    and so counts as not finished. Both are counted. Answers that are equal after the cut tie at the best of their ranks:
+    no model can tell them apart. An empty answer is the end token alone. Raises
     UserError naming the row if ranks or `finished` do not match the completions, or if the context has no room for a prompt.
     """
     limit = prompt_limit(data_cfg, context)
-    counts = {"comparisons": len(comparisons), "prompts_cut": 0, "answers_cut": 0, "equal_after_cut": 0, "all_tied": 0}
+    counts = {"comparisons": len(comparisons), "prompts_cut": 0, "answers_cut": 0, "all_tied": 0}
     for row, comparison in enumerate(comparisons, 1):
         _check(comparison, row)
     ends = [comparison.finished or (True,) * len(comparison.completions) for comparison in comparisons]
@@ -97,7 +97,6 @@ def encode_comparisons(
             which.append(distinct.setdefault(tuple(ids), len(distinct)))
         counts["prompts_cut"] += len(prompt) > limit
         ranks = best_ranks(which, comparison.ranks)
-        counts["equal_after_cut"] += sum(a != b for a, b in zip(ranks, comparison.ranks, strict=True))
         counts["all_tied"] += len(set(ranks)) < 2
         groups.append(Group(prompt[-limit:], [list(ids) for ids in distinct], which, ranks))
     return Encoded(groups, counts)
