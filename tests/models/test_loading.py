@@ -6,6 +6,8 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -33,6 +35,13 @@ def fails(function: object, path: Path | str, message: str) -> None:
         function(path)  # type: ignore[operator]
     text = str(caught.value)
     assert str(path) in text and "\n" not in text and text.endswith(".")
+
+
+def test_a_model_without_a_limit_of_positions_has_no_context() -> None:
+    """XLNet gives -1."""
+    for positions, context in ((-1, None), (64, 64), (None, None)):
+        model: Any = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=positions))
+        assert models.context_length(model) == context
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:

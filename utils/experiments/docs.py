@@ -107,6 +107,26 @@ def lora_metrics() -> str:
     return Table((first, "all weights", f"adapters of rank {found['lora_rank']}", "difference"), rows).markdown()
 
 
+def architectures() -> str:
+    """What the check of the stage base says to each architecture of transformers: results/architectures.json."""
+    found = read_json(ROOT / "results" / "architectures.json")
+    passing = found["passes"]
+    groups: dict[str, list[str]] = {}
+    for name, reason in {**found["refused"], **found["not_built"], **found["failed"]}.items():
+        groups.setdefault(_without_names(reason), []).append(name)
+    rows = [("passes", f"{len(passing)}: {', '.join(passing)}")]
+    for label, names in (("refused", found["refused"]), ("no tiny model", found["not_built"]), ("fails", found["failed"])):
+        rows += [(f"{label}: {why}", ", ".join(members)) for why, members in groups.items() if members[0] in names]
+    return Table((f"transformers {found['versions']['transformers']}", "architectures"), rows).markdown()
+
+
+def _without_names(reason: str) -> str:
+    """A reason without the names of an architecture, the size of a difference and what its code says, to group equal ones."""
+    plain = re.sub(r"^The architecture \S+ \(\w+\) ", "", re.sub(r" \(by up to [^)]*\)", "", reason))
+    plain = re.sub(r" for \S+ \(\w+\)", "", plain).split(" here (")[0]
+    return plain.split(", so it would be")[0].split(", which the reward")[0].rstrip(".")
+
+
 def paper_memory() -> str:
     """Gigabytes of each model of PPO at 175B, and the fewest 80 GB GPUs that hold them."""
     policy, reward = planner.KNOWN["gpt3-175b"], planner.KNOWN["gpt3-6b"]
@@ -130,6 +150,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "t4_hours": t4_hours,
     },  # fmt: skip
     "docs/memory.md": {"lora": lora_metrics},
+    "docs/models.md": {"architectures": architectures},
 }
 for _name in world_names():
     for _page, _blocks in known_world(_name).examples().items():

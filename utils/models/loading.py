@@ -85,8 +85,9 @@ def _check_loaded(model: PreTrainedModel, missing: list[str], new: tuple[str, ..
 
 
 def context_length(model: PreTrainedModel) -> int | None:
-    """Number of positions that the model can read, None if its config does not give it."""
-    return getattr(model.config, "max_position_embeddings", None)
+    """Number of positions that the model can read, None if its config does not give it or has no limit (XLNet: -1)."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return positions if positions is None or positions > 0 else None
 
 
 def _ready(model: PreTrainedModel, device: torch.device | str) -> PreTrainedModel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.config import ComputeConfig, Config
 from utils.core.errors import UserError
@@ -35,8 +35,7 @@ def base_stage(run: Run, folder: Path) -> None:
     path = prepared(run.config.model, folder / "model")
     tokenizer, model = load_tokenizer(path), load_policy(path)
     # Not every architecture does what sampling, training and scoring rely on: a few tokens show it now.
-    check_policy(model, tokenizer)
-    check_reward(reward_from_policy(path), tokenizer)
+    check_architecture(path, tokenizer, model)
     if run.config.reward_init is not None:  # it is needed much later, but an error in it should stop the run now
         check_reward_init(run.config.reward_init, tokenizer, path)
     has_date = uses_template(tokenizer, run.config.data) and asks_for_date(tokenizer)
@@ -59,6 +58,12 @@ def base_stage(run: Run, folder: Path) -> None:
             "template_date": run.config.data.template_date if has_date else None,
         },
     )  # fmt: skip
+
+
+def check_architecture(path: Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Raise UserError unless a prepared model, and the classifier on its trunk, do what every stage relies on."""
+    check_policy(model, tokenizer)
+    check_reward(reward_from_policy(path), tokenizer)
 
 
 def check_reward_init(place: str, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
