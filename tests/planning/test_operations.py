@@ -25,7 +25,10 @@ from utils.planning.operations import (
     KNOWN,
     PAPER_COUNTING,
     PF_DAY,
+    Batches,
     Counting,
+    Pass,
+    Texts,
     by_stage,
     data_at_limits,
     gpt_shape,
@@ -75,7 +78,7 @@ def test_operations_equal_those_that_pytorch_counts(model: torch.nn.Module) -> N
     model.config._attn_implementation = "eager"
     with FlopCounterMode(display=False) as counter:
         model(input_ids=ids, use_cache=False).logits.sum().backward()
-    work = read("", "", "train", shape, rows, 0, length, 1, Counting(every_logit=True))
+    work = read(Pass("", "", "train", shape), Texts(rows, 0, length), 1, Counting(every_logit=True))
     whole = replace(work, pairs=rows * length * length)
     # PyTorch makes no gradient for token ids, so the counter and the rule of three agree but for rounding of that rule.
     assert whole.flops == pytest.approx(counter.get_total_flops(), rel=0.02)
@@ -91,7 +94,7 @@ def test_operations_with_adapters_equal_those_that_pytorch_counts(rank: int) -> 
     add_adapters(model, ComputeConfig(lora_rank=rank), 0)
     with FlopCounterMode(display=False) as counter:
         model(input_ids=torch.randint(300, (2, 48)), use_cache=False).logits.sum().backward()
-    work = read("", "", "train", shape, 2, 0, 48, 1, Counting(every_logit=True))
+    work = read(Pass("", "", "train", shape), Texts(2, 0, 48), 1, Counting(every_logit=True))
     adapted = replace(work, pairs=2 * 48 * 48, rank=rank)
     assert adapted.flops == pytest.approx(counter.get_total_flops(), rel=0.03)
     assert replace(adapted, kind="forward").flops == pytest.approx(replace(work, pairs=2 * 48 * 48).flops / 3)
@@ -182,8 +185,8 @@ def test_paper_json_is_one_object(script: ModuleType, capsys: pytest.CaptureFixt
 
 def test_sampling_costs_what_reading_would_but_for_the_logits_of_prompts() -> None:
     shape, counting = KNOWN["gpt2"], Counting()
-    found = sampling("", "", shape, 6, 20, 10, 12, 4, counting)
-    whole = read("", "", "forward", shape, 6, 20, 10, 1, counting)
+    found = sampling("", "", shape, Texts(6, 20, 10), Batches(4, 12), counting)
+    whole = read(Pass("", "", "forward", shape), Texts(6, 20, 10), 1, counting)
     assert sum(work.tokens for work in found) == whole.tokens
     assert sum(work.pairs for work in found) == pytest.approx(whole.pairs)
     assert [work.calls for work in found] == [2, 24]
@@ -222,7 +225,9 @@ def test_growth_has_the_papers_run_in_every_panel() -> None:
 
 
 def test_gpu_hours_by_hand_and_formats_that_do_not_exist() -> None:
-    work = [replace(read("s", "", "train", KNOWN["gpt2"], 1, 0, 100, 1, Counting()), tokens=1e12, pairs=0, logits=0)]
+    work = [
+        replace(read(Pass("s", "", "train", KNOWN["gpt2"]), Texts(1, 0, 100), 1, Counting()), tokens=1e12, pairs=0, logits=0)
+    ]
     flops = 6 * KNOWN["gpt2"].matrices * 1e12
     assert gpu_hours(work, planner.GPUS["A100"], "bf16") == pytest.approx(flops / (312e12 * 0.35) / 3600)
     with pytest.raises(UserError, match="T4 has no bf16 in hardware: use fp32 or fp16"):

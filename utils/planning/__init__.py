@@ -9,9 +9,12 @@ from utils.planning.operations import (
     GPUS,
     PF_DAY,
     UTILISATION,
+    Batches,
     Counting,
     Data,
+    Pass,
     Shape,
+    Texts,
     Work,
     by_stage,
     data_at_limits,
@@ -25,11 +28,14 @@ from utils.planning.operations import (
 from utils.planning.speed import predict, speeds_of
 
 __all__ = [
+    "Batches",
     "Counting",
     "Data",
     "GPUS",
     "PF_DAY",
+    "Pass",
     "Shape",
+    "Texts",
     "UTILISATION",
     "Work",
     "by_stage",

@@ -97,6 +97,7 @@ def _batch(config: Config, stage: str) -> int:
 def _need(
     config: Config, stage: str, policy: Shape, reward: Shape, dtype: torch.dtype, rows: int, sampled: int
 ) -> Need:  # fmt: skip
+    """The need of a stage with these sequences per pass and at once while sampling; dtype: of activations."""
     data, compute = config.data, config.compute
     size = dtype.itemsize
     length = data.max_prompt_tokens + data.max_response_tokens
@@ -105,11 +106,11 @@ def _need(
         text = config.ppo_ptx.ptx_length if stage == "init" and config.init.pretrain_fraction > 0 else 0
         logits = rows * max(data.max_response_tokens, text)
         kept = activation_bytes(policy, rows * max(length, text), compute, size, logits)
-        return _training(stage, rows, 0, [policy], 0, kept, 0, compute.lora_rank)
+        return _training(stage, [policy], compute.lora_rank, Beside(kept), rows)
     # Reward model: no logits, and at least the K answers of one prompt in a pass.
     if stage == "reward":
         kept = activation_bytes(reward, max(rows, config.sampling.k_max) * length, compute, size, 0)
-        return _training(stage, rows, 0, [reward], 0, kept, 0, compute.lora_rank)
+        return _training(stage, [reward], compute.lora_rank, Beside(kept), rows)
     # PPO: policy and value model are trained one after the other, so the larger activations count.
     kept = activation_bytes(policy, rows * length, compute, size, rows * data.max_response_tokens)
     kept = max(kept, activation_bytes(reward, rows * length, compute, size, 0))
@@ -121,7 +122,8 @@ def _need(
     frozen = 0 if compute.lora_rank else FLOAT * (policy.parameters + reward.parameters)  # with LoRA they are the trained ones'
     if compute.lora_rank:
         cache += FLOAT * policy.matrices  # GPT-2's decoder reads them merged
-    return _training(stage, rows, sampled, [policy, reward], average + frozen, kept, cache, compute.lora_rank)
+    beside = Beside(kept, average + frozen, cache)
+    return _training(stage, [policy, reward], compute.lora_rank, beside, rows, sampled)
 
 
 def trained_bytes(shape: Shape, rank: int) -> int:
@@ -129,11 +131,18 @@ def trained_bytes(shape: Shape, rank: int) -> int:
     return FLOAT * (rank * shape.sides if rank else shape.parameters)
 
 
-def _training(
-    stage: str, rows: int, sampled: int, models: Sequence[Shape], beside: int, kept: int, cache: int, rank: int
-) -> Need:  # fmt: skip
-    """A stage that trains models with Adam and holds `beside` bytes of other weights. Gradients are those of the largest
-    model: each model is stepped before the gradients of the next are computed.
+@dataclass(frozen=True)
+class Beside:
+    """Bytes that a stage holds beside the models that it trains: other weights, activations, keys and values."""
+
+    activations: int
+    weights: int = 0
+    cache: int = 0
+
+
+def _training(stage: str, models: Sequence[Shape], rank: int, beside: Beside, rows: int, sampled: int = 0) -> Need:
+    """A stage that trains models with Adam, all weights or LoRA adapters of a rank above 0. Gradients are those of the
+    largest model: each model is stepped before the gradients of the next are computed.
 
     With FSDP a process holds its shards, and one whole model while it runs: an upper estimate, as training gathers one
     block at a time. DeepSpeed spreads the moments, a copy of the trained weights that it steps and, in stage 2, the
@@ -141,10 +150,13 @@ def _training(
     trained = [trained_bytes(shape, rank) for shape in models]
     weights = FLOAT * sum(shape.parameters for shape in models) + (sum(trained) if rank else 0)
     parts, zero = processes.shards(), processes.zero_stage()
-    held = -(-(weights + beside) // parts) + (max(trained) if parts > 1 else 0)
+    held = -(-(weights + beside.weights) // parts) + (max(trained) if parts > 1 else 0)
     moments, gradients = (processes.world() if zero >= spread else parts for spread in (1, 2))
     state = (3 if zero else 2) * sum(trained)
-    return Need(stage, rows, sampled, held, -(-max(trained) // gradients), -(-state // moments), kept, cache)
+    return Need(
+        stage, rows, sampled, held, gradients=-(-max(trained) // gradients), optimizer=-(-state // moments),
+        activations=beside.activations, cache=beside.cache,
+    )  # fmt: skip
 
 
 def free_bytes(device: torch.device) -> int:

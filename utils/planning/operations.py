@@ -60,7 +60,7 @@ class Shape:
 
 
 def gpt_shape(name: str, layers: int, width: int, vocabulary: int = 50_257, context: int = 1024) -> Shape:
-    """A GPT-2 or GPT-3: four matrices a block, 12 width^2 weights; tied embedding; learned positions."""
+    """A GPT-2 or GPT-3: four matrices per block, 12 width^2 weights; tied embedding; learned positions."""
     matrices, head = 12 * layers * width**2, vocabulary * width
     vectors = layers * 13 * width + 2 * width
     return Shape(name, layers, width, matrices, head, matrices + vectors + head + context * width, 16 * layers * width)
@@ -199,30 +199,58 @@ class Work:
         return (through + self.recompute) * weights + (TRAIN + self.recompute) * (attention + adapters)
 
 
-def read(
-    stage: str, part: str, kind: str, shape: Shape, rows: float, prompt: float, answer: float, calls: float,
-    counting: Counting, *, scalar: bool = False, steps: float = 0.0,
-) -> Work:  # fmt: skip
-    """`rows` sequences of prompt + answer in one pass each; logits at the answer, none for a model with a `scalar` head."""
-    length = prompt + answer
-    logits = 0.0 if scalar else rows * (length if counting.every_logit else answer)
-    pairs = rows * length * (length + 1) / 2 if counting.attention else 0.0
-    return Work(stage, part, kind, shape, rows * length, pairs, logits, calls, steps, counting.recompute)
+@dataclass(frozen=True)
+class Pass:
+    """What is done with sequences: the stage and the part of it that count the work, the kind of `Work`, the model.
+
+    scalar: the model has a scalar head, so it has no logits.
+    """
+
+    stage: str
+    part: str
+    kind: str
+    shape: Shape
+    scalar: bool = False
 
 
-def sampling(
-    stage: str, part: str, shape: Shape, rows: float, prompt: float, answer: float, longest: float, batch: int,
-    counting: Counting,
-) -> list[Work]:  # fmt: skip
-    """`rows` sampled answers: each prompt is read once, then each token of the answer alone, with keys and values kept.
+@dataclass(frozen=True)
+class Texts:
+    """`rows` sequences, and the mean tokens of their prompts and answers."""
 
-    longest: most tokens of one answer, for the number of calls."""
-    batches = math.ceil(rows / batch)
-    first = read(stage, f"{part}: prompts", "forward", shape, rows, prompt, 0.0, batches, counting)
+    rows: float
+    prompt: float
+    answer: float
+
+
+def read(done: Pass, texts: Texts, calls: float, counting: Counting, steps: float = 0.0) -> Work:
+    """Every sequence in one pass: its prompt and its answer, with logits at the answer.
+
+    calls: how often the model is called. steps: optimizer steps.
+    """
+    length = texts.prompt + texts.answer
+    logits = 0.0 if done.scalar else texts.rows * (length if counting.every_logit else texts.answer)
+    pairs = texts.rows * length * (length + 1) / 2 if counting.attention else 0.0
+    tokens = texts.rows * length
+    return Work(done.stage, done.part, done.kind, done.shape, tokens, pairs, logits, calls, steps, counting.recompute)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How answers are sampled: sequences at once, and the most tokens of one answer."""
+
+    rows: int
+    longest: float
+
+
+def sampling(stage: str, part: str, shape: Shape, texts: Texts, batches: Batches, counting: Counting) -> list[Work]:
+    """Sampled answers: each prompt is read once, then each token of the answer alone, with keys and values kept."""
+    calls = math.ceil(texts.rows / batches.rows)
+    first = read(Pass(stage, f"{part}: prompts", "forward", shape), replace(texts, answer=0.0), calls, counting)
     if not counting.every_logit:
-        first = replace(first, logits=rows)  # the last position's
-    pairs = rows * answer * (prompt + (answer + 1) / 2) if counting.attention else 0.0
-    return [first, Work(stage, part, "decode", shape, rows * answer, pairs, rows * answer, batches * longest)]
+        first = replace(first, logits=texts.rows)  # the last position's
+    tokens = texts.rows * texts.answer
+    pairs = tokens * (texts.prompt + (texts.answer + 1) / 2) if counting.attention else 0.0
+    return [first, Work(stage, part, "decode", shape, tokens, pairs, tokens, calls * batches.longest)]
 
 
 def stage_work(config: Config, policy: Shape, reward: Shape, data: Data, counting: Counting | None = None) -> list[Work]:
@@ -245,17 +273,14 @@ def _sft(config: Config, stage: str, cfg: SFTConfig, shape: Shape, data: Data, c
     """Demonstrations for some epochs, pretraining rows beside them, and the validation loss after every epoch."""
     batch = split_batch(cfg, math.ceil(data.n_sft))
     steps = cfg.epochs * batch.steps_per_epoch
-    prompt, answer = data.sft_prompt, data.demonstration
+    seen, held_out = (Texts(cfg.epochs * n, data.sft_prompt, data.demonstration) for n in (data.n_sft, data.n_valid))
     parts = [
-        read(stage, "update", "train", shape, cfg.epochs * data.n_sft, prompt, answer, steps, counting, steps=steps),
-        read(
-            stage, "validation", "forward", shape, cfg.epochs * data.n_valid, prompt, answer,
-            cfg.epochs * math.ceil(data.n_valid / EVAL_ROWS), counting,
-        ),
-    ]  # fmt: skip
+        read(Pass(stage, "update", "train", shape), seen, steps, counting, steps),
+        read(Pass(stage, "validation", "forward", shape), held_out, cfg.epochs * math.ceil(data.n_valid / EVAL_ROWS), counting),
+    ]
     if batch.pretrain:
-        rows = steps * batch.pretrain
-        parts.append(read(stage, "pretraining mix", "train", shape, rows, 0.0, config.ppo_ptx.ptx_length, steps, counting))
+        rows = Texts(steps * batch.pretrain, 0.0, config.ppo_ptx.ptx_length)
+        parts.append(read(Pass(stage, "pretraining mix", "train", shape), rows, steps, counting))
     return parts
 
 
@@ -264,15 +289,16 @@ def _comparisons(config: Config, shape: Shape, data: Data, counting: Counting) -
     if config.data.comparisons is not None:
         return []
     rows = (data.n_rm + data.n_valid + data.n_test) * data.drawn
-    longest, batch = config.data.max_response_tokens, config.sampling.batch_size
-    return sampling("comparisons", "sampling", shape, rows, data.rm_prompt, data.completion, longest, batch, counting)
+    batches = Batches(config.sampling.batch_size, config.data.max_response_tokens)
+    return sampling("comparisons", "sampling", shape, Texts(rows, data.rm_prompt, data.completion), batches, counting)
 
 
 def kwise(part: str, kind: str, shape: Shape, rows: float, calls: float, data: Data, counting: Counting) -> Work:
     """`rows` ranked prompts read by the reward model; the prompt once, or once for each answer."""
-    k, prompt, answer = data.distinct, data.rm_prompt, data.completion
+    k, prompt = data.distinct, data.rm_prompt
     steps = calls if kind == "ranked" else 0.0
-    work = read("reward", part, kind, shape, rows * k, prompt, answer, calls, counting, scalar=True, steps=steps)
+    texts = Texts(rows * k, prompt, data.completion)
+    work = read(Pass("reward", part, kind, shape, scalar=True), texts, calls, counting, steps)
     if not counting.shared_prompts:
         return work
     spared = rows * (k - 1) * prompt
@@ -306,50 +332,47 @@ def _steps(rows: float, batch: int) -> int:
 def _selection(config: Config, policy: Shape, reward: Shape, data: Data, counting: Counting) -> list[Work]:
     """Every kept SFT checkpoint answers validation prompts, and the reward model scores the answers."""
     kept = len(kept_epochs(config.sft))
-    prompts = min(SELECTION_PROMPTS, data.n_valid)
-    lengths = (data.rm_prompt, data.demonstration)
-    batch, longest = config.evaluation.batch_size, config.data.max_response_tokens
-    calls = kept * math.ceil(prompts * sum(lengths) / SCORE_TOKENS)
-    sample = sampling("sft_select", "sampling", policy, prompts, *lengths, longest, batch, counting)
-    score = read("sft_select", "scoring", "forward", reward, kept * prompts, *lengths, calls, counting, scalar=True)
-    return [*(_times(work, kept) for work in sample), score]
+    texts = Texts(min(SELECTION_PROMPTS, data.n_valid), data.rm_prompt, data.demonstration)
+    batches = Batches(config.evaluation.batch_size, config.data.max_response_tokens)
+    answered = sampling("sft_select", "sampling", policy, texts, batches, counting)
+    calls = kept * _scoring_calls(texts)
+    scored = Pass("sft_select", "scoring", "forward", reward, scalar=True)
+    score = read(scored, replace(texts, rows=kept * texts.rows), calls, counting)
+    return [*(_times(work, kept) for work in answered), score]
+
+
+def _scoring_calls(texts: Texts) -> int:
+    """Calls in which the reward model scores these texts."""
+    return math.ceil(texts.rows * (texts.prompt + texts.answer) / SCORE_TOKENS)
 
 
 def _ppo(
     config: Config, stage: str, cfg: PPOConfig, policy: Shape, reward: Shape, data: Data, counting: Counting
 ) -> list[Work]:
     """Sampling, the three readings of each answer, the updates of policy and value, pretraining rows."""
-    lengths = (data.ppo_prompt, data.response)
-    episodes = cfg.rounds * cfg.episodes_per_round
-    batches = episodes / cfg.minibatch_size
+    one = Texts(cfg.episodes_per_round, data.ppo_prompt, data.response)  # a round
+    episodes = replace(one, rows=cfg.rounds * cfg.episodes_per_round)
     only = cfg.value_warmup_rounds * cfg.episodes_per_round
-    trained = cfg.inner_epochs * (episodes - only)
-    valued = trained + cfg.value_warmup_epochs * only
-    longest, batch = config.data.max_response_tokens, config.compute.sampling_batch or SAMPLING_BATCH
-    sample = sampling(stage, "sampling", policy, cfg.episodes_per_round, *lengths, longest, batch, counting)
-    score_calls = cfg.rounds * math.ceil(cfg.episodes_per_round * sum(lengths) / SCORE_TOKENS)
+    trained = replace(one, rows=cfg.inner_epochs * (episodes.rows - only))
+    valued = replace(one, rows=trained.rows + cfg.value_warmup_epochs * only)
+    batches, updates, value_updates = (texts.rows / cfg.minibatch_size for texts in (episodes, trained, valued))
+    longest = config.data.max_response_tokens
+    sample = Batches(config.compute.sampling_batch or SAMPLING_BATCH, longest)
     parts = [
-        *(_times(work, cfg.rounds) for work in sample),
-        read(stage, "reward model", "forward", reward, episodes, *lengths, score_calls, counting, scalar=True),
-        read(stage, "reference", "forward", policy, episodes, *lengths, batches, counting),
-        read(stage, "values", "forward", reward, episodes, *lengths, batches, counting, scalar=True),
-        read(
-            stage, "policy update", "train", policy, trained, *lengths, trained / cfg.minibatch_size, counting,
-            steps=trained / cfg.minibatch_size,
-        ),
-        read(
-            stage, "value update", "train", reward, valued, *lengths, valued / cfg.minibatch_size, counting, scalar=True,
-            steps=valued / cfg.minibatch_size,
-        ),
-    ]  # fmt: skip
+        *(_times(work, cfg.rounds) for work in sampling(stage, "sampling", policy, one, sample, counting)),
+        read(Pass(stage, "reward model", "forward", reward, scalar=True), episodes, cfg.rounds * _scoring_calls(one), counting),
+        read(Pass(stage, "reference", "forward", policy), episodes, batches, counting),
+        read(Pass(stage, "values", "forward", reward, scalar=True), episodes, batches, counting),
+        read(Pass(stage, "policy update", "train", policy), trained, updates, counting, updates),
+        read(Pass(stage, "value update", "train", reward, scalar=True), valued, value_updates, counting, value_updates),
+    ]
     if cfg.gamma_ptx > 0:
-        rows = trained * cfg.ptx_rows_per_episode
-        calls = trained / cfg.minibatch_size
-        parts.append(read(stage, "pretraining mix", "train", policy, rows, 0.0, cfg.ptx_length, calls, counting))
+        rows = Texts(trained.rows * cfg.ptx_rows_per_episode, 0.0, cfg.ptx_length)
+        parts.append(read(Pass(stage, "pretraining mix", "train", policy), rows, updates, counting))
     if world_of(config):
         probes = cfg.rounds // max(1, cfg.eval_every_rounds)
-        prompts, batch = min(cfg.eval_prompts, data.n_valid), config.evaluation.batch_size
-        probe = sampling(stage, "gold probe", policy, prompts, *lengths, longest, batch, counting)
+        asked = replace(one, rows=min(cfg.eval_prompts, data.n_valid))
+        probe = sampling(stage, "gold probe", policy, asked, Batches(config.evaluation.batch_size, longest), counting)
         parts += [_times(work, probes) for work in probe]
     return parts
 
@@ -361,18 +384,19 @@ def _times(work: Work, n: float) -> Work:
 def _evaluation(config: Config, policy: Shape, reward: Shape, data: Data, counting: Counting) -> list[Work]:
     """Six policies answer every test prompt, at temperature 1 and greedy, with best-of-n on validation prompts; without the
     gold rubric at temperature 1 alone, scored by the reward model. Both models of the KL read what was sampled."""
-    cfg, answered = config.evaluation, len(EVALUATED) * data.n_test
-    rows = answered
+    cfg = config.evaluation
+    one = Texts(data.n_test, data.rm_prompt, data.response)  # answers of one policy
+    answered = replace(one, rows=len(EVALUATED) * one.rows)
+    sampled = answered.rows
     if world_of(config):
-        rows += answered + max(cfg.best_of) * min(cfg.best_of_prompts, data.n_valid)
-    lengths = (data.rm_prompt, data.response)
-    longest = config.data.max_response_tokens
-    parts = sampling("evaluate", "sampling", policy, rows, *lengths, longest, cfg.batch_size, counting)
-    calls = math.ceil(2 * answered / KL_ROWS)
-    parts.append(read("evaluate", "KL", "forward", policy, 2 * answered, *lengths, calls, counting))
+        sampled += answered.rows + max(cfg.best_of) * min(cfg.best_of_prompts, data.n_valid)
+    batches = Batches(cfg.batch_size, config.data.max_response_tokens)
+    parts = sampling("evaluate", "sampling", policy, replace(one, rows=sampled), batches, counting)
+    twice = replace(one, rows=2 * answered.rows)
+    parts.append(read(Pass("evaluate", "KL", "forward", policy), twice, math.ceil(twice.rows / KL_ROWS), counting))
     if world_of(config) is None:
-        calls = len(EVALUATED) * math.ceil(data.n_test * sum(lengths) / SCORE_TOKENS)
-        parts.append(read("evaluate", "scoring", "forward", reward, answered, *lengths, calls, counting, scalar=True))
+        calls = len(EVALUATED) * _scoring_calls(one)
+        parts.append(read(Pass("evaluate", "scoring", "forward", reward, scalar=True), answered, calls, counting))
     return parts
 
 
@@ -446,7 +470,7 @@ def paper_plan(policy: str = "gpt3-175b") -> PaperPlan:
         if item.stage == "ppo_ptx":
             name = item.part.partition(":")[0]
             parts[name] = parts.get(name, 0.0) + item.flops / PF_DAY
-    pretraining = read("", "", "train", shape, 1, 0, PRETRAINING_TOKENS, 1, PAPER_COUNTING).flops / PF_DAY
+    pretraining = read(Pass("", "", "train", shape), Texts(1, 0, PRETRAINING_TOKENS), 1, PAPER_COUNTING).flops / PF_DAY
     stages = {name: flops / PF_DAY for name, flops in by_stage(work).items()}
     # An experiment of the paper (4.1) beside its recipe, so it does not count as part of the reward model's cost.
     stages["cross_validation"] = sum(item.flops for item in work if item.part == CROSS_VALIDATION) / PF_DAY
@@ -501,7 +525,7 @@ def paper_record(plan: PaperPlan) -> dict[str, Any]:
 
 # --- memory --------------------------------------------------------------------------------------------------------
 
-# Bytes a weight: bf16 weight and gradient, and in fp32 the weight itself and Adam's two moments (ZeRO, arXiv 1910.02054,
+# Bytes per weight: bf16 weight and gradient, and in fp32 the weight itself and Adam's two moments (ZeRO, arXiv 1910.02054,
 # sec. 3.1); a model that is only read has the bf16 weight alone; the averaged policy is kept in fp32.
 TRAINED_BYTES, READ_BYTES, AVERAGE_BYTES = 16, 2, 4
 CACHE_BYTES = 2

@@ -23,9 +23,12 @@ from utils.core.runtime import torch_generator
 from utils.models.loading import load_policy, reward_from_policy
 from utils.models.prompt_sharing import can_share
 from utils.planning.operations import (
+    Batches,
     Counting,
     Data,
+    Pass,
     Shape,
+    Texts,
     Work,
     kwise,
     read,
@@ -99,7 +102,7 @@ def probe(model: PreTrainedModel, reward: PreTrainedModel, shape: Shape, data: D
     """Time passes of a policy and a reward model of one shape (any weights) on texts of the mean lengths of `data`."""
     device = next(model.parameters()).device
     prompt, answer = max(1, round(data.ppo_prompt)), max(2, round(data.response))
-    one = read("", "", "forward", shape, 1, prompt, answer, 1, COUNTED).flops
+    one = read(Pass("", "", "forward", shape), Texts(1, prompt, answer), 1, COUNTED).flops
     rows = (ROWS[0], max(ROWS[0] + 2, min(ROWS[1], int(PROBE_FLOPS / one))))
     vocabulary = int(model.config.vocab_size)
     ids = torch.randint(vocabulary, (rows[1], prompt + answer), generator=torch_generator(seed, "probe")).to(device)
@@ -115,9 +118,8 @@ def probe(model: PreTrainedModel, reward: PreTrainedModel, shape: Shape, data: D
 
     rates = {}
     for kind, action in (("train", train), ("forward", forward)):
-        points = [
-            (read("", "", kind, shape, n, prompt, answer, 1, COUNTED).flops, _median(partial(action, n), device)) for n in rows
-        ]
+        done = Pass("", "", kind, shape)
+        points = [(read(done, Texts(n, prompt, answer), 1, COUNTED).flops, _median(partial(action, n), device)) for n in rows]
         rates[kind] = solve(*points)
     rates["decode"] = _decode(model, shape, ids, prompt, answer, rows)
     rates["ranked"] = _ranked(reward, shape, data, vocabulary)
@@ -136,7 +138,7 @@ def _decode(model: PreTrainedModel, shape: Shape, ids: Tensor, prompt: int, answ
             return _median(lambda: sample(model, prompts, uniforms, max_new_tokens=tokens, stop_ids=(), pad_id=0), device)
 
         seconds = (run(answer) - run(1)) / (answer - 1)
-        flops = sampling("", "", shape, n, prompt, answer, answer, n, COUNTED)[1].flops / answer
+        flops = sampling("", "", shape, Texts(n, prompt, answer), Batches(n, answer), COUNTED)[1].flops / answer
         points.append((flops, max(seconds, 1e-9)))
     return solve(*points)
 
