@@ -536,17 +536,12 @@ table(gains)
 # ### The alignment tax
 
 # %%
-from utils.report import bars_with_intervals
+from utils.report import Look, bars_with_intervals
 
 names = ["base", "sft", "ppo", "ppo_ptx"]
 loss = [summary[f"pretraining_loss.{name}"] for name in names]
-look = {
-    "title": "Held-out web text: lower is better",
-    "reference": loss[0],
-    "reference_label": "base",
-    "value_format": "{:.3f}",
-}
-picture(bars_with_intervals(names, loss, None, None, "loss (nats per token)", **look))
+look = Look("policy", "loss (nats per token)", "Held-out pretraining text: lower is better", loss[0], "base")
+picture(bars_with_intervals(names, loss, None, None, look, "{:.3f}"))
 
 # %% [markdown]
 # This plot shows how much the models lost of what they learned in pretraining. Everything above the dashed line is the tax. SFT

@@ -285,7 +285,7 @@ print(f"one labeler agrees with gold on {p:.1%};  p * p + (1 - p) * (1 - p) = {p
 # Now we change the noise and keep the preferences:
 
 # %%
-from utils.report import lines
+from utils.report import Look, lines
 
 factors = [0.125, 0.25, 0.5, 1, 2, 4, 8]
 noisy = {f: rank_all([replace(one, noise=f * one.noise) for one in hired], items, TRAINING, seed) for f in factors}
@@ -294,8 +294,9 @@ curves = {
     "with each other": [mean_agreement(noisy[f], n_bootstrap=2).mean for f in factors],
     "with gold": [float(np.mean([pair_agreement(list(one), gold_ranks) for one in noisy[f]])) for f in factors],
 }
-look = {"percent": True, "reference": 0.726, "reference_label": "people in the paper", "log_base": 2}
-picture(lines(factors, curves, "noise (multiple of our labelers' noise)", "agreement (% of decided pairs)", **look))
+axes = ("noise (multiple of our labelers' noise)", "agreement (% of decided pairs)")
+look = Look(*axes, reference=0.726, reference_label="people in the paper")
+picture(lines(factors, curves, look, percent=True, log_base=2))
 
 # %% [markdown]
 # Both curves fall towards 50 %, the level of chance. Agreement with each other is always below agreement with gold. At the
@@ -313,9 +314,8 @@ from utils.labeling import dense_ranks
 panels = [1, 3, 9, 27]
 together = [dense_ranks(-ranks[:n].mean(axis=0), 0.0) for n in panels]
 right = {"mean of their ranks": [pair_agreement(list(one), gold_ranks) for one in together]}
-picture(
-    lines(panels, right, "labelers who rank the same answers", "agreement with gold (% of pairs)", percent=True, log_base=3)
-)
+look = Look("labelers who rank the same answers", "agreement with gold (% of pairs)")
+picture(lines(panels, right, look, percent=True, log_base=3))
 
 # %% [markdown]
 # The curve rises steeply: their mistakes differ, so they cancel. The paper did not pay for this: almost all comparisons were
@@ -386,11 +386,11 @@ table(
 # text.
 
 # %%
-from utils.report import beside_paper
+from utils.report import Look, beside_paper
 
 shares = lesson.prompt_tables()["use_cases"]
 ours, papers = [row["share %"] for row in shares], [row["paper %"] for row in shares]
-picture(beside_paper([row["use case"] for row in shares], ours, papers, "share of prompts (%)", "use case"))
+picture(beside_paper([row["use case"] for row in shares], ours, papers, Look("share of prompts (%)", "use case")))
 
 # %% [markdown]
 # Our shares (bars) follow the paper's Table 1 (diamonds). The differences come from cleaning, which removes more prompts where
@@ -638,21 +638,14 @@ def tested(name):
 # own group gives there.
 
 # %%
-from utils.report import grouped_bars
+from utils.report import Look, grouped_bars
 
 found = {name: tested(name) for name in groups}
 bars = {
     kind: [(100 * row[i].mean, 196 * row[i].se) for row in found.values()] for i, kind in enumerate(("gold", "own labelers"))
 }
-picture(
-    grouped_bars(
-        list(groups),
-        bars,
-        "correctly ordered pairs (%)",
-        "who ranked the training data",
-        "Accuracy by gold and by their own labels",
-    )
-)
+title = "Accuracy by gold and by their own labels"
+picture(grouped_bars(list(groups), bars, Look("who ranked the training data", "correctly ordered pairs (%)", title)))
 
 # %% [markdown]
 # Compare the pedant with the forty screened labelers. On *its own labels* the pedant's reward model does about as well as

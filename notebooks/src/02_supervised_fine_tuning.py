@@ -348,15 +348,15 @@ print(f"{mixed.epochs} epochs, web rows a batch: {round(mixed.pretrain_fraction 
 
 # %%
 from utils.evaluation import held_out_web, pretraining_loss
-from utils.report import bars_with_intervals
+from utils.report import Look, bars_with_intervals
 
 unseen = held_out_web(world, tokenizer, few or 150)
 models = {"base": base, "answers only": checkpoint_dir(folder / "pure", mixed.epochs)}
 models |= {"with web text": checkpoint_dir(folder / "mixed", mixed.epochs), "chosen SFT": folder / "sft" / by_reward}
 losses = [pretraining_loss(load_policy(path), unseen) for path in models.values()]
-title = "Web text that no model has seen: lower is better"
-look = {"title": title, "reference_label": "base", "xlabel": "model"}
-picture(bars_with_intervals(list(models), losses, None, None, "loss (nats per token)", losses[0], **look))
+title = "Pretraining text that no model has seen: lower is better"
+look = Look("model", "loss (nats per token)", title, losses[0], "base")
+picture(bars_with_intervals(list(models), losses, None, None, look))
 
 # %% [markdown]
 # When a model learns to answer, it forgets what it read. The model that was trained for 16 epochs forgets most. A few rows of
@@ -388,12 +388,13 @@ table(compared(shown, both), "Before and after (gold points of 10)")
 
 # %%
 from utils.evaluation import part_means
-from utils.report import grouped_bars
+from utils.report import Look, grouped_bars
 
 after = {"base": judged(asked["base"], test_prompts, cfg, 1.0), "prompted": judged(asked["prompted"], test_prompts, cfg, 1.0)}
 after |= {"sft": judged(chosen, test_prompts, cfg, 1.0)}
 parts = {name: part_means(answers) for name, answers in after.items()}
-picture(grouped_bars(world.rubric.parts, parts, "mean score (0 to 1)", "part of the gold rubric", "What SFT changed"))
+look = Look("part of the gold rubric", "mean score (0 to 1)", "What SFT changed")
+picture(grouped_bars(world.rubric.parts, parts, look))
 
 # %% [markdown]
 # SFT gains most where the base did something else than what was asked (*helpful*), and in what labelers do by habit (*manner*,

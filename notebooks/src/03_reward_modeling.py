@@ -338,14 +338,14 @@ picture(calibration([b["predicted"] for b in bins], [b["observed"] for b in bins
 # of each labeler, so we can use it as the horizontal axis.
 
 # %%
-from utils.report import scatter
+from utils.report import Look, scatter
 
 found, people = judged_shipped["labels"]["labelers"], {one.labeler_id: one for one in lesson.labelers("hired")}
 points = [
     {"noise": people[n].noise, "accuracy": row["mean"], "accuracy_se": row["se"]} for n, row in found.items() if n in people
 ]
-axes = ("noise", "accuracy", "noise of the labeler (gold points, sd)", "share of their pairs predicted")
-picture(scatter(points, *axes, title="Each hired labeler"))
+look = Look("noise of the labeler (gold points, sd)", "share of their pairs predicted", "Each hired labeler")
+picture(scatter(points, "noise", "accuracy", look))
 
 # %% [markdown]
 # Each point is a labeler with a 95 % interval. A labeler with more noise is harder to predict. A low point at low noise means
@@ -358,22 +358,14 @@ picture(scatter(points, *axes, title="Each hired labeler"))
 # labelers, train on the others, and test on both.
 
 # %%
-from utils.report import grouped_bars
+from utils.report import Look, grouped_bars
 
 cross = lesson.cross_validation()
 names = ["labelers it learned from", "labelers it never saw"]
 here = [(cross[key], 1.96 * cross[f"{key}_se"]) for key in ("training", "heldout")]
 paper = [(0.724, 0.004), (0.696, 0.009)]
-title = "Five groups, each left out once"
-picture(
-    grouped_bars(
-        names,
-        {"here (simulated)": here, "the paper's people": paper},
-        "pairs ordered right (share)",
-        "test pairs ranked by",
-        title,
-    )
-)
+look = Look("test pairs ranked by", "pairs ordered right (share)", "Five groups, each left out once")
+picture(grouped_bars(names, {"here (simulated)": here, "the paper's people": paper}, look))
 
 # %% [markdown]
 # In the paper the model also works for held-out labelers, with a small loss. Our simulated groups come from the same
@@ -453,7 +445,8 @@ def weights(model):
 # %%
 true = [(weight / rubric.maximum, 0.0) for weight in rubric.weights.values()]
 weighed = {"gold": true, "reward model": weights(shipped_model)}
-picture(grouped_bars(rubric.parts, weighed, "share of the weight", "part of the gold rubric", "What an answer is judged by"))
+look = Look("part of the gold rubric", "share of the weight", "What an answer is judged by")
+picture(grouped_bars(rubric.parts, weighed, look))
 
 # %% [markdown]
 # Compare the bars. Rude words are easy to recognize. *Truthful* is hard: to see that a sentence is false, the model must know

@@ -405,7 +405,7 @@ print(f"by hand {by_hand:.4f}, utils.losses.ppo_value_loss {charged:.4f}")
 
 # %%
 from utils.losses import ppo_policy_loss
-from utils.report import lines
+from utils.report import Look, lines
 
 one = torch.ones(1, 1, dtype=torch.bool)
 
@@ -418,7 +418,7 @@ def token_loss(rho, advantage):
 assert abs(token_loss(1.5, 1.0) + 1.2) < 1e-6 and abs(token_loss(1.5, -1.0) - 1.5) < 1e-6
 rhos = [0.4 + 0.1 * i for i in range(13)]
 curves = {"advantage +1": [token_loss(r, 1.0) for r in rhos], "advantage -1": [token_loss(r, -1.0) for r in rhos]}
-picture(lines(rhos, curves, "ratio new / old", "loss of one token", "Where PPO stops pushing"))
+picture(lines(rhos, curves, Look("ratio new / old", "loss of one token", "Where PPO stops pushing")))
 
 # %% [markdown]
 # A good token ($A = 1$) is made more likely until the ratio is 1.2. From there the curve is flat, and the gradient is zero. A
@@ -514,7 +514,7 @@ from utils.evaluation import paired_difference
 heats = [0.0, 1.0] if fast() else [0.0, 0.4, 0.7, 1.0]
 asked = {n: [judged(Policy(n, path), test_prompts, cfg, t) for t in heats] for n, path in paths.items()}
 golds = {name: [mean_se(found.golds).mean for found in each] for name, each in asked.items()}
-picture(lines(heats, golds, "temperature", "gold (points)", "Learning or sharpening?"))
+picture(lines(heats, golds, Look("temperature", "gold (points)", "Learning or sharpening?")))
 
 # %% [markdown]
 # Both have less gold at temperature 1 than at 0. The difference between them, paired by prompt:

@@ -118,13 +118,13 @@ token_view(strips, "surprise more than the base's (nats)", span=4.0)
 
 # %%
 from utils.evaluation import choice_accuracy, choice_logprobs, pretraining_loss
-from utils.report import bars_with_intervals
+from utils.report import Look, bars_with_intervals
 
 # %%
 loaded = {name: load_policy(path) for name, path in paths.items()}
 losses = {name: pretraining_loss(model, web) for name, model in loaded.items()}
-look = {"reference": losses["base"], "reference_label": "base", "title": "Unseen web text: lower is better"}
-picture(bars_with_intervals(list(losses), list(losses.values()), None, None, "loss (nats a token)", **look))
+look = Look("policy", "loss (nats per token)", "Unseen pretraining text: lower is better", losses["base"], "base")
+picture(bars_with_intervals(list(losses), list(losses.values()), None, None, look))
 
 # %% [markdown]
 # Everything above the dashed line is tax. The SFT model was trained for many epochs on answers, without any page of pretraining
@@ -159,11 +159,8 @@ from utils.evaluation import score_interval
 facts = {name: choice_accuracy(model, items) for name, model in loaded.items()}
 ends = [score_interval(share, len(items)) for share in facts.values()]
 lows, highs = zip(*ends, strict=True)
-picture(
-    bars_with_intervals(
-        list(facts), list(facts.values()), lows, highs, "right (share)", facts["base"], "Facts: higher is better"
-    )
-)
+look = Look("policy", "right (share)", "Facts: higher is better", facts["base"])
+picture(bars_with_intervals(list(facts), list(facts.values()), lows, highs, look))
 
 # %% [markdown]
 # If intervals overlap widely, we cannot say which model is better. So facts are the coarser of the two tests: they can show a
@@ -419,11 +416,8 @@ for name in ("base", "prompted", "init", "ppo", "ppo_ptx"):
 
 # %%
 ends = [[row[key] for row in won.values()] for key in ("mean", "low", "high")]
-picture(
-    bars_with_intervals(
-        list(won), *ends, "preferred to SFT (share)", 0.5, "Held-out simulated labelers", reference_label="even"
-    )
-)
+look = Look("policy", "preferred to SFT (share)", "Held-out simulated labelers", 0.5, "even")
+picture(bars_with_intervals(list(won), *ends, look))
 
 # %% [markdown]
 # If an interval crosses the dashed line, we cannot say which model is better. Base and prompted base lose to SFT; the two PPO

@@ -164,7 +164,7 @@ def test_a_helpful_lie_and_a_useless_truth_change_places_between_phases():
 
 
 def test_unknown_phase_is_refused():
-    with pytest.raises(UserError, match="phase 'judging' is unknown, use one of training, final_evaluation"):
+    with pytest.raises(ValueError, match="phase 'judging' is unknown, use one of training, final_evaluation"):
         GOLD_LABELER.utility(RUBRIC, [[1] * 6], "judging")
 
 
@@ -389,23 +389,23 @@ def test_verdicts_follow_quality_and_equal_completions_tie():
 
 def test_bad_material_is_named():
     prompt = [Prompt("p7", "")]
-    with pytest.raises(UserError, match=r"prompt 'p7': part scores have shape \(2, 5\)"):
+    with pytest.raises(ValueError, match=r"prompt 'p7': part scores have shape \(2, 5\)"):
         make_items(WORLD, [np.ones((2, 5))], prompt)
-    with pytest.raises(UserError, match=r"prompt 'p7': part scores must lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"prompt 'p7': part scores must lie in \[0, 1\]"):
         make_items(WORLD, [np.full((2, 6), np.nan)], prompt)
-    with pytest.raises(UserError, match="prompt 'p7': 1 completions and 2 rows"):
+    with pytest.raises(ValueError, match="prompt 'p7': 1 completions and 2 rows"):
         make_items(WORLD, [np.ones((2, 6))], prompt, [["x"]])
-    with pytest.raises(UserError, match="scores for 2 of 1 prompts"):
+    with pytest.raises(ValueError, match="scores for 2 of 1 prompts"):
         make_items(WORLD, [np.ones((2, 6))] * 2, prompt)
-    with pytest.raises(UserError, match="completions of 2 of 1 prompts"):
+    with pytest.raises(ValueError, match="completions of 2 of 1 prompts"):
         make_items(WORLD, [np.ones((2, 6))], prompt, [["x", "y"], ["z"]])
     with pytest.raises(UserError, match="there are no prompts"):
         make_items(WORLD, [])
-    with pytest.raises(UserError, match="finished holds 0 lists for 1 prompts"):
+    with pytest.raises(ValueError, match="finished holds 0 lists for 1 prompts"):
         Completions(prompt, [["x"]], [np.ones((1, 6))], finished=[])
-    with pytest.raises(UserError, match="1 values of `finished` for 2 completions"):
+    with pytest.raises(ValueError, match="1 values of `finished` for 2 completions"):
         completion_names(["a", "b"], [True])
-    with pytest.raises(UserError, match="2 completions against 1"):
+    with pytest.raises(ValueError, match="2 completions against 1"):
         pair_items(WORLD, np.ones((2, 6)), np.ones((1, 6)))
 
 

@@ -34,6 +34,19 @@ def test_cross_validation_of_an_older_run_is_read_with_the_names_of_today(tmp_pa
     assert shipped().cross_validation().keys() >= {"training", "training_se", "heldout", "heldout_se"}
 
 
+def test_the_report_gets_its_data_from_the_reader(tmp_path: Path) -> None:
+    lesson = shipped()
+    data = lesson.report_data()
+    assert data.name == lesson.out_dir.name and data.best_of_n == lesson.best_of_n() and data.selection == lesson.selection()
+    assert data.calibration == lesson.calibration()["bins"] and data.metrics["ppo"] == lesson.metrics("ppo")
+    assert data.cleaning == lesson.cleaning() and data.prompt_tables == lesson.prompt_tables()
+    assert data.samples == lesson.samples() and "profile: tiny" in data.settings
+    empty = Run(tmp_path, load_config("tiny")).report_data()
+    assert not any((empty.samples, empty.calibration, empty.left_out, empty.sources, empty.selection, empty.settings))
+    write_json(tmp_path / "rm" / "source.json", {"source": "hub:dolly"})
+    assert Run(tmp_path, load_config("tiny")).sources() == [{"stage": "rm", "source": "hub:dolly"}]
+
+
 def test_models_have_names() -> None:
     lesson = shipped()
     places = {name: lesson.model_dir(name) for name in MODELS}

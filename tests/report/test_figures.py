@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from utils.core.errors import UserError
 from utils.evaluation.summary import Summary, number
 from utils.report import figures as plotting
 from utils.report.figures import frame, style, training
@@ -41,11 +40,15 @@ TAX = [
     for s in (1, 2)
 ] + [{"knob": "model", "value": name, "seed": None, "gold": 7.0, "pretraining_loss": 0.9} for name in ("base", "init")]
 
+SHARES, LOSS = plotting.Look("share (%)", "use case"), plotting.Look("policy", "loss", reference=1.0)
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "training_curves": lambda: plotting.training_curves(METRICS, "loss", "kl", labels={"loss": "loss (nats)"}),
-    "lines": lambda: plotting.lines([1, 2, 4], {"a": [0.1, 0.2, 0.3], "ppo": [1, 1, 2]}, "x", "y", "t", True, 0.5, "half", 2),
-    "beside_paper": lambda: plotting.beside_paper(["open_qa", "chat"], [12.0, 8.0], [12.4, 8.4], "share (%)", "use case"),
-    "bars": lambda: plotting.bars_with_intervals(["base", "other"], [1, 2], [0.9, 1.8], [1.1, math.nan], "loss", 1.0),
+    "lines": lambda: plotting.lines(
+        [1, 2, 4], {"a": [0.1, 0.2, 0.3], "ppo": [1, 1, 2]}, plotting.Look("x", "y", "t", 0.5, "half"), True, 2
+    ),
+    "beside_paper": lambda: plotting.beside_paper(["open_qa", "chat"], [12.0, 8.0], [12.4, 8.4], SHARES),
+    "bars": lambda: plotting.bars_with_intervals(["base", "other"], [1, 2], [0.9, 1.8], [1.1, math.nan], LOSS),
     "gold": lambda: plotting.gold_by_policy(SUMMARY, 10),
     "win_rates": lambda: plotting.win_rates(SUMMARY),
     "overoptimisation": lambda: plotting.overoptimisation(PRESSURE),
@@ -54,10 +57,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "train_and_valid": lambda: plotting.train_and_valid(LEARNT, "loss", "valid_loss", "passes", "passes", "loss (nats)"),
     "checkpoint_choice": lambda: plotting.checkpoint_choice(CHECKPOINTS),
     "grouped_bars": lambda: plotting.grouped_bars(
-        ["form", "manner"], {"sft": [(1, 0.1), (2, 0.2)], "x": [(0, 0), (1, 0)]}, "y", "x"
+        ["form", "manner"], {"sft": [(1, 0.1), (2, 0.2)], "x": [(0, 0), (1, 0)]}, plotting.Look("x", "y")
     ),
     "scatter": lambda: plotting.scatter(
-        [{"a": i, "b": 2, "b_se": 0.1, "name": "p"} for i in (1, 2)], "a", "b", "a", "b", zero=True
+        [{"a": i, "b": 2, "b_se": 0.1, "name": "p"} for i in (1, 2)], "a", "b", plotting.Look("a", "b"), zero=True
     ),
     "pair_loss": lambda: plotting.pair_loss({"1 over 2": 1.5, "2 over 3": -0.5}),
     "ladder": lambda: plotting.ladder([{"policy": p, "params": n, "gold": 4, "se": 0.1} for p in "ab" for n in (9, 99)]),
@@ -111,7 +114,7 @@ def test_inline_svg_is_self_contained_unique_and_follows_the_page() -> None:
 
 
 def test_alt_text_and_labels_of_hostile_names_are_escaped_in_svg() -> None:
-    figure = plotting.bars_with_intervals(['<script>"x"</script>'], [1.0], [0.5], [1.5], "y")
+    figure = plotting.bars_with_intervals(['<script>"x"</script>'], [1.0], [0.5], [1.5], LOSS)
     assert "<script" not in plotting.inline_svg(figure, "hostile")
 
 
@@ -127,7 +130,7 @@ def test_a_policy_has_one_colour_and_one_marker_everywhere() -> None:
     assert set(style.COLOURS) == set(style.MARKERS) == set(style.LABELS) == set(style.ORDER) > set(style.POLICIES)
     assert len(set(style.COLOURS.values())) == len(set(style.MARKERS.values())) == len(style.ORDER)
     assert set(style.COLOURS.values()) <= set(style.OKABE_ITO)
-    bars = plotting.bars_with_intervals(["ppo", "base"], [1, 2], [1, 2], [1, 2], "y").axes[0].patches
+    bars = plotting.bars_with_intervals(["ppo", "base"], [1, 2], [1, 2], [1, 2], LOSS).axes[0].patches
     assert to_rgb(bars[0].get_facecolor()) == to_rgb(style.COLOURS["ppo"])
 
 
@@ -136,7 +139,7 @@ def test_gold_bars_show_the_numbers_of_the_summary_and_skip_what_is_missing() ->
     axes = plotting.gold_by_policy(part).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["base", "prompted\nbase", "PPO", "PPO-ptx"]
     assert [bar.get_height() for bar in axes.patches] == [4.0, 5.0, 7.0, 8.0, 4.5, 5.5, 8.5]
-    with pytest.raises(UserError, match="run the evaluate stage"):
+    with pytest.raises(ValueError, match="run the evaluate stage"):
         plotting.gold_by_policy({"seed": 1})
 
 
@@ -183,14 +186,12 @@ def test_readable_count(count: float, shown: str) -> None:
 
 
 def test_lines_and_bars_beside_the_paper_say_their_numbers() -> None:
-    figure = plotting.lines([1, 4], {"a": [0.1, 0.3], "b": [0.2, 0.2]}, "n", "share", percent=True, log_base=2)
+    figure = plotting.lines([1, 4], {"a": [0.1, 0.3], "b": [0.2, 0.2]}, plotting.Look("n", "share"), True, 2)
     assert "a from 0.1 at 1 to 0.3 at 4" in plotting.alt_text(figure)
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["1", "4"]
-    assert plotting.alt_text(plotting.beside_paper(["open_qa"], [12.0], [12.4], "%", "case")).endswith(
-        "open_qa 12 (paper 12.4)"
-    )
+    assert plotting.alt_text(plotting.beside_paper(["open_qa"], [12.0], [12.4], SHARES)).endswith("open_qa 12 (paper 12.4)")
     with pytest.raises(ValueError, match="series_0 has 1"):
-        plotting.lines([1, 2], {"a": [1.0]}, "x", "y")
+        plotting.lines([1, 2], {"a": [1.0]}, LOSS)
 
 
 def backgrounds(text: str) -> list[str]:
@@ -232,7 +233,7 @@ def test_numbers_of_a_summary() -> None:
     [
         (lambda: plotting.best_of_n([]), "no rows"),
         (lambda: plotting.best_of_n([{"n": 1, "proxy": 1.0, "gold": None}]), "row 0, field gold is None"),
-        (lambda: plotting.bars_with_intervals(["a"], [1.0], [1.0], [], "y"), "highs has 0"),
+        (lambda: plotting.bars_with_intervals(["a"], [1.0], [1.0], [], LOSS), "highs has 0"),
         (lambda: plotting.calibration([0.1], [0.1, 0.2]), "observed has 2"),
         (lambda: plotting.histogram([], "x"), "at least one number"),
     ],
@@ -243,7 +244,7 @@ def test_bad_input_is_one_clear_sentence(call: Callable[[], Figure], words: str)
 
 
 def test_win_rates_name_the_stage_that_is_missing() -> None:
-    with pytest.raises(UserError, match="no winrate.*run the evaluate stage"):
+    with pytest.raises(ValueError, match="no winrate.*run the evaluate stage"):
         plotting.win_rates({})
 
 
@@ -275,8 +276,8 @@ def test_a_pair_costs_ln_2_without_a_margin_and_less_with_one() -> None:
 
 def test_scatter_tells_the_correlation_and_survives_without_one() -> None:
     rows = [{"a": float(i), "b": -2.0 * i} for i in range(4)]
-    assert "correlation -1.00" in plotting.alt_text(plotting.scatter(rows, "a", "b", "a", "b"))
-    assert "no correlation" in plotting.alt_text(plotting.scatter(rows[:1], "a", "b", "a", "b"))
+    assert "correlation -1.00" in plotting.alt_text(plotting.scatter(rows, "a", "b", LOSS))
+    assert "no correlation" in plotting.alt_text(plotting.scatter(rows[:1], "a", "b", LOSS))
 
 
 def test_a_sweep_of_another_setting_cannot_be_drawn() -> None:

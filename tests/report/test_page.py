@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from utils.config import load_config
 from utils.core.errors import UserError
 from utils.core.io import write_json, write_jsonl, write_text
 from utils.evaluation.summary import Summary
+from utils.pipeline import Run
 from utils.report.figures.style import POLICIES
 from utils.report.page import write_report
-from utils.report.results import SIMULATED, stage_seconds
+from utils.report.results import SIMULATED, RunData, stage_seconds
 from utils.report.terminal import terminal_table
 from utils.worlds import known_world
 
@@ -135,6 +137,11 @@ def write_run(folder: Path) -> Path:
     return folder
 
 
+def data_of(folder: Path) -> RunData:
+    """What the report shows of the run in `folder`."""
+    return Run(folder, load_config("tiny")).report_data()
+
+
 class Page(HTMLParser):
     """Tags, ids, links and text of a page; fails on tags that close in the wrong order."""
 
@@ -167,7 +174,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def page_text(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = write_run(tmp_path_factory.mktemp("runs") / "demo")
-    write_report(folder, summary_of_a_run(), folder / "report.html")
+    write_report(data_of(folder), summary_of_a_run(), folder / "report.html")
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -252,7 +259,7 @@ def test_unknown_metrics_are_still_drawn(page_text: str) -> None:
 
 
 def test_whatever_is_missing_is_left_out(tmp_path: Path) -> None:
-    write_report(tmp_path, {"seed": 1}, tmp_path / "report.html")
+    write_report(data_of(tmp_path), {"seed": 1}, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "undefined" not in text and "nan" not in text.lower().replace("finance", "")
     assert [attrs["id"] for tag, attrs in Page(text).tags if tag == "section"] == ["settings"]
@@ -265,7 +272,7 @@ def test_any_one_stage_may_be_missing(tmp_path: Path, stage: str, monkeypatch: p
     for path in (folder / stage).iterdir():
         path.unlink()
     part = {k: v for k, v in summary_of_a_run().items() if not re.search(rf"(^|\.|_){stage}(\.|_|$)", k)}
-    write_report(folder, part, folder / "report.html")
+    write_report(data_of(folder), part, folder / "report.html")
     Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
@@ -274,7 +281,7 @@ def test_own_prompts_without_gold_or_use_cases(tmp_path: Path) -> None:
     rows = [row | {"policy": policy} for policy in ("sft", "ppo")]
     write_jsonl(tmp_path / "evaluate" / "samples.jsonl", rows)
     summary = {"kl.ppo": 1.0, "reward.ppo.mean": 0.3, "reward.ppo.se": 0.02, "reward.sft.mean": -0.1}
-    write_report(tmp_path, summary, tmp_path / "report.html")
+    write_report(data_of(tmp_path), summary, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     Page(text)
     assert "PPO 0.3 (0.261 to 0.339)" in text and "0.30 ± 0.02" in text
@@ -284,14 +291,14 @@ def test_own_prompts_without_gold_or_use_cases(tmp_path: Path) -> None:
 
 def test_a_figure_that_cannot_be_drawn_leaves_its_reason(tmp_path: Path) -> None:
     write_json(tmp_path / "evaluate" / "best_of_n.json", [{"n": 1, "proxy": None, "gold": 5.0}])
-    write_report(tmp_path, {}, tmp_path / "report.html")
+    write_report(data_of(tmp_path), {}, tmp_path / "report.html")
     assert "row 0, field proxy is None" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_checkpoint_choice_without_gold_and_hours_of_training(tmp_path: Path) -> None:
     found = {"chosen": "epoch_02", "reward": {"epoch_02": 0.3}, "gold": {}}
     write_json(tmp_path / "sft_select" / "selection.json", found)
-    write_report(tmp_path, {"seconds.total": 7325.0}, tmp_path / "report.html")
+    write_report(data_of(tmp_path), {"seconds.total": 7325.0}, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "epoch 02" in text and "<th>gold</th>" not in text and "2 h 02 min" in text
 
@@ -299,7 +306,7 @@ def test_checkpoint_choice_without_gold_and_hours_of_training(tmp_path: Path) ->
 def test_a_broken_file_is_one_clear_sentence(tmp_path: Path) -> None:
     write_text(tmp_path / "evaluate" / "samples.jsonl", '{"prompt": "a"}\n{"prom')
     with pytest.raises(UserError, match=r"samples\.jsonl, row 2"):
-        write_report(tmp_path, {}, tmp_path / "report.html")
+        write_report(data_of(tmp_path), {}, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 
 
@@ -309,7 +316,7 @@ def test_same_run_same_page(tmp_path: Path) -> None:
         (folder / stage / "metrics.jsonl").unlink()
     pages = []
     for _ in range(2):
-        write_report(folder, summary_of_a_run(), folder / "report.html")
+        write_report(data_of(folder), summary_of_a_run(), folder / "report.html")
         pages.append((folder / "report.html").read_bytes())
     assert pages[0] == pages[1]
 

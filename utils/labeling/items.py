@@ -40,12 +40,12 @@ class Items:
 
 
 def check_parts(rubric: Rubric, parts: ArrayLike, where: str) -> FloatArray:
-    """parts as (n, S) floats in [0, 1], S parts of the rubric; anything else raises UserError that names `where`."""
+    """parts as (n, S) floats in [0, 1], S parts of the rubric; anything else raises ValueError that names `where`."""
     array = np.asarray(parts, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != len(rubric.parts):
-        raise UserError(f"{where}: part scores have shape {array.shape}, give one row of {len(rubric.parts)} per completion.")
+        raise ValueError(f"{where}: part scores have shape {array.shape}, give one row of {len(rubric.parts)} per completion.")
     if not np.all((array >= 0.0) & (array <= 1.0)):
-        raise UserError(f"{where}: part scores must lie in [0, 1], score the completions with World.score.")
+        raise ValueError(f"{where}: part scores must lie in [0, 1], score the completions with World.score.")
     return array
 
 
@@ -59,12 +59,12 @@ def make_items(
 
     Without `prompts` the ids are running numbers and no prompt is closed-domain or sensitive. names default to the place
     in the list (so that every completion is judged for itself); give the completions' texts to make equal texts tie.
-    Raises UserError on wrong shapes or values.
+    Raises ValueError on wrong shapes or values, UserError if there are no prompts.
     """
     if prompts is None:
         prompts = [Prompt(prompt_id=str(i), prompt="") for i in range(len(parts_by_prompt))]
     if len(prompts) != len(parts_by_prompt):
-        raise UserError(f"labeling: scores for {len(parts_by_prompt)} of {len(prompts)} prompts, give a list for each.")
+        raise ValueError(f"labeling: scores for {len(parts_by_prompt)} of {len(prompts)} prompts, give a list for each.")
     if not prompts:
         raise UserError("labeling: there are no prompts to label, give at least one.")
     rows = [
@@ -73,12 +73,12 @@ def make_items(
     if names is None:
         names = [[str(k) for k in range(len(row))] for row in rows]
     if len(names) != len(rows):
-        raise UserError(f"labeling: completions of {len(names)} of {len(rows)} prompts, give a list for each.")
+        raise ValueError(f"labeling: completions of {len(names)} of {len(rows)} prompts, give a list for each.")
     parts = np.zeros((len(rows), max(len(row) for row in rows), len(world.rubric.parts)))
     mask = np.zeros(parts.shape[:2], dtype=bool)
     for p, row in enumerate(rows):
         if len(names[p]) != len(row) or not len(row):
-            raise UserError(
+            raise ValueError(
                 f"prompt {prompts[p].prompt_id!r}: {len(names[p])} completions and {len(row)} rows of part scores, "
                 "give at least one completion and one row for each."
             )

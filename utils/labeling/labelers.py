@@ -69,7 +69,7 @@ class SimulatedLabeler:
     def utility(self, rubric: Rubric, parts: ArrayLike, phase: str) -> FloatArray:
         """Points (n,) without noise for part scores (n, S), by the priority rule of `phase` (3.4, B.2).
 
-        Raises UserError for another number of parts, for scores outside [0, 1] and for an unknown phase.
+        Raises ValueError for another number of parts, for scores outside [0, 1] and for an unknown phase.
         """
         return check_parts(rubric, parts, f"labeler {self.labeler_id}") @ phase_weights(rubric, [self], phase)[0]
 
@@ -113,7 +113,7 @@ def look_at_all(labelers: Sequence[SimulatedLabeler], items: Items, seed: int) -
 def phase_weights(rubric: Rubric, labelers: Sequence[SimulatedLabeler], phase: str) -> FloatArray:
     """Weights (L, S) in points under the priority rule of `phase`; every labeler's total stays the same (B.2)."""
     if phase not in rubric.priority:
-        raise UserError(f"labeling: phase {phase!r} is unknown, use one of {', '.join(rubric.priority)}.")
+        raise ValueError(f"labeling: phase {phase!r} is unknown, use one of {', '.join(rubric.priority)}.")
     weights = np.array([one.weights for one in labelers], dtype=np.float64)
     factors = np.array([rubric.priority[phase].get(part, 1.0) for part in rubric.parts])
     changed = weights * factors

@@ -26,7 +26,7 @@ def completion_names(completions: Sequence[str], finished: Sequence[bool] | None
     """Names under which a labeler knows completions: the text, and whether it ended itself."""
     ends = [True] * len(completions) if finished is None else finished
     if len(ends) != len(completions):
-        raise UserError(f"labeling: {len(ends)} values of `finished` for {len(completions)} completions, give one for each.")
+        raise ValueError(f"labeling: {len(ends)} values of `finished` for {len(completions)} completions, give one for each.")
     return [f"{text}{'' if end else ' [cut off]'}" for text, end in zip(completions, ends, strict=True)]
 
 
@@ -91,7 +91,7 @@ class Completions:
     """What labelers rank: the completions of P prompts, with their part scores by the world's rubric.
 
     texts[p], finished[p], policies[p]: one entry for each of the K_p completions of prompts[p]; parts[p] (K_p, S). Without
-    `finished` every completion ended itself; without `policies` nobody knows who wrote it. Raises UserError if a list differs
+    `finished` every completion ended itself; without `policies` nobody knows who wrote it. Raises ValueError if a list differs
     in length from `prompts`.
     """
 
@@ -105,7 +105,7 @@ class Completions:
         lists = {"completions": self.texts, "finished": self.finished, "policies": self.policies}
         for name, given in lists.items():
             if given is not None and len(given) != len(self.prompts):
-                raise UserError(
+                raise ValueError(
                     f"labeling: {name} holds {len(given)} lists for {len(self.prompts)} prompts, give one for each."
                 )
 
@@ -126,7 +126,7 @@ def label_comparisons(
     """Each prompt's completions ranked, rated and flagged by one simulated labeler (3.5, 5.3: most had one only).
 
     Who labels and what they see are random streams of the prompt's id, the labeler's id and the text, so order does not
-    matter and equal completions tie. Raises UserError for wrong part scores.
+    matter and equal completions tie. Raises ValueError for wrong part scores.
     """
     items = completions.items(world)
     # One labeler per prompt (P,) looks at its completions: P rows.
@@ -170,12 +170,12 @@ def pair_items(
     """n prompts with two completions each, a and b, for `judge_pairs`.
 
     parts_a, parts_b: (n, S), by the world's rubric. prompt_ids (default: running number) choose the judge; names are the
-    completions' texts (default: their part scores, so that equal scores tie). Raises UserError for lists of different
+    completions' texts (default: their part scores, so that equal scores tie). Raises ValueError for lists of different
     lengths or wrong part scores.
     """
     a, b = (check_parts(world.rubric, p, f"completions {name}") for name, p in (("a", parts_a), ("b", parts_b)))
     if len(a) != len(b):
-        raise UserError(f"win rate: {len(a)} completions against {len(b)}, give one of each per prompt.")
+        raise ValueError(f"win rate: {len(a)} completions against {len(b)}, give one of each per prompt.")
     ids = [str(i) for i in range(len(a))] if prompt_ids is None else prompt_ids
     names_a = [str(row) for row in a.tolist()] if names_a is None else names_a
     names_b = [str(row) for row in b.tolist()] if names_b is None else names_b

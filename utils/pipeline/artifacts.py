@@ -13,14 +13,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.config import Config
 from utils.core.errors import UserError
-from utils.core.io import read_json, read_jsonl, read_rows, stored
+from utils.core.io import read_json, read_jsonl, read_rows, read_text, stored
 from utils.core.runtime import choose_device, locate
+from utils.data.left_out import LEFT_OUT_FILE
 from utils.data.schemas import Comparison, Demonstration, Prompt
 from utils.evaluation.summary import Summary
 from utils.labeling import SimulatedLabeler
 from utils.models.directories import model_directory
 from utils.models.loading import load_policy
 from utils.models.tokenizers import load_tokenizer
+from utils.report.results import RunData
 from utils.reward.cross_validation import with_names_of_today
 from utils.reward.scoring import RewardModel
 from utils.sampling.sampler import Sampler
@@ -30,7 +32,10 @@ from utils.worlds.protocol import Scores, World
 from utils.worlds.registry import world_of
 
 MODELS = ("base", "sft", "init", "reward", "ppo", "ppo_ptx")
+LOGGED = ("sft", "init", "reward", "ppo", "ppo_ptx")  # the stages that log metrics
 POLICIES = ("base", "sft", "ppo", "ppo_ptx")  # the policies that readers compare; init is only the start of PPO
+CONFIG_FILE = "config.yaml"
+SOURCE_FILE = "source.json"  # of a stage that read public datasets
 SELECTED = {"sft": "sft_select"}  # the stage that holds a model, where it has another name
 Row = TypeVar("Row", Prompt, Demonstration, Comparison, SimulatedLabeler)
 
@@ -210,6 +215,40 @@ class Artifacts:
         """Rows {n, proxy, gold, gold_se, oracle}: the best of n answers by the reward model."""
         return self._json("evaluate", "best_of_n.json")
 
+    def left_out(self) -> list[dict[str, Any]]:
+        """What the stages left out of the data: rows {what, count, reason, setting, first} with a count above 0."""
+        names = ("what", "count", "reason", "setting", "first")
+        files = [(stage, LEFT_OUT_FILE) for stage in ("prompts", "demonstrations", "comparisons")] + [("sft", "data.json")]
+        found = [row for file in files for row in self._rows_if_there(*file)]
+        return [{name: row.get(name) for name in names} for row in found if row.get("count")]
+
+    def sources(self) -> list[dict[str, Any]]:
+        """One record for each public dataset that a stage read, with the stage's name."""
+        return [{"stage": file.parent.name, **read_json(file)} for file in sorted(self.out_dir.glob(f"*/{SOURCE_FILE}"))]
+
+    def settings_text(self) -> str:
+        """Text of the config.yaml of the finished run; empty if there is none."""
+        files = [self.out_dir / place / CONFIG_FILE for place in ("", "report", "evaluate")]
+        return next((read_text(file) for file in files if file.is_file()), "")
+
+    def report_data(self) -> RunData:
+        """What the report page shows; files that the run did not write are left out. Raises UserError for a broken file."""
+        return RunData(
+            name=self.out_dir.resolve().name,
+            samples=self._rows_if_there("evaluate", "samples.jsonl"),
+            best_of_n=self._rows_if_there("evaluate", "best_of_n.json"),
+            overoptimisation=self._rows_if_there("evaluate", "overoptimisation.json", "rows"),
+            calibration=self._rows_if_there("reward", "calibration.json", "bins"),
+            cleaning=self._rows_if_there("prompts", "cleaning.json"),
+            prompt_tables=self._if_there("prompts", "tables.json") or {},
+            left_out=self.left_out(),
+            sources=self.sources(),
+            screening=self._rows_if_there("labelers", "screening.json"),
+            metrics={stage: self._rows_if_there(stage, METRICS) for stage in LOGGED},
+            selection=self._if_there("sft_select", "selection.json") or {},
+            settings=self.settings_text(),
+        )
+
     def summary(self) -> Summary:
         """All results of the finished run (summary.json)."""
         place = self.out_dir / "summary.json"
@@ -225,6 +264,18 @@ class Artifacts:
         if not file.exists():
             raise UserError(f'{self.out_dir}: has no {stage}/{name}: run the stage "{stage}" first.')
         return file
+
+    def _if_there(self, stage: str, name: str) -> Any:
+        """Content of a JSON or JSONL file of a stage; None if it does not exist or is empty."""
+        file = stored(self.path(stage) / name)
+        if not file.is_file() or file.stat().st_size == 0:
+            return None
+        return read_jsonl(file) if name.endswith(".jsonl") else read_json(file)
+
+    def _rows_if_there(self, stage: str, name: str, key: str = "") -> list[dict[str, Any]]:
+        """Rows of a file of a stage, none if it does not exist. key: where they are in the file's object."""
+        found = self._if_there(stage, name)
+        return (found.get(key, []) if isinstance(found, dict) else found) or []
 
     def _json(self, stage: str, name: str) -> Any:
         return read_json(self._file(stage, name))

@@ -40,6 +40,7 @@ from utils.labeling import (
     screening_prompts,
     screening_set,
 )
+from utils.pipeline.artifacts import SOURCE_FILE
 from utils.pipeline.run import Run
 from utils.sampling.sampler import Draw, Response, completions_to_rank
 from utils.worlds.protocol import Scores, World
@@ -48,7 +49,6 @@ from utils.worlds.registry import known_world, world_of
 Outputs = Sequence[Sequence[tuple[str, Response]]]
 Parts = Sequence[Sequence[Scores]]
 Row = TypeVar("Row", Prompt, Demonstration, Comparison)
-SOURCE_FILE = "source.json"
 FINAL = ("train", "test")  # splits that rankings need: for training and for measuring the reward model
 SETS = ("sft", "rm", "ppo", "valid", "test")
 SPARE = 1.35  # raw prompts made for each prompt needed: cleaning removes some, mostly duplicates

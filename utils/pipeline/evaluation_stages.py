@@ -31,7 +31,6 @@ from utils.pipeline.base import prepared
 from utils.pipeline.run import Run
 from utils.pipeline.training_stages import judging_world
 from utils.report.page import write_report
-from utils.report.results import left_out
 from utils.report.terminal import terminal_table
 from utils.sampling.sampler import Response
 
@@ -156,8 +155,9 @@ def report_stage(run: Run, folder: Path) -> None:
     """Write summary.json and report.html into the run's folder, and print a table."""
     summary = summarise(run)
     summary.save(run.out_dir / "summary.json")
-    write_report(run.out_dir, summary, run.out_dir / "report.html")
-    print(terminal_table(summary, left_out(run.out_dir)))
+    shown = run.report_data()
+    write_report(shown, summary, run.out_dir / "report.html")
+    print(terminal_table(summary, shown.left_out))
 
 
 def summarise(run: Run) -> Summary:

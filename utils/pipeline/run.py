@@ -34,10 +34,9 @@ from utils.core.io import PathLike, digest, digest_path, disk_errors, read_json,
 from utils.core.runtime import choose_device, choose_dtype, locate, precision
 from utils.core.tracking import tracked
 from utils.data.hub import is_hub, parse_source
-from utils.pipeline.artifacts import Artifacts
+from utils.pipeline.artifacts import CONFIG_FILE, Artifacts
 
 STAGE_FILE = "stage.json"
-CONFIG_FILE = "config.yaml"
 BEFORE = ".before"  # old results of stages whose new run has not finished yet
 EARLIER = ".earlier"  # the last result that a finished new run replaced, one per stage
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # in what CUDA, MPS and CPU raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from utils.evaluation.summary import Summary, number
 from utils.report.figures import (
+    Look,
     TokenRow,
     agreement_bars,
     alt_text,
@@ -33,11 +34,13 @@ from utils.report.figures import (
     win_rates,
 )
 from utils.report.page import write_report
-from utils.report.results import left_out
+from utils.report.results import RunData
 from utils.report.tables import Table, print_table
 from utils.report.terminal import terminal_table
 
 __all__ = [
+    "Look",
+    "RunData",
     "Summary",
     "Table",
     "TokenRow",
@@ -52,7 +55,6 @@ __all__ = [
     "grouped_bars",
     "histogram",
     "in_order",
-    "left_out",
     "lines",
     "number",
     "overoptimisation",

@@ -12,7 +12,6 @@ from typing import ClassVar
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from utils.core.errors import UserError
 from utils.report.figures.svg import inline_svg
 from utils.report.tables import Table
 
@@ -189,6 +188,6 @@ def picture(name: str, draw: Callable[[], Figure], caption: str = "", wide: bool
     """A figure; the reason in its place if it cannot be drawn (for example a NaN in its data). name: unique on the page."""
     try:
         figure = draw()
-    except (UserError, ValueError) as error:
+    except ValueError as error:
         return Note(str(error))
     return Picture(Markup(inline_svg(figure, name)), caption, wide)

@@ -11,7 +11,7 @@ from utils.evaluation.statistics import normal_quantile
 from utils.evaluation.summary import Pair, Summary, number
 from utils.evaluation.summary import Section as Numbers
 from utils.report.blocks import Block, Section, Tile, grid, picture, table
-from utils.report.figures import bars_with_intervals, gold_by_policy, histogram, win_rates
+from utils.report.figures import Look, bars_with_intervals, gold_by_policy, histogram, win_rates
 from utils.report.figures.style import POLICIES, in_order, policy_label
 from utils.report.results import duration, gold_maximum, policies_of, policy_table, shown, world_of_run
 from utils.report.samples import is_greedy
@@ -74,8 +74,8 @@ def _reward_bars(summary: Summary) -> Block | None:
     means = [summary.reward[name]["mean"] for name in names]
     halves = [normal_quantile(0.95) * (summary.reward.number(name, "se") or 0.0) for name in names]
     lows, highs = ([m + sign * h for m, h in zip(means, halves, strict=True)] for sign in (-1, 1))
-    look: dict[str, Any] = {"title": "Score by the run's own reward model", "reference": 0.0}
-    draw = lambda: bars_with_intervals(names, means, lows, highs, "reward (demonstrations: 0)", **look)  # noqa: E731
+    look = Look("policy", "reward (demonstrations: 0)", "Score by the run's own reward model", reference=0.0)
+    draw = lambda: bars_with_intervals(names, means, lows, highs, look)  # noqa: E731
     return picture("reward-bars", draw, "Bars: 95 % intervals.") if names else None
 
 
@@ -198,6 +198,6 @@ def _tax_bars(summary: Summary, name: str, label: str, title: str, form: str) ->
     base = section.number("base")
     policies = [p for p in in_order(section) if section.number(p) is not None and not (p.startswith("prompted") and base)]
     values = [section[policy] for policy in policies]
-    look: dict[str, Any] = {"title": title, "value_format": form, "reference": base, "reference_label": "base" if base else ""}
-    draw = lambda: bars_with_intervals(policies, values, None, None, label, **look)  # noqa: E731
+    look = Look("policy", label, title, base, "base" if base else "")
+    draw = lambda: bars_with_intervals(policies, values, None, None, look, form)  # noqa: E731
     return picture("tax-" + name.replace("_", "-"), draw) if policies else None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from utils.core.io import read_json, read_jsonl
 from utils.evaluation.summary import Summary
 from utils.report.figures.style import in_order, policy_label
 from utils.report.tables import Table
@@ -16,7 +15,35 @@ from utils.worlds.registry import world_of
 
 SIMULATED = "Labelers and gold score are simulated; no number here comes from people."
 OWN_RANKINGS = "Rankings: {}. Rewards come from a reward model trained on them; nobody judged the outputs of this run."
-LEFT_OUT = tuple(f"{stage}/left_out.json" for stage in ("prompts", "demonstrations", "comparisons")) + ("sft/data.json",)
+
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What the page shows of a run besides its summary; whatever the run did not produce is empty.
+
+    `utils.pipeline.artifacts.Artifacts.report_data` reads it. samples: rows of every answer. overoptimisation: rows of
+    gold and reward against KL. calibration: bins of the reward model. cleaning, prompt_tables: of the prompts. left_out:
+    rows {what, count, reason, setting, first}. sources: one record for each public dataset, with the stage that used it.
+    screening: one row per candidate labeler. metrics: rows of each training stage. selection: of the SFT checkpoint.
+    settings: text of config.yaml.
+    """
+
+    name: str
+    samples: Rows = ()
+    best_of_n: Rows = ()
+    overoptimisation: Rows = ()
+    calibration: Rows = ()
+    cleaning: Rows = ()
+    prompt_tables: Mapping[str, Rows] = field(default_factory=dict)
+    left_out: Rows = ()
+    sources: Rows = ()
+    screening: Rows = ()
+    metrics: Mapping[str, Rows] = field(default_factory=dict)
+    selection: Mapping[str, Any] = field(default_factory=dict)
+    settings: str = ""
 
 
 def shown(value: float | None, form: str = "{:z.2f}", missing: str = "") -> str:
@@ -89,25 +116,8 @@ def stage_seconds(summary: Summary) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSON list (or of its "rows" or "bins") or JSONL file; none if the file is absent or empty."""
-    if not path.is_file() or path.stat().st_size == 0:
-        return []
-    value = read_jsonl(path) if path.suffix == ".jsonl" else read_json(path)
-    if isinstance(value, dict):
-        value = value.get("rows", value.get("bins", []))
-    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
-
-
-def left_out(run_dir: Path | str) -> list[dict[str, Any]]:
-    """What the stages of a run left out: rows {what, count, reason, setting, first} with a count above 0."""
-    names = ("what", "count", "reason", "setting", "first")
-    found = [row for file in LEFT_OUT for row in rows_of(Path(run_dir) / file)]
-    return [{name: row.get(name) for name in names} for row in found if row.get("count")]
-
-
 def left_out_line(row: Mapping[str, Any]) -> str:
-    """One row of `left_out` as a sentence."""
+    """One row of `RunData.left_out` as a sentence."""
     setting = f" (setting {row['setting']})" if row.get("setting") else ""
     first = f"; first: {' '.join(str(row['first']).split())}" if row.get("first") not in (None, "") else ""
     return f"left out: {row['count']:,} {row['what']}: {row['reason']}{setting}{first}"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from utils.core.io import read_json, read_text
 from utils.evaluation.summary import Summary, number
 from utils.ppo.metrics import METRICS
 from utils.report.blocks import Bar, Bars, Block, Facts, Heading, Listing, Section, details, grid, picture, present, table
 from utils.report.figures import agreement_bars, best_of_n, calibration, overoptimisation, screening, training_curves
 from utils.report.figures.style import policy_label
-from utils.report.results import duration, left_out, rows_of, shown, stage_seconds
+from utils.report.results import Rows, RunData, duration, shown, stage_seconds
 from utils.report.tables import Table
 
 PAPER_AGREEMENT = {"train": 0.726, "heldout": 0.773}
@@ -36,7 +34,6 @@ CURVE_LABELS = {
 }
 _NOT_CURVES = {"step", "epoch", "seconds", "time"}
 _STAGES = (
-    ("pretrain", "Pretraining"),
     ("sft", "SFT"),
     ("init", "PPO start: SFT with pretraining text"),
     ("reward", "Reward model"),
@@ -47,48 +44,35 @@ _STAGES = (
 # --- inputs and labelers -------------------------------------------------------------------------------------------
 
 
-def inputs_section(run_dir: Path) -> Section:
+def inputs_section(run: RunData) -> Section:
     """Prompts after cleaning, public datasets, and everything that was left out."""
     lead = "Prompts after deduplication, the cap per user, the filter for personal data and the split by user (A.1-A.2)."
+    tables = [Table.of(rows, name.replace("_", " ").capitalize()) for name, rows in run.prompt_tables.items()]
     return Section(
         "inputs",
         "What went in",
         lead,
-        table(Table.of(rows_of(run_dir / "prompts" / "cleaning.json"), "Prompts: what was removed and why")),
-        table(Table.of(left_out(run_dir), "What was left out")),
-        details("Prompts by use case, source, user and length", *map(table, _tables(run_dir / "prompts" / "tables.json"))),
-        table(Table.of(list(_public_sources(run_dir)), "Public datasets: where they are from and what was left out")),
+        table(Table.of(run.cleaning, "Prompts: what was removed and why")),
+        table(Table.of(run.left_out, "What was left out")),
+        details("Prompts by use case, source, user and length", *map(table, tables)),
+        table(Table.of(list(map(_source, run.sources)), "Public datasets: where they are from and what was left out")),
     )
 
 
-def _tables(path: Path) -> list[Table]:
-    """All tables of a JSON file {name: rows}; none if it is absent."""
-    found = read_json(path) if path.is_file() else {}
-    named = found.items() if isinstance(found, dict) else ()
-    return [
-        Table.of([row for row in rows if isinstance(row, dict)], str(name).replace("_", " ").capitalize())
-        for name, rows in named
-        if isinstance(rows, list)
-    ]
+def _source(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a public dataset: its licence and commit, rows used, what was left out."""
+    dropped = ", ".join(f"{reason} {count:,}" for reason, count in found["dropped"].items() if count)
+    return {
+        "stage": found["stage"], "used as": found["kind"], "source": found["source"], "licence": found["licence"],
+        "commit": (found["commit"] or "")[:12], "rows": found["rows"], "used": found["used"], "left out": dropped,
+    }  # fmt: skip
 
 
-def _public_sources(run_dir: Path) -> Iterator[dict[str, Any]]:
-    """One row for each source.json of a stage: the dataset, its licence and commit, rows used, what was left out."""
-    for path in sorted(run_dir.glob("*/source.json")):
-        found = read_json(path)
-        dropped = ", ".join(f"{reason} {count:,}" for reason, count in found["dropped"].items() if count)
-        yield {
-            "stage": path.parent.name, "used as": found["kind"], "source": found["source"], "licence": found["licence"],
-            "commit": (found["commit"] or "")[:12], "rows": found["rows"], "used": found["used"], "left out": dropped,
-        }  # fmt: skip
-
-
-def labelers_section(run_dir: Path, summary: Summary) -> Section:
-    """Agreement and screening of the simulated labelers."""
+def labelers_section(screened: Rows, summary: Summary) -> Section:
+    """Agreement and screening of the simulated labelers. screened: one row per candidate."""
     groups = [("training", "train"), ("held-out", "heldout")]
     known = [(n, v, PAPER_AGREEMENT[k]) for n, k in groups if (v := summary.labelers.number(f"agreement_{k}")) is not None]
-    rows = rows_of(run_dir / "labelers" / "screening.json")
-    scored = [r for r in rows if number(r, "flagging") is not None and number(r, "ranking") is not None]
+    scored = [r for r in screened if number(r, "flagging") is not None and number(r, "ranking") is not None]
     pictures = grid(
         picture("agreement", lambda: agreement_bars(*zip(*known, strict=True))) if known else None,
         picture("screening", lambda: screening(scored), "Dashed: the soft cuts of B.1.") if scored else None,
@@ -96,23 +80,25 @@ def labelers_section(run_dir: Path, summary: Summary) -> Section:
     hired, pool = summary.labelers.number("hired"), summary.labelers.number("candidates")
     told = f"{hired:.0f} of {pool:.0f} simulated candidates were hired. " if hired and pool else ""
     lead = told + "Labelers are simulated: gold rubric, personal weights, noise. Calibrated to the paper's agreement."
-    return Section("labelers", "Labelers", lead, pictures, details(f"All {len(rows)} candidates", table(Table.of(rows))))
+    return Section(
+        "labelers", "Labelers", lead, pictures, details(f"All {len(screened)} candidates", table(Table.of(screened)))
+    )
 
 
 # --- learning curves -----------------------------------------------------------------------------------------------
 
 
-def curves_section(run_dir: Path, summary: Summary) -> Section:
+def curves_section(run: RunData, summary: Summary) -> Section:
     """Learning curves of every stage that logged any; PPO and PPO-ptx share their panels."""
     blocks: list[Block] = []
     for stage, title in _STAGES:
-        folders = ("ppo", "ppo_ptx") if stage == "ppo" else (stage,)
-        runs = {name: rows for name in folders if (rows := rows_of(run_dir / name / "metrics.jsonl"))}
+        names = ("ppo", "ppo_ptx") if stage == "ppo" else (stage,)
+        runs = {name: rows for name in names if (rows := run.metrics.get(name))}
         if runs:
             seconds = [f"{policy_label(n)} {duration(s)}" for n in runs if (s := summary.seconds.number(n))]
             blocks += [Heading(title, ", ".join(seconds)), *_stage_curves(stage, runs)]
         if stage == "sft":
-            blocks += present([table(_selection(run_dir / "sft_select" / "selection.json"))])
+            blocks += present([table(_selection(run.selection))])
         if stage == "ppo" and runs:
             metrics = [{"metric": key.replace("_", " "), "meaning": text} for key, text in METRICS.items()]
             blocks += present([details("What PPO logs", table(Table.of(metrics)))])
@@ -120,7 +106,7 @@ def curves_section(run_dir: Path, summary: Summary) -> Section:
     return Section("curves", "Learning curves", lead, *blocks)
 
 
-def _stage_curves(stage: str, runs: Mapping[str, Sequence[dict[str, Any]]]) -> list[Block]:
+def _stage_curves(stage: str, runs: Mapping[str, Rows]) -> list[Block]:
     """Curves of one stage: those with a label first, all others folded away."""
     logged = dict.fromkeys(key for rows in runs.values() for row in rows for key in row)
     keys = [k for k in logged if any(number(r, k) is not None for rows in runs.values() for r in rows)]
@@ -139,9 +125,8 @@ def _stage_curves(stage: str, runs: Mapping[str, Sequence[dict[str, Any]]]) -> l
     return present([grid(*pictures[: len(known)], small=True), more])
 
 
-def _selection(path: Path) -> Table:
+def _selection(found: Mapping[str, Any]) -> Table:
     """Which SFT checkpoint was chosen, and the mean reward and gold score of each."""
-    found = read_json(path) if path.is_file() else {}
     reward, gold = (found.get(name) or {} for name in ("reward", "gold"))
     rows = [
         {
@@ -159,14 +144,12 @@ def _selection(path: Path) -> Table:
 # --- reward model --------------------------------------------------------------------------------------------------
 
 
-def reward_section(run_dir: Path, summary: Summary) -> Section:
+def reward_section(run: RunData, summary: Summary) -> Section:
     """Accuracy and calibration of the reward model, and what happens when it is optimised."""
-    bins = rows_of(run_dir / "reward" / "calibration.json")
-    bins = [b for b in bins if number(b, "predicted") is not None and number(b, "observed") is not None]
+    bins = [b for b in run.calibration if number(b, "predicted") is not None and number(b, "observed") is not None]
     counts = [int(number(b, "n") or number(b, "pairs") or 1) for b in bins]
     columns = [[float(b[name]) for b in bins] for name in ("predicted", "observed")]
-    best = rows_of(run_dir / "evaluate" / "best_of_n.json")
-    over = rows_of(run_dir / "evaluate" / "overoptimisation.json")
+    best, over = run.best_of_n, run.overoptimisation
     pictures = grid(
         picture("calibration", lambda: calibration(*columns, counts)) if bins else None,
         picture("best-of-n", lambda: best_of_n(best), "± one standard error.") if best else None,
@@ -188,10 +171,8 @@ def reward_section(run_dir: Path, summary: Summary) -> Section:
 # --- time and settings ---------------------------------------------------------------------------------------------
 
 
-def settings_section(run_dir: Path, summary: Summary) -> Section:
-    """Seconds of every stage, all settings and all numbers."""
-    files = [run_dir / place / "config.yaml" for place in ("", "report", "evaluate")]
-    settings = next((read_text(path) for path in files if path.is_file()), "")
+def settings_section(settings: str, summary: Summary) -> Section:
+    """Seconds of every stage, all settings (text of config.yaml) and all numbers."""
     seconds = stage_seconds(summary)
     longest = max(seconds.values(), default=0.0) or 1.0
     bars = [Bar(name, BAR_PERCENT * value / longest, duration(value)) for name, value in seconds.items()]

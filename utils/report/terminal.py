@@ -31,7 +31,7 @@ _REWARD_MODEL = (
 def terminal_table(summary: Summary | Mapping[str, Any], left_out: Sequence[Mapping[str, Any]] = ()) -> str:
     """Policies, win rates, labelers, reward model, what was left out, seconds; at most 88 columns.
 
-    summary: a `Summary` or the flat keys of summary.json. left_out: rows of `utils.report.results.left_out`.
+    summary: a `Summary` or the flat keys of summary.json. left_out: rows of `RunData.left_out`.
     """
     summary = Summary.of(summary)
     total = summary.seconds.number("total")

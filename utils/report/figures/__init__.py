@@ -5,7 +5,7 @@ Each file holds one theme; `style` and `frame` hold what they share. Every figur
 
 from __future__ import annotations
 
-from utils.report.figures.charts import bars_with_intervals, beside_paper, grouped_bars, histogram, lines, scatter
+from utils.report.figures.charts import Look, bars_with_intervals, beside_paper, grouped_bars, histogram, lines, scatter
 from utils.report.figures.frame import alt_text, save_figure
 from utils.report.figures.labeling import agreement_bars, screening
 from utils.report.figures.map import pipeline_map
@@ -19,6 +19,7 @@ from utils.report.figures.tokens import TokenRow, token_strips
 from utils.report.figures.training import checkpoint_choice, train_and_valid, training_curves
 
 __all__ = [
+    "Look",
     "TokenRow",
     "agreement_bars",
     "alt_text",

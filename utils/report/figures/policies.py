@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from utils.core.errors import UserError
 from utils.evaluation.statistics import normal_quantile
 from utils.evaluation.summary import Summary
 from utils.report.figures.frame import ERROR_BARS, category_axis, described, error_lengths, label_values, new_figure
@@ -23,12 +22,12 @@ def gold_by_policy(summary: Summary | Mapping[str, Any], maximum: float | None =
     """Gold score of every policy at temperature 1 (full bars) and greedy (pale bars), with intervals from the SEs.
 
     summary: its section `gold`; policies without a mean and the model that PPO starts from (a short SFT) are left out.
-    maximum: points of the whole rubric, for the label. Raises UserError if there is no gold score.
+    maximum: points of the whole rubric, for the label. Raises ValueError if there is no gold score.
     """
     gold = Summary.of(summary).gold
     policies = [p for p in in_order(gold.present("mean")) if p != "init"]
     if not policies:
-        raise UserError("figure: the summary has no gold.<policy>.mean; run the evaluate stage.")
+        raise ValueError("figure: the summary has no gold.<policy>.mean; run the evaluate stage.")
     figure = new_figure(max(5.4, len(policies)), 3.4)
     axes = figure.subplots()
     z, told = normal_quantile(confidence), []
@@ -55,11 +54,11 @@ def gold_by_policy(summary: Summary | Mapping[str, Any], maximum: float | None =
 def win_rates(summary: Summary | Mapping[str, Any]) -> Figure:
     """Win rate of A against B with its interval, one row per comparison, as judged by held-out simulated labelers.
 
-    summary: its section `winrate`. Raises UserError if there is no win rate.
+    summary: its section `winrate`. Raises ValueError if there is no win rate.
     """
     pairs = Summary.of(summary).win_rates()
     if not pairs:
-        raise UserError("figure: the summary has no winrate.<A>_vs_<B>.mean; run the evaluate stage.")
+        raise ValueError("figure: the summary has no winrate.<A>_vs_<B>.mean; run the evaluate stage.")
     figure = new_figure(5.6, 1.15 + 0.42 * len(pairs))
     axes = figure.subplots()
     axes.axvline(0.5, color=MUTED, linestyle="--", linewidth=1.2)
