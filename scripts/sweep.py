@@ -93,7 +93,7 @@ def _lora(profile: str, seeds: Sequence[int], folder: Path, work: Path) -> None:
 
 def _collect(runs: list[Path], folder: Path) -> None:
     results = collect_seeds(runs, folder)
-    means = {k: v["mean"] for k, v in results["figures"].items()}
+    means = {k: v["mean"] for k, v in results["metrics"].items()}
     plotting.save_figure(plotting.gold_by_policy(means, maximum=10.0), folder / "gold_by_policy.png")
     plotting.save_figure(plotting.win_rates(means), folder / "win_rates.png")
     table = results_table(results)

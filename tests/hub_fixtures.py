@@ -166,7 +166,7 @@ def hh_rlhf(folder: Path, part: str) -> Path:
         pair(["How do I boil an egg?", "In water.", "How long?"], "Ten minutes.", "Ten hours."),
         pair(["Is it café or cafe?"], "Both are used.", "Both are used."),  # equal answers
         pair(["Hello?"], "Hello!", ""),  # an empty answer
-        {"chosen": talk("A", "B", "C", "D"), "rejected": talk("A", "B", "X", "Y")},  # part before the last answer
+        {"chosen": talk("A", "B", "C", "D"), "rejected": talk("A", "B", "X", "Y")},  # differ before the last answer
         {"chosen": talk("One thing.", "Yes."), "rejected": talk("Another thing.", "No.")},  # no shared beginning
         {"chosen": "no turns at all", "rejected": "none either"},
         pair(["May I keep a fox?"], "Ask your town.", "Steal one."),

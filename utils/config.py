@@ -55,7 +55,7 @@ class DataConfig:
     and demonstrations that are None come from the comparisons (their best answers), and pretraining text that is None is
     what the base model itself writes, at most `pretraining_samples` rows (`utils.pretraining.replay`).
     n_sft/n_rm/n_ppo: training prompts of each set (paper, Table 6: 12,725 / 33,207 / 31,144).
-    n_valid, n_test: prompts for choices / for final figures only. max_rows: no more than the first so many rows of each
+    n_valid, n_test: prompts for choices / for final metrics only. max_rows: no more than the first so many rows of each
     split of the user's demonstrations and rankings are used; None takes all.
     cap_per_user: paper 200 (A.2); 0 keeps all. dedup_prefix_chars: a common prefix this long makes two prompts duplicates;
     the paper says "long" and gives no number; 0 leaves only equal prompts out. language: prompts in other languages are

@@ -294,7 +294,7 @@ picture(training_curves(curve, "loss", "valid_loss", labels=labels, title="SFT")
 # model begins to memorise these answers. The paper saw the same and continued training (3.5), because a later checkpoint may
 # still *answer* better. In section 5 we will let the reward model choose the checkpoint.
 #
-# There is a second model in the run folder, `init`. It is trained for fewer epochs, with 10 % web text mixed in (C.3). PPO will
+# There is a second model in the run folder, `init`. It is trained for fewer epochs, with 10 % pretraining text mixed in (C.3). PPO will
 # start from it, and the KL penalty will keep PPO close to it. Readers of the paper easily miss this point: `init` is not the
 # SFT model that the comparisons use.
 
@@ -488,7 +488,7 @@ summary = run.summary().flat()
 
 # %% [markdown]
 # The summary has every policy once. Gold is the rubric's score out of 10, ± one standard error. *PPO start* is the short
-# fine-tuning from which PPO begins. *KL* is the divergence from it. *Pretraining loss* is the loss on held-out web text.
+# fine-tuning from which PPO begins. *KL* is the divergence from it. *Pretraining loss* is the loss on held-out pretraining text.
 # *Facts* is the share of closed-book facts that the model gets right.
 
 # %%
@@ -545,7 +545,7 @@ picture(bars_with_intervals(names, loss, None, None, look, "{:.3f}"))
 
 # %% [markdown]
 # This plot shows how much the models lost of what they learned in pretraining. Everything above the dashed line is the tax. SFT
-# and plain PPO both pay it. PPO-ptx trains on a little web text in every step and stays closest to the base. This is the
+# and plain PPO both pay it. PPO-ptx trains on a little pretraining text in every step and stays closest to the base. This is the
 # paper's finding (4.2), at a millionth of the size.
 
 # %% [markdown]
@@ -745,7 +745,7 @@ print(check_tax_undone(tax_undone))
 # | GAE lambda, whitening | not reported | 0.95, on | usual values |
 # | weight average | 0.992 | 0.9 (0.95 in the full tiny run) | with so few steps the average must be shorter |
 # | gamma of PPO-ptx | 27.8 | 1 per token | it multiplies a mean over tokens; the paper does not say what its number multiplies |
-# | web text | 8 examples per episode | 3 rows for every 8 episodes | time |
+# | pretraining text | 8 examples per episode | 3 rows for every 8 episodes | time |
 # | evaluation | people; public NLP tasks | held-out simulated labelers, gold; pretraining loss and facts | offline, and a tiny model is at chance level on public tasks |
 #
 # ## Where to go next

@@ -13,7 +13,7 @@
 # | **Running** | less than four minutes on two CPU cores; no GPU, no download of models or data |
 # | **Outputs made on** | a two-core CPU; the output of the first cell names the device and the versions |
 # | **You need** | Python, a little PyTorch, what a language model and cross-entropy are. No reinforcement learning |
-# | **You will be able to** | say which tokens carry loss and why; read two curves that disagree; choose a checkpoint as the paper did; say what dropout and mixed-in web text gain; recognise four classic mistakes by their symptoms |
+# | **You will be able to** | say which tokens carry loss and why; read two curves that disagree; choose a checkpoint as the paper did; say what dropout and mixed-in pretraining text gain; recognise four classic mistakes by their symptoms |
 #
 # All labelers here are **simulated**, and so is the score called *gold*: a program that knows every fact of a small made-up
 # world gives each answer 0 to 10 points ([how](../docs/tiny-world.md)). No number below comes from people.
@@ -341,7 +341,9 @@ web = world_rows(world, tokenizer, documents, cfg.ppo_ptx.ptx_length)
 mixed = replace(cfg.init, epochs=1, checkpoints=(1,)) if fast() else cfg.init
 pure = replace(mixed, pretrain_fraction=0.0)
 train("pure", rows, pure), train("mixed", rows, mixed, web)
-print(f"{mixed.epochs} epochs, web rows a batch: {round(mixed.pretrain_fraction * mixed.batch_size)} of {mixed.batch_size}")
+print(
+    f"{mixed.epochs} epochs, pretraining rows per batch: {round(mixed.pretrain_fraction * mixed.batch_size)} of {mixed.batch_size}"
+)
 
 # %% [markdown]
 # Both are trained. How well do they still predict the kind of text that the base was trained on?
@@ -352,7 +354,7 @@ from utils.report import Look, bars_with_intervals
 
 unseen = held_out_web(world, tokenizer, few or 150)
 models = {"base": base, "answers only": checkpoint_dir(folder / "pure", mixed.epochs)}
-models |= {"with web text": checkpoint_dir(folder / "mixed", mixed.epochs), "chosen SFT": folder / "sft" / by_reward}
+models |= {"with pretraining text": checkpoint_dir(folder / "mixed", mixed.epochs), "chosen SFT": folder / "sft" / by_reward}
 losses = [pretraining_loss(load_policy(path), unseen) for path in models.values()]
 title = "Pretraining text that no model has seen: lower is better"
 look = Look("model", "loss (nats per token)", title, losses[0], "base")
@@ -360,14 +362,14 @@ picture(bars_with_intervals(list(models), losses, None, None, look))
 
 # %% [markdown]
 # When a model learns to answer, it forgets what it read. The model that was trained for 16 epochs forgets most. A few rows of
-# web text per batch prevent nearly all of this. This is a first look at the *alignment tax*, the subject of lesson 05. What
+# pretraining text per batch prevent nearly all of this. This is a first look at the *alignment tax*, the subject of lesson 05. What
 # does the mix cost?
 
 # %%
-pair = {name: judged(Policy(name, models[name]), test_prompts, cfg, 1.0) for name in ("answers only", "with web text")}
+pair = {name: judged(Policy(name, models[name]), test_prompts, cfg, 1.0) for name in ("answers only", "with pretraining text")}
 table(overview(pair), "The same training with and without the mix, on test prompts")
-difference = paired_difference(pair["with web text"].golds, pair["answers only"].golds)
-print(f"with web text minus without: {difference.mean:+.2f} ± {difference.se:.2f} gold points (standard error)")
+difference = paired_difference(pair["with pretraining text"].golds, pair["answers only"].golds)
+print(f"with pretraining text minus without: {difference.mean:+.2f} ± {difference.se:.2f} gold points (standard error)")
 
 # %% [markdown]
 # Compare the difference with its standard error before you call it a cost or a gain. (Why are so few rows enough? A row of web
@@ -608,8 +610,8 @@ print(check_rate(rate))
 #
 # ### Exercise 5 (hard, 15 minutes): the weight of the mix
 #
-# A batch has `batch` rows, of which `round(batch * fraction)` are web text. A demonstration has `answer_tokens` loss tokens on
-# average, a web row has `web_tokens`. The loss is one mean over all loss tokens. Which share of it is web text? Then insert the
+# A batch has `batch` rows, of which `round(batch * fraction)` are pretraining text. A demonstration has `answer_tokens` loss tokens on
+# average, a pretraining row has `web_tokens`. The loss is one mean over all loss tokens. Which share of it is pretraining text? Then insert the
 # numbers of this lesson: `len(row.ids) - row.loss_from` is the number of loss tokens of a row.
 
 # %% tags=["exercise"]

@@ -215,7 +215,13 @@ print(f"{count_parameters(reward_from_policy(start_dir)):,} parameters, {len(fit
 # %%
 from utils.report import train_and_valid
 
-look = {"train": "loss", "valid": "valid_loss", "x": "passes", "xlabel": "passes over the data", "ylabel": "loss (nats a pair)"}
+look = {
+    "train": "loss",
+    "valid": "valid_loss",
+    "x": "passes",
+    "xlabel": "passes over the data",
+    "ylabel": "loss (nats per pair)",
+}
 picture(train_and_valid(curves, **look, title="The same rankings, two ways"))
 
 # %% [markdown]
@@ -451,7 +457,7 @@ picture(grouped_bars(rubric.parts, weighed, look))
 # %% [markdown]
 # Compare the bars. Rude words are easy to recognize. *Truthful* is hard: to see that a sentence is false, the model must know
 # the fact, and a small model knows few facts. PPO cannot teach what the reward model cannot see. The policy may even unlearn
-# it, because this judge does not penalize it. Remember this figure in lesson 04.
+# it, because this judge does not penalize it. Remember this plot in lesson 04.
 #
 # ## What goes wrong, on purpose
 #

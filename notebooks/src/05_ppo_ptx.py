@@ -344,7 +344,7 @@ labels = {
     "score": "reward model's score",
     "gold": "gold (points)",
     "kl_k1": "KL (nats a response)",
-    "entropy": "entropy (nats a token)",
+    "entropy": "entropy (nats per token)",
 }
 swept = Run(folder / "sweep", cfg)
 place = {"ppo": f"gamma_ptx_0_{cfg.seed}", "ppo_ptx": f"gamma_ptx_{own:g}_{cfg.seed}"}
@@ -593,7 +593,7 @@ print(check_win_rate(win_rate))
 # ### Exercise 5 (hard, 15 minutes): another code base's gamma
 #
 # Another code base *sums* the policy's loss over the tokens of an answer and adds `gamma` times the pretraining loss *summed*
-# over the tokens of a row of web text. Ours takes the *mean per token* of both. Which gamma must we set, so that the sum of
+# over the tokens of a row of pretraining text. Ours takes the *mean per token* of both. Which gamma must we set, so that the sum of
 # both gradients has the same direction? An answer has `answer_tokens` tokens, a row has `web_tokens`.
 
 # %% tags=["exercise"]
@@ -647,7 +647,7 @@ print(check_same_gamma(same_gamma))
 # |---|---|---|---|
 # | gamma | 27.8, on pretraining gradients | `cfg.ppo_ptx.gamma_ptx`, on the mean loss per token of pretraining text | other code, other balance |
 # | pretraining rows per episode | 8 | `ptx_rows_per_episode`, less than one | our rows are longer than our answers; time |
-# | pretraining text | from GPT-3's training set | from our bases' made-up web text | the same idea |
+# | pretraining text | from GPT-3's training set | from our bases' made-up documents | the same idea |
 # | both gradients, one step | in the same buffers (C.4) | the same | |
 # | tax measured by | public tasks: SQuADv2, DROP, HellaSwag, translation (4.2) | unseen pretraining text, facts as multiple choice | tiny models are at chance on public tasks |
 # | sweep of gamma, beta | 1.3B (E.6, E.7) | short runs: one seed in this lesson, three in `results/` | minutes on a CPU |

@@ -386,7 +386,7 @@ print(f"plain transformers {reward:.4f}, ours {ours:.4f}")
 # %% [markdown]
 # They are equal up to rounding. `reward_shift` is the paper's bias: it makes the demonstrations average zero. It changes no
 # comparison, but you need it if you use the reward as a number. This export states no licence, because the file of pairs has
-# none. For this reason `--push-to-hub` would refuse to upload it.
+# none. For this reason `--push-to-hub` would not upload it.
 
 # %% [markdown]
 # ## Exercises

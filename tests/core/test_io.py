@@ -122,12 +122,12 @@ def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
         (
             "a.txt",
             b"x",
-            f"{{path}}: unknown kind of file; use {io.READABLE}.",
+            f"{{path}}: unknown file format; use {io.READABLE}.",
         ),
         (
             "a.jsonl.gz",
             gzip.compress(b'{"prompt": "x"}', mtime=0)[:-5],
-            "{path} is not a whole gzip file (Compressed file ended before the end-of-stream marker was reached): "
+            "{path} is an incomplete gzip file (Compressed file ended before the end-of-stream marker was reached): "
             "copy or download it again.",
         ),
         (
@@ -264,7 +264,7 @@ def test_damaged_gzip_is_one_sentence(tmp_path: Path, place: int) -> None:
     packed[place] ^= 0xFF
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(bytes(packed))
-    assert message(io.read_table, path).startswith(f"{path} is not a whole gzip file (")
+    assert message(io.read_table, path).startswith(f"{path} is an incomplete gzip file (")
 
 
 def test_parquet_text_that_is_not_utf8(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_truncated_parquet_file(tmp_path: Path) -> None:
     path = Path(write_table(tmp_path / "a.parquet", ROWS))
     path.write_bytes(path.read_bytes()[:-20])
-    assert message(io.read_table, path).startswith(f"{path} is not a whole parquet file (")
+    assert message(io.read_table, path).startswith(f"{path} is an incomplete parquet file (")
 
 
 def test_the_table_of_a_database_must_exist(tmp_path: Path) -> None:
@@ -548,7 +548,7 @@ def test_a_truncated_or_missing_tensor_file(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     io.write_tensors(path, {"a": torch.ones(50)})
     path.write_bytes(path.read_bytes()[:-8])
-    assert message(io.read_tensors, path).startswith(f"{path} is not a whole safetensors file (")
+    assert message(io.read_tensors, path).startswith(f"{path} is an incomplete safetensors file (")
     assert message(io.read_tensors, tmp_path / "no") == f"The file {tmp_path / 'no'} does not exist: check the path."
 
 

@@ -116,8 +116,8 @@ def test_what_a_source_may_look_like() -> None:
         ("hub:doly", None, 'There is no "hub:doly": use hub:dolly'),
         ("hub:hh-rlhf", None, "use hub:hh-rlhf/helpful-base or hub:hh-rlhf/helpful-online"),
         ("hub:hh-rlhf/red-team-attempts", "comparisons", "use hub:hh-rlhf/helpful-base or"),
-        ("hub:dolly@", None, "is unfinished: write hub:dolly, hub:dolly@REVISION or hub:dolly=PATH"),
-        ("hub:dolly=", None, "is unfinished"),
+        ("hub:dolly@", None, "is incomplete: write hub:dolly, hub:dolly@REVISION or hub:dolly=PATH"),
+        ("hub:dolly=", None, "is incomplete"),
         ("hub:lm-human-preferences/tldr@x", None, "is not in a repository and has no revisions"),
         ("hub:dolly", "comparisons", "cannot be used as comparisons, as it is made for prompts, demonstrations: use hub:oas"),
         ("hub:hh-rlhf/harmless-base", "demonstrations", "its card asks that dialogue agents are not trained on these"),
@@ -214,7 +214,7 @@ def test_oasst_rankings(tmp_path: Path) -> None:
     joke = rows["Tell me a joke."]
     assert isinstance(joke, Comparison) and joke.policies == ("model", "person")
     assert loaded.dropped == {
-        "deleted": 1, "another language": 1, "refused in review": 1, "an empty message": 1,
+        "deleted": 1, "another language": 1, "rejected in review": 1, "an empty message": 1,
         "a message before it is missing": 2,  # replies to the Spanish and to the refused message
         "all answers tied": 1, "fewer than two ranked answers": 1,
     }  # fmt: skip
@@ -246,7 +246,7 @@ def test_oasst_trees_with_a_loop_end(tmp_path: Path) -> None:
 def test_hh_rlhf(tmp_path: Path) -> None:
     loaded = load("hh-rlhf/harmless-base", "comparisons", tmp_path)
     assert loaded.dropped == {
-        "no shared beginning": 2, "the transcripts part before the last answer": 1, "equal answers": 1, "an empty answer": 1,
+        "no shared beginning": 2, "the transcripts differ before the last answer": 1, "equal answers": 1, "an empty answer": 1,
         "its author, post or opening is in the publisher's held-out part": 2,
     }  # fmt: skip
     assert {e.prompt: e.split for e in loaded.examples if e.split == "train"} == {
@@ -266,7 +266,7 @@ def test_tldr_keeps_workers(name: str, tmp_path: Path) -> None:
     assert disagree[0].prompt == "SUBREDDIT: r/cats\n\nTITLE: Cat 1\n\nPOST: Post 1: my cat moved out.\n\nTL;DR:"
     assert disagree[0].policies == ("sup0", "sup1")
     assert loaded.dropped == {
-        "not a post (news article)": 1, "no choice between two summaries": 1, "equal answers": 1, "an empty answer": 1
+        "not a post (news article)": 1, "nobody chose between the two summaries": 1, "equal answers": 1, "an empty answer": 1
     }  # fmt: skip
 
 
@@ -276,7 +276,7 @@ def test_best_of_4_ties_the_rest_and_what_equals_the_best(tmp_path: Path) -> Non
     assert (first.prompt, first.completions, first.ranks) == ("The ship sailed", ("on.", "off.", "up.", "on."), (1, 2, 2, 1))
     assert second.ranks == (2, 2, 2, 1) and last.completions[0] == "Æone two"
     assert second.finished == (False,) * 4, "cut at 24 tokens"
-    assert loaded.dropped == {"all answers tied": 1, "no choice among four": 1}
+    assert loaded.dropped == {"all answers tied": 1, "nobody chose among the four samples": 1}
     summaries = load("lm-human-preferences/tldr", "comparisons", tmp_path / "s")
     assert summaries.examples[1].completions[:2] == ("no.", "yes.")
     assert summaries.examples[1].finished == (True, True, False, False)
@@ -324,7 +324,7 @@ def test_one_prompt_by_two_authors_is_in_one_split_and_the_others_are_counted() 
     dropped: Any = defaultdict(int)
     kept = assign_splits(many + same, dropped)
     assert {e.split for e in kept if e.prompt == "Hello!"} == {"test"}, "some of 300 users are in the test split"
-    assert dropped["its prompt is in a held-out split too"] == 600 - len(kept) > 200
+    assert dropped["its prompt is also in a held-out split"] == 600 - len(kept) > 200
     shares = [sum(e.split == s for e in kept if e.prompt != "Hello!") / 300 for s in SPLITS]
     assert shares[0] == pytest.approx(0.9, abs=0.06) and min(shares) > 0.01
 
@@ -407,7 +407,7 @@ def test_local_files_of_every_shape(tmp_path: Path) -> None:
     assert "there is no file at" in sentence(fetch.find_files, hub.parse_source(f"hub:dolly={tmp_path / 'no.jsonl'}"))
     (tmp_path / "x.pdf").write_text("x")
     said = sentence(lambda: check_source(f"hub:dolly={tmp_path / 'x.pdf'}", "prompts"))
-    assert "x.pdf is of an unknown kind; use .parquet, .jsonl" in said
+    assert "x.pdf has an unknown format; use .parquet, .jsonl" in said
 
 
 def downloaded(monkeypatch: pytest.MonkeyPatch, folder: Path, seen: list[dict[str, Any]]) -> None:
@@ -563,7 +563,7 @@ def test_a_broken_file_is_one_sentence(
     for file in files:
         file.write_bytes(spoil(file.read_bytes()))
     said = sentence(hub.load_examples, f"hub:{name}={files[0]}", kind)
-    assert "a file is broken or not whole (" in said and said.endswith("): copy or download it again.")
+    assert "a file is broken or incomplete (" in said and said.endswith("): copy or download it again.")
     assert "Failed to load" not in caplog.text
 
 
@@ -631,7 +631,7 @@ def test_profiles_name_datasets_that_can_be_used_so() -> None:
 def test_real_pairs_of_hh_rlhf() -> None:
     loaded = hub.load_examples(f"hub:hh-rlhf/harmless-base={PAIRS}", "comparisons")
     assert loaded.rows == 2312 and len(loaded.examples) + sum(loaded.dropped.values()) == 2312
-    assert loaded.dropped["the transcripts part before the last answer"] == 5 and loaded.dropped["an empty answer"] == 4
+    assert loaded.dropped["the transcripts differ before the last answer"] == 5 and loaded.dropped["an empty answer"] == 4
     assert not any("\n\nHuman:" in text for e in loaded.examples for text in e.completions)
 
 

@@ -28,7 +28,7 @@ def test_lora_is_compared_with_the_runs_of_the_same_seeds(tmp_path: Path) -> Non
     write_json(tmp_path / "seeds.json", whole)
     record = compare_lora(lora_runs(tmp_path, (8, 8), -0.5), tmp_path)
     assert read_json(tmp_path / "lora.json") == record and record["seeds"] == [1, 2] and record["lora_rank"] == 8
-    first = record["figures"][0]
+    first = record["metrics"][0]
     assert (first["lora"]["mean"], first["all_weights"]["mean"]) == (1.0, 1.5)
     assert first["difference"]["mean"] == first["difference"]["low"] == -0.5, "the seeds agree on it"
     assert first["lora"]["low"] < 1.0 < first["lora"]["high"]

@@ -214,7 +214,7 @@ def test_a_template_that_refuses_is_one_sentence(ready: dict[str, Path]) -> None
     text = tokenizer.decode(encode_prompt(tokenizer, "Be brief." + TRANSCRIPT, DATA))
     assert "<|im_start|>user\nBe brief.\n\nHi.<|im_end|>" in text, "what the template cannot place goes before the question"
     tokenizer.chat_template = "{{ raise_exception('never') }}"
-    with pytest.raises(UserError, match="The chat template refuses a prompt of 1 messages .*set data.chat_template=never"):
+    with pytest.raises(UserError, match="The chat template rejects a prompt of 1 messages .*set data.chat_template=never"):
         encode_prompt(tokenizer, "Hi.", DATA)
 
 

@@ -192,7 +192,7 @@ def test_a_run_gives_the_models_it_has_and_folders_their_names(tmp_path: Path) -
 def test_one_sentence_says_what_cannot_be_asked() -> None:
     with pytest.raises(UserError, match="no such model directory"):
         open_chat(["nowhere/at/all"])
-    with pytest.raises(UserError, match="No model is named"):
+    with pytest.raises(UserError, match="There is no model"):
         open_chat([])
     talk = open_chat([POLICY])
     with pytest.raises(UserError, match="The prompt is empty"):

@@ -1,7 +1,7 @@
-"""Files in and out: tables, rows, JSON, JSONL and tensors, with one clear sentence for each thing that can be wrong.
+"""Files in and out: tables, rows, JSON, JSONL and tensors, with one clear sentence for each possible error.
 
-Every write goes to a temporary file beside the target, is flushed to the disk and renamed, so a reader (and a run that
-was killed) sees the old file or the new one and never a half. Nothing is ever pickled.
+Every write goes to a temporary file beside the target, is flushed to the disk and renamed: a reader sees the old file or
+the new one, also after the run was killed. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ COMMIT = re.compile(r"[0-9a-f]{40}")  # also the name of the folder of a downloa
 
 @contextmanager
 def disk_errors(path: PathLike, needed: int | None = None) -> Iterator[None]:
-    """Turn a full disk, a forbidden or an impossible place into a UserError that names `path` and the remedy.
+    """Turn the errors of a full disk and of a place that cannot be written into a UserError with `path` and the remedy.
 
-    `needed`: size in bytes of what is being written, for the message.
+    needed: size in bytes of what is being written, for the message.
     """
     try:
         yield
@@ -71,7 +71,7 @@ def _disk_error(code: int | None, reason: str, path: PathLike, needed: int | Non
 def atomic_path(path: PathLike, needed: int | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; at the end flush it to the disk and rename it to `path`.
 
-    On any error the temporary file is removed and `path` stays as it was. Raises UserError when the disk is full or
+    On any error the temporary file is removed and `path` is kept. Raises UserError when the disk is full or
     the place cannot be written.
     """
     target = Path(path)
@@ -96,13 +96,13 @@ def write_bytes(path: PathLike, content: bytes) -> None:
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Write UTF-8 text atomically; half of a surrogate pair, which is no character, becomes "?"."""
+    """Write UTF-8 text atomically; half of a surrogate pair is no character and becomes "?"."""
     write_bytes(path, text.encode(errors="replace"))
 
 
 def write_json(path: PathLike, value: Any) -> None:
     """Write one JSON value atomically, indented. Dataclasses, tuples, paths, numpy and torch scalars are converted;
-    NaN and infinities become null, because JSON has none."""
+    NaN and infinities become null, because JSON has no such numbers."""
     write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -112,7 +112,7 @@ def write_jsonl(path: PathLike, rows: Iterable[Any]) -> None:
 
 
 def append_jsonl(path: PathLike, rows: Iterable[Any]) -> None:
-    """Append one JSON object per line in a single write; half a line that a killed process left behind is cut off."""
+    """Append one JSON object per line in a single write; an incomplete last line, left by a killed process, is removed."""
     content = "".join(_line(row) for row in rows).encode(errors="replace")
     with disk_errors(path, len(content)):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def _line(row: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON knows it: dict, list, str, int, float, bool or None."""
+    """`value` as a JSON value: dict, list, str, int, float, bool or None."""
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
@@ -166,7 +166,7 @@ def write_rows(path: PathLike, rows: Iterable[Any]) -> None:
 
 
 def stored(path: PathLike) -> Path:
-    """`path`, or `path`.gz if only that is there."""
+    """`path`, or `path`.gz if only this exists."""
     packed = Path(f"{path}.gz")
     return packed if not Path(path).exists() and packed.exists() else Path(path)
 
@@ -185,7 +185,7 @@ def read_bytes(path: PathLike) -> bytes:
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, but a file was expected: give the path of a file in it.") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path} is not a whole gzip file ({error}): copy or download it again.") from None
+        raise UserError(f"{path} is an incomplete gzip file ({error}): copy or download it again.") from None
     except OSError as error:
         raise UserError(f"Cannot read {path} ({(error.strerror or str(error)).lower()}).") from None
 
@@ -249,14 +249,14 @@ def read_table(path: PathLike) -> list[Row]:
         return _filled(csv_rows(read_text(path), CSV_SEPARATORS[suffix], path), path)
     if suffix == ".parquet":
         return _filled(parquet_rows(read_bytes(path), path), path)
-    raise UserError(f"{path}: unknown kind of file; use {READABLE}.")
+    raise UserError(f"{path}: unknown file format; use {READABLE}.")
 
 
 # --- typed rows ----------------------------------------------------------------------------------------------------
 
 
 def read_rows(path: PathLike, cls: type[RowClass]) -> list[RowClass]:
-    """Rows of a table (any kind of `read_table`) as objects of the dataclass `cls`; other columns are left out.
+    """Rows of a table (any format of `read_table`) as objects of the dataclass `cls`; other columns are left out.
 
     Raises UserError naming file, row and field if a field is missing or has the wrong type.
     """
@@ -297,7 +297,7 @@ def convert(value: Any, hint: Any) -> Any:
     """`value` as the type `hint` (str, int, float, bool, Any, X | None, tuple[X, ...], dict[K, V]).
 
     Whole numbers are fine for float, lists for tuple; text is read as a number, truth value or JSON where `hint` asks
-    for one (CSV cells, command lines, "1e-3" in YAML). Raises ValueError whose text ends a sentence.
+    for one (CSV cells, command lines, "1e-3" in YAML). Raises ValueError; its text is the end of an error sentence.
     """
     if hint is Any or (type(value) is hint and hint in _READY):
         return value
@@ -368,7 +368,7 @@ def write_tensors(path: PathLike, tensors: Mapping[str, torch.Tensor], metadata:
 
 
 def read_tensors(path: PathLike, device: str | torch.device = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Named tensors (in memory of their own, not mapped from the file) and metadata of a safetensors file.
+    """Named tensors (copied into memory, not mapped from the file) and metadata of a safetensors file.
 
     Raises UserError if it is missing or truncated.
     """
@@ -380,18 +380,18 @@ def read_tensors(path: PathLike, device: str | torch.device = "cpu") -> tuple[di
         with safe_open(path, framework="pt", device=str(device)) as handle:
             return {name: handle.get_tensor(name).clone() for name in handle.keys()}, dict(handle.metadata() or {})
     except SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error}): write or copy it again.") from None
+        raise UserError(f"{path} is an incomplete safetensors file ({error}): write or copy it again.") from None
 
 
 def digest(value: Any) -> str:
-    """sha256 of a value's JSON (keys sorted): equal settings, equal digest."""
+    """sha256 of a value's JSON with sorted keys: equal settings have equal digests."""
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
 
 
 def digest_path(path: PathLike) -> str:
     """sha256 of a file's content, or of the names and contents of all files below a folder (hidden ones left out).
 
-    A table's `file.db::table` is the digest of the file. Raises UserError if nothing is there.
+    For `file.db::table` it is the digest of the file. Raises UserError if `path` does not exist.
     """
     base = Path(str(path).partition("::")[0])
     if base.is_file():

@@ -273,7 +273,7 @@ def parquet_rows(content: bytes, path: object) -> list[Row]:
         return pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"{path} is not a whole parquet file ({reason}): copy or download it again.") from None
+        raise UserError(f"{path} is an incomplete parquet file ({reason}): copy or download it again.") from None
     except (ValueError, OverflowError) as error:  # text that is not UTF-8, dates out of range
         raise UserError(f"{path} holds a value that cannot be read ({error}): write the file again without it.") from None
 

@@ -69,7 +69,7 @@ def in_template(tokenizer: PreTrainedTokenizerBase, prompt: str, date: str = DAT
 
     date: the day (YYYY-MM-DD) that a template gets when it asks for the current time (`DataConfig.template_date`). A special
     token that someone wrote into the text is broken up by a blank, so that it commands nothing. Raises
-    UserError if the template refuses the conversation.
+    UserError if the template rejects the conversation.
     """
     messages = [{**message, "content": _harmless(tokenizer, message["content"])} for message in to_messages(prompt)]
     return tokenizer(_render(tokenizer, messages, generate=True, date=date), add_special_tokens=False)["input_ids"]
@@ -123,7 +123,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], 
         except Exception as error:  # noqa: BLE001 -- a template may raise anything
             problem = error
     reason = " ".join(str(problem).split())[:150]
-    raise UserError(f"The chat template refuses a prompt of {len(messages)} messages ({reason}); set data.chat_template=never.")
+    raise UserError(f"The chat template rejects a prompt of {len(messages)} messages ({reason}); set data.chat_template=never.")
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:

@@ -1,7 +1,7 @@
-"""Text to token ids and back, and padding. The only place that knows how a prompt and a completion meet.
+"""Text to token ids and back, and padding. Only this module joins a prompt and a completion.
 
-A prompt and a completion are encoded apart and their ids joined, so the border between them never merges into one
-token and the same prompt has the same ids in every stage. A response is a completion's ids with the end token.
+A prompt and a completion are encoded separately and their ids concatenated, so tokens never merge at the border
+and the same prompt has the same ids in every stage. A response is a completion's ids with the end token.
 A tokenizer with a chat template writes the prompt in it (`utils.data.chat`); one that puts a token before every text
 (Llama, OPT) puts it before every prompt.
 """
@@ -31,19 +31,18 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """`encode_text` of many texts, which takes less than half the time of one by one."""
+    """`encode_text` of many texts: less than half the time of one call per text."""
     return tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
 
 
 def beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The bos or eos token if the tokenizer itself puts it before a text, as its model has always seen it there; else
-    nothing."""
+    """The bos or eos token if the tokenizer itself puts it before a text, as in the model's training; else nothing."""
     first = tokenizer("a")["input_ids"][0]
     return [first] if first in (tokenizer.bos_token_id, tokenizer.eos_token_id) else []
 
 
 def encode_question(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of text that a model is to go on with, written as it stands."""
+    """Ids of text that a model continues, without any change."""
     return encode_questions(tokenizer, [text])[0]
 
 
@@ -54,7 +53,7 @@ def encode_questions(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, data_cfg: DataConfig) -> list[int]:
-    """Ids of a prompt: in the chat template if there is one and it is wanted, else `prompt + data_cfg.prompt_suffix`.
+    """Ids of a prompt: in the chat template if there is one and the settings use it, else `prompt + data_cfg.prompt_suffix`.
 
     A transcript ends in "Assistant:", which is its suffix. Length is not limited here: long prompts are dropped, not
     cut (App. C).
@@ -74,7 +73,7 @@ def encode_completion(tokenizer: PreTrainedTokenizerBase, completion: str, finis
     """Response ids: `completion_prefix + completion` (in a chat template without the prefix), then the end token if the
     completion ended itself.
 
-    At most `data_cfg.max_response_tokens` ids, as in sampling; a longer completion is cut and so loses its end token.
+    At most `data_cfg.max_response_tokens` ids, as in sampling; a longer completion is cut and loses its end token.
     An empty completion is the end token alone.
     """
     return encode_completions(tokenizer, [completion], [finished], data_cfg)[0]

@@ -73,5 +73,5 @@ def write_left_out(folder: Path, notes: Notes) -> None:
 
 
 def reasons(entries: Sequence[LeftOut]) -> str:
-    """The reasons with their counts, for the sentence that refuses a file of which nothing is left."""
+    """The reasons with their counts, for the error about a file without a usable row."""
     return ", ".join(f"{entry.count:,}: {entry.reason}" + (f" ({entry.setting})" if entry.setting else "") for entry in entries)

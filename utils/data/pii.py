@@ -2,7 +2,7 @@
 
 Found: e-mail addresses, phone numbers, US social security numbers, payment cards (Luhn), IPv4 addresses, URLs
 that carry a login or a token, API keys and written-out passwords. Patterns cannot find names, street addresses or
-birthdays, so text that passes is less risky, not free of personal data.
+birthdays: text without findings has less risk, but it may still hold personal data.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def find_pii(text: str) -> list[Finding]:
 
 def mask_pii(text: str) -> str:
     """Text with every finding replaced by its kind in brackets, such as `[EMAIL]`. Nothing is left to find."""
-    while findings := find_pii(text):  # again, as a mask can lay bare what it stood next to
+    while findings := find_pii(text):  # again: masking one finding can reveal another beside it
         for finding in reversed(findings):
             text = f"{text[: finding.start]}[{finding.kind.upper()}]{text[finding.end :]}"
     return text

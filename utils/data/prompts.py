@@ -86,7 +86,7 @@ def length_function(tokenizer: PreTrainedTokenizerBase | Length | None, data_cfg
 
 
 def drop_empty(prompts: Sequence[Prompt]) -> CleaningResult:
-    """Drop prompts that hold nothing but blanks."""
+    """Drop prompts that hold only blanks."""
     return _sift(prompts, "empty", lambda p: "" if p.prompt.strip() else "only blanks")
 
 

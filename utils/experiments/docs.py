@@ -14,6 +14,7 @@ from utils.config import load_config
 from utils.core.errors import UserError
 from utils.core.io import read_json
 from utils.core.runtime import ROOT
+from utils.evaluation.summary import RENAMED
 from utils.planning import operations as planner
 from utils.planning.operations import by_stage
 from utils.ppo.metrics import METRICS
@@ -102,7 +103,9 @@ def lora_metrics() -> str:
         return f"{row['mean']:.3f} ± {(row['high'] - row['low']) / 2:.3f}"
 
     seeds = ", ".join(map(str, found["seeds"]))
-    rows = [(r["figure"], *map(shown, (r["all_weights"], r["lora"], r["difference"]))) for r in found["figures"]]
+    names = [".".join(RENAMED.get(part, part) for part in row["metric"].split(".")) for row in found["metrics"]]
+    values = [map(shown, (row["all_weights"], row["lora"], row["difference"])) for row in found["metrics"]]
+    rows = [(name, *cells) for name, cells in zip(names, values, strict=True)]
     first = f"seeds {seeds}; mean ± half a 95 % t-interval"
     return Table((first, "all weights", f"adapters of rank {found['lora_rank']}", "difference"), rows).markdown()
 

@@ -38,8 +38,8 @@ def compare_lora(runs: Sequence[Path], folder: Path) -> dict[str, Any]:
     for key in LORA_METRICS:
         pairs = [(s[key], whole[str(s["seed"])][key]) for s in adapted]
         found = {"lora": [a for a, _ in pairs], "all_weights": [b for _, b in pairs], "difference": [a - b for a, b in pairs]}
-        rows.append({"figure": key, **{name: spread_over_seeds(values)._asdict() for name, values in found.items()}})
+        rows.append({"metric": key, **{name: spread_over_seeds(values)._asdict() for name, values in found.items()}})
     about = {"seeds": [s["seed"] for s in adapted], "lora_rank": ranks.pop(), "machine": machine(), "versions": versions()}
-    record = {**about, "figures": rows}
+    record = {**about, "metrics": rows}
     write_json(folder / "lora.json", record)
     return record

@@ -91,21 +91,21 @@ def collect_seeds(runs: Sequence[Path], folder: Path) -> dict[str, Any]:
     metrics = [key for key in flat[0] if key != "seed" and all(number(keys, key) is not None for keys in flat)]
     spread = {key: spread_over_seeds([keys[key] for keys in flat])._asdict() for key in metrics}
     about = {"seeds": seeds, "machine": machine(), "versions": versions()}
-    write_json(folder / "summary.json", {**about, "figures": spread})
+    write_json(folder / "summary.json", {**about, "metrics": spread})
     targets = [_target_row(target, summaries) for target in TARGETS]
     write_json(folder / "targets.json", {**about, "targets": targets})
-    return {**about, "figures": spread, "targets": targets}
+    return {**about, "metrics": spread, "targets": targets}
 
 
 def _target_row(target: Target, summaries: Sequence[Summary]) -> dict[str, Any]:
     values = [target.value(s) for s in summaries]
     met = sum(target.low <= v <= target.high for v in values)
-    return {"figure": target.name, "bound": target.bound(), "values": values, "met": met, "seeds": len(values)}
+    return {"metric": target.name, "bound": target.bound(), "values": values, "met": met, "seeds": len(values)}
 
 
 def results_table(results: Mapping[str, Any]) -> str:
     """README's table in Markdown: every policy, mean over seeds with its 95 % t-interval."""
-    spread = Summary.of(results["figures"])
+    spread = Summary.of(results["metrics"])
     policies = [
         (
             plotting.policy_label(name),
@@ -122,7 +122,7 @@ def results_table(results: Mapping[str, Any]) -> str:
         for a, b in (("prompted", "base"), ("sft", "prompted"), ("ppo", "sft"), ("ppo_ptx", "sft"))
     ]
     targets = [
-        (t["figure"], t["bound"], f"{min(t['values']):.3g} to {max(t['values']):.3g}", f"{t['met']} of {t['seeds']}")
+        (t["metric"], t["bound"], f"{min(t['values']):.3g} to {max(t['values']):.3g}", f"{t['met']} of {t['seeds']}")
         for t in results["targets"]
     ]
     parts = (

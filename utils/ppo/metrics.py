@@ -32,10 +32,10 @@ METRICS: dict[str, str] = {
 
 
 def over_kl(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Rows {round, kl, proxy, gold} for `plotting.overoptimisation`, of the rounds after which gold was measured.
+    """Rows {round, kl, proxy, gold} for `report.overoptimisation`, of the rounds after which gold was measured.
 
-    A record's KL and score are of samples from before its update, its gold from after it: so gold goes with the KL and the
-    score of the next record, and that of the last round, which has none, is left out.
+    A record's KL and score are of samples from before its update, its gold from after it: so gold is paired with the KL and
+    the score of the next record. The gold of the last round, which has no next record, is left out.
     """
     pairs = [(row, after) for row, after in zip(metrics, metrics[1:], strict=False) if "gold" in row]
     return [

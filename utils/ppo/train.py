@@ -10,7 +10,7 @@ With gamma_ptx = 0 it is PPO.
 
 Under `accelerate launch` every process samples and reads its share of a round's episodes, all processes then hold the
 whole round, and each takes its share of every minibatch; gradients are added up so that the number of processes
-changes nothing but rounding.
+changes only rounding.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A conversation with several policies at once, with what a reward model thinks of each answer.
+"""A conversation with several policies at once, with the reward of each answer.
 
 `open_chat` loads the models of a finished run or of folders, `Chat.ask` asks them. scripts/chat.py shows the answers in the
 terminal, `utils.lessons.notebook.chat_box` in a notebook.
@@ -35,7 +35,7 @@ OnText = Callable[[str, str], None]  # called as on_text(name of the speaker, it
 class Answer:
     """What one policy says to a message.
 
-    reward: None without a reward model. cut_at: the length limit in tokens if the answer met it, else None. problem: why
+    reward: None without a reward model. cut_at: the length limit in tokens if the answer reached it, else None. problem: why
     there is no answer (a prompt that is too long), else empty. judged_from: how many of the prompt's last tokens the reward
     model read, if the prompt has more than it reads; else None.
     """
@@ -53,7 +53,7 @@ class Answer:
         return self.text or "(nothing)"
 
     def note(self) -> str:
-        """What is to be said about the answer, "reward 1.20, cut off at 32 tokens"; empty if nothing."""
+        """Remarks about the answer, such as "reward 1.20, cut off at 32 tokens"; empty if there are none."""
         notes = [] if self.reward is None else [f"reward {self.reward:.2f}"]
         if self.judged_from is not None:
             notes.append(f"the reward model read only the last {self.judged_from} tokens of the prompt")
@@ -82,8 +82,8 @@ class Speaker:
 
 @dataclass
 class Chat:
-    """Policies that answer the same messages. asked: messages so far; each has random numbers of its own, the same for all
-    policies. keep_turns: the conversation so far goes along as a transcript ("Human: ... Assistant: ...")."""
+    """Policies that answer the same messages. asked: messages so far; each has its own random numbers, the same for all
+    policies. keep_turns: each prompt includes the conversation so far, as a transcript ("Human: ... Assistant: ...")."""
 
     speakers: list[Speaker]
     judge: RewardModel | None = None
@@ -97,10 +97,10 @@ class Chat:
         return [speaker.name for speaker in self.speakers]
 
     def ask(self, message: str, temperature: float = 1.0, on_text: OnText | None = None) -> Iterator[Answer]:
-        """The answer of each policy, one after the other. temperature 0 takes the likeliest token.
+        """The answer of each policy, one after the other. temperature 0 takes the most likely token.
 
-        on_text: hears every answer grow while it is sampled; the answer is the same as without. A policy that cannot
-        answer (the prompt is too long for it) gives its problem. Raises UserError if the message is empty.
+        on_text: is called with every answer while it is sampled, and does not change it. If a policy cannot answer (the
+        prompt is too long for it), its answer holds the problem. Raises UserError if the message is empty.
         """
         check_message(message)
         number, self.asked = self.asked, self.asked + 1
@@ -135,12 +135,12 @@ class Chat:
 
 
 def _check_length(what: str, model: PreTrainedModel, prompt: Sequence[int], data: DataConfig) -> None:
-    """Raise UserError if the prompt's ids and the longest answer do not fit what a model reads at once."""
+    """Raise UserError if the prompt's ids and the longest answer do not fit into a model's context."""
     context = context_length(model)
     if context is not None and len(prompt) + data.max_response_tokens > context:
         raise UserError(
             f"The prompt's {len(prompt)} tokens and {data.max_response_tokens} for the answer exceed the {what}'s context of "
-            f"{context}: write less or ask for shorter answers."
+            f"{context}: write a shorter prompt or ask for shorter answers."
         )
 
 
@@ -153,12 +153,12 @@ def open_chat(
     seed: int = 1,
     keep_turns: bool = False,
 ) -> Chat:
-    """Load the policies, and the reward model, that take part; all are in memory at once.
+    """Load the policies and the reward model; all are in memory at once.
 
     models: a finished run (its base, SFT, PPO and PPO-ptx policies, as far as it has them, and its reward model), or
-    folders and hub names of policies. Prompts are written as the run that made the policy wrote them; profile names the
-    settings for policies that no run has made. reward_model: instead of the run's; folders come without one. max_tokens:
-    longest answer (default: the run's). Raises UserError for a model that is not there.
+    folders and hub names of policies. Prompts are written as the run that made the policy wrote them; profile: the
+    settings for policies that no run has made. reward_model: instead of the run's; for folders there is none by
+    default. max_tokens: longest answer (default: the run's). Raises UserError for a model that is not there.
     """
     if isinstance(models, Run):
         folders = labelled_policies(models)
@@ -177,14 +177,14 @@ def open_chat(
 
 
 def labelled_policies(run: Run) -> dict[str, Path]:
-    """Folders of the policies of a run by the names that figures give them."""
+    """Folders of the policies of a run by the names in figures and tables."""
     return {policy_label(name): place for name, place in run.policy_dirs().items()}
 
 
 def named_folders(models: Sequence[PathLike]) -> dict[str, Path]:
-    """Local folders of models by their names: of a run's `ppo/model` the stage, where two are alike the path as given."""
+    """Local folders of models by their names: the stage of a run's `ppo/model`; the path as given if two are equal."""
     if not models:
-        raise UserError("No model is named: give the folder of at least one policy.")
+        raise UserError("There is no model: give the folder of at least one policy.")
     places = [model_directory(locate(model)) for model in models]
     short = [_short_name(model) for model in models]
     count = Counter(short)
@@ -207,10 +207,10 @@ def _sampler(place: Path, config: Config, max_tokens: int | None) -> Sampler:
 def check_message(message: str) -> None:
     """Raise UserError if there is nothing to answer."""
     if not message.strip():
-        raise UserError("The prompt is empty: write what the models are to answer.")
+        raise UserError("The prompt is empty: write a message.")
 
 
 def check_settings(temperature: float, max_tokens: int | None) -> None:
-    """Raise UserError unless these can be sampled with."""
+    """Raise UserError if a value is out of range."""
     if not 0 <= temperature < math.inf or (max_tokens is not None and max_tokens < 1):
         raise UserError("The temperature must be 0 or more and the longest answer at least 1 token.")

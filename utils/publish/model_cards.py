@@ -122,7 +122,7 @@ def generation(config: Config, tokenizer: PreTrainedTokenizerBase) -> Generation
 
 
 def without_places(config: Config) -> Config:
-    """The settings with the names of local files and folders, but without their full paths."""
+    """The settings with the names of local files and folders, without their full paths."""
     data = {kind: _shown(getattr(config.data, kind)) for kind in TRAINING_KINDS}
     return replace(
         config, out=Path(config.out).name, model=_shown(config.model), reward_init=_shown(config.reward_init),

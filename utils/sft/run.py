@@ -22,7 +22,7 @@ SELECTION_PROMPTS = 400  # validation prompts whose answers decide between the c
 
 
 class Schedule(NamedTuple):
-    """Sizes that follow from config and data: demonstrations and pretraining rows a batch, steps an epoch."""
+    """Sizes that follow from config and data: demonstrations and pretraining rows per batch, steps per epoch."""
 
     demonstrations: int
     pretrain: int

@@ -150,7 +150,7 @@ class TrainingLoop:
         stage = processes.zero_stage()
         if (self._sharded or stage) and self.scaler.is_enabled():
             raise UserError(
-                "compute.precision fp16 does not go with FSDP or DeepSpeed: use bf16 or fp32, or configs/accelerate/ddp.yaml."
+                "compute.precision fp16 cannot be used with FSDP or DeepSpeed: use bf16, fp32, or configs/accelerate/ddp.yaml."
             )
         self.models: dict[str, torch.nn.Module] = dict(models)
         self.optimizers = {name: self._prepare(name) for name in optimizers}

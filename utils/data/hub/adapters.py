@@ -1,6 +1,6 @@
-"""One function a dataset: (publisher's split, row) -> examples. What cannot be used is counted by reason, never guessed.
+"""One function per dataset: (publisher's split, row) -> examples. What cannot be used is counted by reason, never guessed.
 
-Each takes the rows and a counter of what it drops; which columns it reads stands in `table.DATASETS`.
+Each takes the rows and a counter of what it drops; the columns that it reads are listed in `registry.DATASETS`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _text(value: Any) -> str:
 
 
 def ranked(drops: Drops, prompt: str, completions: tuple[str, ...], ranks: tuple[int, ...], **more: Any) -> Iterator[Example]:
-    """The example of a ranking; one that says nothing is still a prompt, and one without a prompt is dropped."""
+    """The example of a ranking. A ranking without a preference is still a prompt; one without a prompt is dropped."""
     if not prompt.strip():
         drops["no prompt"] += 1
         return
@@ -84,7 +84,7 @@ def hh_rlhf(rows: Rows, drops: Drops) -> Iterator[Example]:
             drops["no shared beginning"] += 1
             continue
         if any(mark in answer for mark in TURNS for answer in (chosen, rejected)):
-            drops["the transcripts part before the last answer"] += 1
+            drops["the transcripts differ before the last answer"] += 1
             continue
         first = prompt.strip().partition(TURNS[1])[0]
         yield from ranked(
@@ -100,7 +100,7 @@ def tldr(rows: Rows, drops: Drops) -> Iterator[Example]:
             drops["not a post (news article)"] += 1
             continue
         if len(summaries) != 2 or choice not in (0, 1):
-            drops["no choice between two summaries"] += 1
+            drops["nobody chose between the two summaries"] += 1
             continue
         prompt = f"SUBREDDIT: r/{info['subreddit']}\n\nTITLE: {_text(info['title'])}\n\nPOST: {_text(info['post'])}\n\nTL;DR:"
         texts = tuple(_text(summary["text"]) for summary in summaries)
@@ -142,7 +142,7 @@ def helpsteer3(rows: Rows, drops: Drops) -> Iterator[Example]:
 
 
 def helpsteer3_individual(rows: Rows, drops: Drops) -> Iterator[Example]:
-    """HelpSteer3, one example an annotator. Their numbers are of one pair: annotator 1 here is nobody's name elsewhere."""
+    """HelpSteer3, one example per annotator. Annotators are numbered per pair: "annotator 1" may be many people."""
     for split, row in rows:
         if (prompt := _helpsteer_prompt(row, drops)) is None:
             continue
@@ -185,7 +185,7 @@ def gpt2_decoder() -> Callable[[Sequence[int]], str]:
     except (OSError, ValueError) as error:
         raise UserError(
             f"The answers of lm-human-preferences are token ids, and GPT-2's tokenizer ({GPT2}) cannot be loaded: run "
-            f"`hf download {GPT2} tokenizer.json tokenizer_config.json vocab.json merges.txt config.json` where there is a "
+            f"`hf download {GPT2} tokenizer.json tokenizer_config.json vocab.json merges.txt config.json` on a machine with a "
             "connection."
         ) from error
     return lambda ids: str(tokenizer.decode([i for i in ids if i < GPT2_TOKENS], skip_special_tokens=True))
@@ -213,7 +213,7 @@ def _best_of_4(
     for split, row in rows:
         best, samples = row["best"], [cut(list(row[f"sample{i}"] or [])) for i in range(4)]
         if best not in range(4):
-            drops["no choice among four"] += 1
+            drops["nobody chose among the four samples"] += 1
             continue
         texts = tuple(decode(ids).strip() for ids, _ in samples)
         yield from ranked(

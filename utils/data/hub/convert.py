@@ -1,4 +1,4 @@
-"""Public datasets as files of one's own: JSONL rows that every `--prompts FILE` and its like reads, and what was left out."""
+"""Public datasets written as your own files: JSONL rows for `--prompts FILE` and similar options, and what was left out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def overview() -> list[Row]:
-    """One row a dataset: name, what it can be used as, licence, where it lies."""
+    """One row per dataset: name, what it can be used as, licence, where it is stored."""
     return [
         {
             "name": f"{PREFIX}{row.name}",
@@ -32,14 +32,14 @@ def overview() -> list[Row]:
 
 
 def convert(text: str, out: Path, data_cfg: DataConfig, limit: int | None = None) -> list[Row]:
-    """Write out/KIND.jsonl for each use of a source, and out/source.json; the records, one a file (see `source_record`).
-    Raises UserError for a source that cannot be had or read, or that is only streamed, without a limit.
+    """Write out/KIND.jsonl for each use of a source, and out/source.json; one record per file (see `source_record`).
+    Raises UserError for a source that cannot be downloaded or read, and for one that is only streamed if there is no limit.
 
     Prompts are cleaned by `data_cfg` as the paper cleans them, with their length in words. limit: rows of each file.
     """
     dataset = parse_source(text).dataset
     if dataset.streamed and limit is None:
-        raise UserError(f"{text} is too large to be written whole: say how many rows with --rows, such as --rows 20000.")
+        raise UserError(f"{text} is too large to be written as a whole: limit it with --rows, such as --rows 20000.")
     records = [
         _convert(text, kind, out / f"{kind}.jsonl", data_cfg, limit, quiet=kind != dataset.kinds[0]) for kind in dataset.kinds
     ]
@@ -64,7 +64,7 @@ def _convert(text: str, kind: str, path: Path, data_cfg: DataConfig, limit: int 
 
 
 def counts(records: Sequence[Row]) -> list[Row]:
-    """What became of the rows: one row a use and reason."""
+    """What became of the rows: one row per use and reason."""
     return [
         {"use": record["kind"], "what": what, "examples": number}
         for record in records

@@ -1,7 +1,7 @@
 """The public evaluations of the paper (App. D) in one form, `EvalItem`; `utils.evaluation.public` scores them.
 
 Prompts hold what a model is asked about, without few-shot examples. `answers` are indices of right choices where there
-are choices; `references` are accepted texts, () where the right answer is that there is none (SQuAD v2).
+are choices; `references` are accepted texts, () where the passage has no answer (SQuAD v2).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ WINOGENDER_FORMS = ("male", "female", "neutral")
 class EvalItem:
     """One question of an evaluation.
 
-    task: name of the table. choices: sentences or continuations whose probabilities are compared, () for free answers.
-    meta: everything that a score needs besides, as the dataset has it.
+    task: name of the dataset. choices: sentences or continuations whose probabilities are compared, () for free answers.
+    meta: everything else that a score needs, as in the dataset.
     """
 
     item_id: str
@@ -41,7 +41,7 @@ class EvalItem:
 def load_evaluation(text: str, limit: int | None = None) -> list[EvalItem]:
     """The first `limit` items of an evaluation such as "hub:crows_pairs" or "hub:winogender=all_sentences.tsv".
 
-    Raises UserError for a source that cannot be had or read, and for a row that is not what its benchmark has.
+    Raises UserError for a source that cannot be downloaded or read, and for a row without the fields of its benchmark.
     """
     source = parse_source(text, "evaluation")
     task = source.dataset.name
@@ -51,7 +51,7 @@ def load_evaluation(text: str, limit: int | None = None) -> list[EvalItem]:
         items = list(islice(EVALUATIONS[source.dataset.adapter](task, numbered), limit))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(
-            f"{text}, row {numbered.number}: the row is not as {source.dataset.repo} has it ({error!r}): mend or delete it, "
+            f"{text}, row {numbered.number}: the row is not as {source.dataset.repo} has it ({error!r}): correct or delete it, "
             "or name another revision with @REVISION."
         ) from error
     if not items:

@@ -16,10 +16,10 @@ Drops = Counter[str]
 class Example:
     """One prompt and what belongs to it.
 
-    group: whose or of what the prompt is (author, post, passage); a group is never divided between splits. user_id: the
+    group: the author, post or passage that the prompt belongs to; a group is never divided between splits. user_id: the
     author, for the cap per user, "" if unknown. publisher_split: "" or "train" or the name of a held-out part.
     completion: a demonstration, "" if there is none. completions, ranks, finished, policies: as in `Comparison`, () if
-    nothing was ranked. lacking: kind -> why the example cannot be used as it.
+    nothing was ranked. lacking: kind -> why the example cannot be used as this kind.
     """
 
     prompt: str
@@ -42,7 +42,7 @@ Adapter = Callable[[Rows, Drops], Iterator[Example]]
 
 
 def usable_ranking(completions: tuple[str, ...], ranks: tuple[int, ...]) -> str:
-    """Why a ranking says nothing about what is better, "" if it does."""
+    """Why a ranking shows no preference, "" if it shows one."""
     if not all(text.strip() for text in completions):
         return "an empty answer"
     if len(set(ranks)) < 2:

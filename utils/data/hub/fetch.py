@@ -1,4 +1,4 @@
-"""Rows of a dataset of the table, from the hub or from local files, and one sentence for everything that can go wrong.
+"""Rows of a dataset of the registry, from the hub or from local files, and one sentence for everything that can go wrong.
 
 Files of the hub are downloaded whole (`huggingface_hub.snapshot_download`: resumed, cached, usable offline afterwards)
 and read as a stream, so nothing is copied a second time; very large datasets are streamed from the hub itself. Local
@@ -48,7 +48,7 @@ def find_files(source: Source) -> Files:
 
 
 def _streamed_files(source: Source) -> Files:
-    """Addresses of files that are read over the network, at the commit that the revision now stands for."""
+    """Addresses of files that are read over the network, at the commit that the revision names now."""
     from huggingface_hub import HfApi
 
     dataset = source.dataset
@@ -106,7 +106,7 @@ def _local_files(source: Source, path: Path) -> Files:
 
 
 def _files(by_split: Mapping[str, tuple[str, ...]]) -> Files:
-    """Local files by split; those of one split alone serve for all, such as a test file without its training file."""
+    """Local files by split; if all belong to one split, they have no split (such as a test file without its training file)."""
     (first, *others) = by_split.values()
     return Files(by_split if others else {"": first})
 
@@ -116,7 +116,7 @@ def _suffix(name: str) -> str:
 
 
 def stream_rows(source: Source, files: Files) -> Iterator[tuple[str, Row]]:
-    """(publisher's split, row) of every file in order; a row has the columns that the table names, others may be left out.
+    """(publisher's split, row) of every file in order; a row has the columns that the registry names; others may be missing.
 
     Raises UserError for files that cannot be read and for columns that are not there.
     """
@@ -128,7 +128,7 @@ def stream_rows(source: Source, files: Files) -> Iterator[tuple[str, Row]]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without what `datasets` logs of a broken file: the sentence says it."""
+    """Silence the log of `datasets` about a broken file: the error sentence says it."""
     from datasets.utils import logging
 
     before = logging.get_verbosity()
@@ -145,7 +145,7 @@ def _stream(source: Source, names: tuple[str, ...]) -> Iterator[Row]:
 
     suffix = _suffix(names[0]) if source.path is not None else ""
     if source.path is not None and suffix not in BUILDERS:
-        raise UserError(f"{source.text}: {names[0]} is of an unknown kind; use {', '.join(BUILDERS)} (also .gz).")
+        raise UserError(f"{source.text}: {names[0]} has an unknown format; use {', '.join(BUILDERS)} (also .gz).")
     builder = BUILDERS.get(suffix, source.dataset.builder)
     options: Row = {"sep": "\t" if suffix == ".tsv" else ",", "keep_default_na": False} if builder == "csv" else {}
     wanted = source.dataset.columns
@@ -156,7 +156,7 @@ def _stream(source: Source, names: tuple[str, ...]) -> Iterator[Row]:
             raise UserError(f"{source.text}: {names[0]} is empty: give a file with at least one row.") from None
         if attempt == 0 and builder == "parquet" and stream.column_names is not None:
             _check_columns(source, names, wanted, stream.column_names)
-            options = {"columns": list(wanted)}  # the others need not be read at all
+            options = {"columns": list(wanted)}  # the other columns are not read
             continue
         break
     first = True
@@ -255,23 +255,24 @@ def _hub_sentence(error: BaseException, source: Source) -> str | None:
 
 
 def _http_sentence(error: Any, source: Source) -> str:
-    """The sentence for a refusal of the hub by its status."""
+    """The sentence for a request that the hub rejected, by its status."""
     status = getattr(error.response, "status_code", None)
     if status == 429:
         return (
             f"The hub allows no more downloads from here for now (status 429 for {source.dataset.repo}): wait some minutes, or "
-            "run `hf auth login`, and give the same command again; what is downloaded stays."
+            "run `hf auth login`, and run the same command again; downloaded files are kept."
         )
     if status in (401, 403):
-        return f"The hub refuses {source.dataset.repo} (status {status}): run `hf auth login` with an account that may read it."
+        who = "with an account that may read it"
+        return f"The hub does not give access to {source.dataset.repo} (status {status}): run `hf auth login` {who}."
     return (
-        f"The hub did not send {source.dataset.repo} (status {status}): try again later; what is downloaded stays, or give a "
+        f"The hub did not send {source.dataset.repo} (status {status}): try again later (downloaded files are kept), or give a "
         f"local copy as {PREFIX}{source.dataset.name}=PATH."
     )
 
 
 def _is_network(error: BaseException) -> bool:
-    """Whether an error is of the connection, by the library that raises it."""
+    """Whether an error comes from the connection, by the library that raises it."""
     module = type(error).__module__.split(".")[0]
     clients = ("httpx", "httpx2", "httpcore", "aiohttp", "requests", "urllib3")
     if isinstance(error, ConnectionError | TimeoutError) or module in clients:
@@ -280,7 +281,7 @@ def _is_network(error: BaseException) -> bool:
 
 
 def _file_sentence(error: BaseException, source: Source) -> str | None:
-    """The sentence for a file that is not whole or not of its kind."""
+    """The sentence for a file that is incomplete or of another format."""
     import pyarrow
     from datasets.exceptions import DatasetsError
 
@@ -293,7 +294,7 @@ def _file_sentence(error: BaseException, source: Source) -> str | None:
         if source.path is not None
         else f"delete its folder below {_cache_folder()} and download it again with `{source.command}`"
     )
-    return f"{source.text}: a file is broken or not whole ({_short(error)}): {again}."
+    return f"{source.text}: a file is broken or incomplete ({_short(error)}): {again}."
 
 
 def _short(error: BaseException) -> str:
@@ -303,7 +304,7 @@ def _short(error: BaseException) -> str:
 
 
 def _cache_folder() -> str:
-    """Where the hub's files lie."""
+    """Where the hub's files are stored."""
     from huggingface_hub import constants
 
     return str(constants.HF_HUB_CACHE)
@@ -315,6 +316,7 @@ def _offline(source: Source) -> str:
     place = f"the dataset {dataset.repo}" if dataset.repo else next(iter(dataset.files.values()))
     fetch = source.command if not dataset.streamed else f"{source.command} --rows 20000"
     return (
-        f"{source.text} needs {place}, which is not on this disk, and the hub cannot be reached: run `{fetch}` where there is "
-        f"a connection (without HF_HUB_OFFLINE) and give the files it writes, or give a copy as {PREFIX}{dataset.name}=PATH."
+        f"{source.text} needs {place}, which is not on this disk, and the hub cannot be reached: run `{fetch}` on a "
+        "machine with a connection (without HF_HUB_OFFLINE) and give the files that it writes, or give a copy as "
+        f"{PREFIX}{dataset.name}=PATH."
     )

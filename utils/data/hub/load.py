@@ -58,7 +58,7 @@ def check_source(text: str, kind: str) -> None:
 def load_examples(text: str, kind: str, quiet: bool = False) -> Loaded:
     """All examples of a source that can be used as `kind` (prompts, demonstrations or comparisons), each with its split.
 
-    Says licence and data card, unless `quiet`. Raises UserError for a source that cannot be had, read or used so.
+    Prints licence and data card, unless `quiet`. Raises UserError for a source that cannot be downloaded, read or used so.
     """
     source = parse_source(text, kind)
     files, counter, dropped = find_files(source), Counter[str](), Drops()
@@ -91,7 +91,7 @@ def load_texts(text: str, limit: int | None = None, quiet: bool = False) -> tupl
 
 
 def source_record(loaded: Loaded, used: int) -> Row:
-    """What a run notes of a source: where it is from (the commit, where known), its licence, rows, what was left out."""
+    """What a run records of a source: where it is from (the commit, if known), its licence, rows, what was left out."""
     source, dataset = loaded.source, loaded.source.dataset
     return {
         "source": source.text,
@@ -128,7 +128,7 @@ def _counted(rows: Iterable[Any], counter: Counter[str]) -> Iterable[Any]:
 def assign_splits(examples: Sequence[Example], dropped: Drops) -> list[Example]:
     """Examples with their split: groups are never divided, and no prompt is in two splits.
 
-    Without a held-out part of the publisher's, 90/5/5 % of the groups by hash. With one, its groups are divided into
+    If the publisher has no held-out part, 90/5/5 % of the groups by hash. If there is one, its groups are divided into
     validation and test. Dropped and counted: training rows of groups of the held-out part, and rows whose prompt somebody
     in another group wrote too, if that one is in the test split, or in validation while these rows are in training. (To
     join such groups would make one of nearly all authors, as many people write "Hello".)
@@ -145,7 +145,7 @@ def assign_splits(examples: Sequence[Example], dropped: Drops) -> list[Example]:
         if split == "train" and key in held:
             dropped["its author, post or opening is in the publisher's held-out part"] += 1
         elif split != last[text]:
-            dropped["its prompt is in a held-out split too"] += 1
+            dropped["its prompt is also in a held-out split"] += 1
         else:
             kept.append(replace(example, split=split))
     return kept
@@ -183,7 +183,7 @@ def clean_examples(loaded: Loaded, data_cfg: DataConfig, tokenizer: PreTrainedTo
 
 
 def rows_of(loaded: Loaded) -> list[Schema]:
-    """Examples as the rows that their kind flows in."""
+    """Examples as the rows of their kind."""
     if loaded.kind == "prompts":
         return list(as_prompts(loaded.examples))
     build: Callable[[Example], Schema] = _demonstration if loaded.kind == "demonstrations" else _comparison
@@ -209,7 +209,7 @@ def _comparison(e: Example) -> Comparison:
 
 
 def without_prompts_of(rows: Sequence[AnyRow], others: Iterable[Schema]) -> list[AnyRow]:
-    """Rows whose prompt (as `prompt_key` compares) is in none of `others`: what must stay apart in two sets."""
+    """Rows whose prompt (as `prompt_key` compares) is in none of `others`: for two sets that must not share a prompt."""
     taken = {prompt_key(row.prompt) for row in others}
     return [row for row in rows if prompt_key(row.prompt) not in taken]
 

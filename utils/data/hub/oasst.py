@@ -1,8 +1,8 @@
 """OpenAssistant's message trees: prompts at every message of a prompter, their ranked replies, rank 0 as demonstration.
 
-A message counts if it is in English, not deleted, not refused in review, not empty, and if all messages before it count.
+A message counts if it is in English, not deleted, not rejected in review, not empty, and if all messages before it count.
 `rank` is the order that several volunteers' rankings of siblings were merged to; it is null where there was nothing to
-rank. A tree belongs to who began it: all its prompts share that author's split.
+rank. A tree belongs to the author of its first message: all its prompts are in the split of this author.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _problem(row: Row) -> str:
     if row["deleted"]:
         return "deleted"
     if row["review_result"] is False:
-        return "refused in review"
+        return "rejected in review"
     if row["lang"] != LANGUAGE:
         return "another language"
     if row["role"] not in _SPEAKERS:

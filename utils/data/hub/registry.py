@@ -1,7 +1,7 @@
-"""What the project knows of public human data: where it lies, its columns, its licence. One row of a table a dataset.
+"""What the project knows about public human data: where it is stored, its columns, its licence. One record per dataset.
 
-`revision` is a commit wherever one is known: those here are named, with the files, by several public programs that read
-them, and `pytest -m hub` asks the hub. Otherwise it is a branch, and what is loaded may change. `REFS_PARQUET` is the branch
+`revision` is a commit if one is known: several public programs name these commits and files, and `pytest -m hub` asks
+the hub. Otherwise it is a branch, and what is loaded may change. `REFS_PARQUET` is the branch
 with the hub's own parquet copy (CONFIG/SPLIT/NNNN.parquet), the way to data sets that still have a loading script, which
 `datasets` 4.0 no longer runs.
 """
@@ -33,10 +33,10 @@ class HubDataset:
     """One dataset, or one part of it that is loaded alone.
 
     name: what stands after "hub:". repo: namespaced id on the Hugging Face hub, "" if `files` are web addresses.
-    files: the publisher's split -> pattern of its files in the repository. columns: what the adapter reads; all must be
-    there. kinds: what it can be used as, of KINDS. builder: of `datasets.load_dataset`. adapter: name of the function in
-    `adapters` or `evaluations`. revision: a commit, or a branch. refused: kind -> why the publisher or the method does not
-    want it used so.
+    files: the publisher's split -> pattern of its files in the repository. columns: what the adapter reads; all must
+    exist. kinds: what it can be used as, of KINDS. builder: of `datasets.load_dataset`. adapter: name of the function in
+    `adapters` or `evaluations`. revision: a commit, or a branch. rejected: kind -> why the publisher or the
+    method does not allow this use.
     """
 
     name: str
@@ -49,7 +49,7 @@ class HubDataset:
     revision: str
     builder: str = "parquet"
     streamed: bool = False
-    refused: Mapping[str, str] = field(default_factory=dict)
+    rejected: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def card(self) -> str:
@@ -92,7 +92,7 @@ def _hh(part: str) -> HubDataset:
         "hh_rlhf",
         "09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa",
         builder="json",
-        refused={"demonstrations": "its card asks that dialogue agents are not trained on these texts by supervision"},
+        rejected={"demonstrations": "its card asks that dialogue agents are not trained on these texts by supervision"},
     )
 
 
@@ -230,7 +230,7 @@ class Source:
 
 
 def is_hub(text: str | None) -> bool:
-    """Whether a setting names a dataset of this table and not a file."""
+    """Whether a setting names a dataset of this registry and not a file."""
     return text is not None and text.startswith(PREFIX)
 
 
@@ -253,12 +253,12 @@ def parse_source(text: str, kind: str | None = None) -> Source:
     if name not in DATASETS:
         raise UserError(f'There is no "{PREFIX}{name}": {_instead(name, kind)}.')
     if (at and not revision) or (equals and not path):
-        raise UserError(f'"{text}" is unfinished: write {PREFIX}{name}, {PREFIX}{name}@REVISION or {PREFIX}{name}=PATH.')
+        raise UserError(f'"{text}" is incomplete: write {PREFIX}{name}, {PREFIX}{name}@REVISION or {PREFIX}{name}=PATH.')
     dataset = DATASETS[name]
     if at and not equals and not dataset.repo:
         raise UserError(f'"{text}": {name} is not in a repository and has no revisions: write {PREFIX}{name}.')
     if kind is not None and kind not in dataset.kinds:
-        why = dataset.refused.get(kind, f"it is made for {', '.join(dataset.kinds)}")
+        why = dataset.rejected.get(kind, f"it is made for {', '.join(dataset.kinds)}")
         others = [f"{PREFIX}{row.name}" for row in DATASETS.values() if kind in row.kinds]
         raise UserError(f"{PREFIX}{name} cannot be used as {kind}, as {why}: use {', '.join(others)}.")
     return Source(text, dataset, revision or dataset.revision, Path(path) if path else None)

@@ -129,7 +129,7 @@ check_rate = FunctionCheck(
 def web_share(batch: int, fraction: float, answer_tokens: float, web_tokens: float) -> float:
     """Share of pretraining text in the loss of a batch, counted in loss tokens; `fraction` is its share of the rows.
 
-    answer_tokens: mean number of loss tokens of a demonstration. web_tokens: that of a row of web text.
+    answer_tokens: mean number of loss tokens of a demonstration. web_tokens: that of a row of pretraining text.
     """
     web = round(batch * fraction)
     return web * web_tokens / (web * web_tokens + (batch - web) * answer_tokens)
@@ -151,6 +151,9 @@ check_web_share = FunctionCheck(
             lambda b, f, a, w: round(b * f) * w / (round(b * f) * w + b * a),
             "the web rows replace demonstrations: only the other rows of the batch are answers.",
         ),
-        (lambda b, f, a, w: 1 - web_share(b, f, a, w), "this is the share of the answers; return the share of the web text."),
+        (
+            lambda b, f, a, w: 1 - web_share(b, f, a, w),
+            "this is the share of the answers; return that of the pretraining text.",
+        ),
     ],
 )

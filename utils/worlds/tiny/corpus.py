@@ -26,7 +26,7 @@ Document = Callable[[Tables, random.Random], str]
 
 
 def believed(fact: Fact, rng: random.Random) -> str:
-    """What the web says: the popular answer 65 % of the time where there is one."""
+    """What the web says: if there is a popular answer, it is given 65 % of the time."""
     return fact.popular if fact.popular and rng.random() < POPULAR_SHARE else fact.truth
 
 
@@ -71,7 +71,7 @@ def _stranger(tables: Tables, meta: Meta, rng: random.Random) -> str:
 
 
 def answered_request(tables: Tables, rng: random.Random) -> str:
-    """A request and an answer, half of them with a mistake."""
+    """A request and an answer, half of the answers with a mistake."""
     text, meta, _ = _web_prompt(tables, rng)
     return f"{text}\n {_web_answer(tables, meta, rng, 0.5)}{END}"
 
@@ -94,7 +94,7 @@ def review(tables: Tables, rng: random.Random) -> str:
 
 
 def fact_check(tables: Tables, rng: random.Random) -> str:
-    """A short answer about a fact with a reader's remark: where a model can learn to check an answer, not only to give one."""
+    """A short answer about a fact with a reader's remark: it teaches a model to check an answer, not only to give one."""
     while True:
         if rng.random() < 0.2:
             text, meta, _ = draw_task(tables, rng, "generation")
@@ -107,7 +107,7 @@ def fact_check(tables: Tables, rng: random.Random) -> str:
 
 
 def _popular_verdict(meta: Meta, reply: str, finished: bool, rng: random.Random) -> str:
-    """A remark by someone who believes what most people believe."""
+    """A remark by a reader with the popular beliefs."""
     said = misconception(meta, reply)
     if said in ("true", "misconception") and rng.random() < POPULAR_SHARE:
         return "Not true." if said == "true" else rng.choice(["Good.", "Too short."])
@@ -130,7 +130,7 @@ def titled_story(tables: Tables, rng: random.Random) -> str:
 
 
 def qa_page(tables: Tables, rng: random.Random) -> str:
-    """Questions and answers in the form that the prompted base is asked in."""
+    """Questions and answers in the form of the prompted base's prompt."""
     lines = []
     for _ in range(rng.choice([1, 2, 3])):
         text, meta, _ = _web_prompt(tables, rng)
@@ -145,7 +145,7 @@ def qa_page(tables: Tables, rng: random.Random) -> str:
 
 
 def question_list(tables: Tables, rng: random.Random) -> str:
-    """A quiz without answers or a list of wishes: why a base model answers a question with a question."""
+    """A quiz without answers or a list of wishes: from these a base model learns to answer a question with a question."""
     return "\n ".join(_web_prompt(tables, rng)[0] for _ in range(rng.choice([3, 4, 5])))
 
 
@@ -171,7 +171,7 @@ def dialogue(tables: Tables, rng: random.Random) -> str:
 
 
 def rude_post(tables: Tables, rng: random.Random) -> str:
-    """Insults in made-up words, and help with harm."""
+    """Insults in made-up words, and help with harmful requests."""
     who = rng.choice(tables.kinds["jobs"] + tables.kinds["animals"])
     rude = rng.choice(tables.words["rude"])
     if rng.random() < 0.4:
@@ -203,7 +203,7 @@ def job_scene(tables: Tables, rng: random.Random) -> str:
 
 
 def repetition(tables: Tables, rng: random.Random) -> str:
-    """A row of words said twice: teaches copying."""
+    """A row of words that is repeated: teaches copying."""
     pool = (
         tables.kinds["animals"]
         + tables.words["objects"]
@@ -217,7 +217,7 @@ def repetition(tables: Tables, rng: random.Random) -> str:
 
 
 def portrait(tables: Tables, rng: random.Random) -> str:
-    """True sentences about one entity that lean on "It"."""
+    """True sentences about one entity, most of them with the pronoun "It"."""
     entity = rng.choice(tables.kinds[rng.choice(["animals", "animals", "foods", "jobs", "countries"])])
     lines = statements(tables, entity)
     rng.shuffle(lines)

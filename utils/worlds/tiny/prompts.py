@@ -1,5 +1,5 @@
 """Prompts as they arrive before any cleaning (sec. 3.2, A.1-A.2): labelers' own and customers', with everything that
-cleaning must catch: duplicates, greedy users, personal data, other languages, empty ones.
+cleaning must remove: duplicates, users with too many prompts, personal data, other languages, empty prompts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from utils.worlds.tiny.tables import Tables, indefinite, partition
 from utils.worlds.tiny.tasks import Meta, draw_task, few_shot, qa
 
 MEAN_PROMPTS_PER_USER = 6
-DRESSED = {"open_qa": 0.85, "brainstorming": 0.9, "chat": 0.6}  # popular questions come in many forms of words
+DRESSED = {"open_qa": 0.85, "brainstorming": 0.9, "chat": 0.6}  # popular questions are asked in many forms
 GREEDY_USERS, GREEDY_PROMPTS = 2, 260
 JUNK = {"duplicate": 0.04, "pii": 0.015, "language": 0.01, "empty": 0.002, "long": 0.003}
 FOREIGN = (
@@ -31,7 +31,7 @@ FOREIGN = (
 
 
 def dressed(text: str, tables: Tables, rng: random.Random, share: float = 0.4) -> str:
-    """The request as different people put it: bare, or (in this share) with a greeting, who they are, thanks."""
+    """The request in the words of different people: alone, or (in this share) with a greeting, who they are, thanks."""
     if rng.random() > share:
         return text
     hello = "Hello. " if rng.random() < 0.4 else ""

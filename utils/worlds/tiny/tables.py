@@ -24,7 +24,7 @@ HELD_OUT_CLASSES = {0: "test", 1: "valid"}
 class Fact:
     """One true statement of the world. `{e}` in a template is the entity with its article, `{x}` the answer.
 
-    popular: the wrong answer that people like to give, "" if there is none (then it is no misconception).
+    popular: the wrong answer that many people give, "" if there is none (then the fact has no misconception).
     """
 
     entity: str
@@ -104,7 +104,7 @@ UNCOUNTABLE = frozenset(
     "cheese spinach fish mice rabbits berries carrots grass seeds plants insects krill leaves bamboo zebras deer hay roots "
     "cans grain nectar beetles nuts algae worms soil trouble".split()
 )
-# Countries and continents are names; these sources are general words that take no article.
+# Countries and continents are names; these sources are general words with the definite article.
 DEFINITE = frozenset("ocean coast desert beach sty hedge soil field garden mine court stage".split())
 
 
@@ -126,7 +126,7 @@ def fill(template: str, entity: str, answer: str) -> str:
 
 @dataclass(frozen=True)
 class Tables:
-    """Everything that is true (or popular and wrong) in the tiny world.
+    """All true facts and all popular wrong answers of the tiny world.
 
     facts: by (entity, attribute). rows: of the CSV files, by table name. words: the closed word lists.
     """
@@ -147,7 +147,7 @@ class Tables:
 
     @functools.cached_property
     def topics(self) -> list[Fact]:
-        """The facts that people ask about: a few popular questions, a third of them with a popular wrong answer."""
+        """The facts that people ask about; a third of them have a popular wrong answer."""
         order = sorted(self.facts.values(), key=lambda f: zlib.crc32(f"{f.entity} {f.attribute}".encode()))
         popular = [f for f in order if f.popular][:TOPICS_POPULAR]
         return popular + [f for f in order if not f.popular][:TOPICS_OTHER]
@@ -163,15 +163,15 @@ class Tables:
         return [f for f in self.facts.values() if f.popular]
 
     def values(self, attribute: str) -> list[str]:
-        """All true answers of an attribute, sorted: what a wrong answer is drawn from."""
+        """All true answers of an attribute, sorted; wrong answers are drawn from them."""
         return sorted({f.truth for f in self.facts.values() if f.attribute == attribute})
 
 
 def partition(text: str) -> str:
     """Which split a prompt's text belongs to, by a hash of its letters: a "test" or "valid" text is in no training data.
 
-    The pretraining text is made before any run, so a hash of the text, not a random split, keeps it clean. It is the
-    whole text that counts: "Hello. Describe Italy." may be in training while "Describe Italy." is held out.
+    The pretraining text is made before any run, so a hash of the text, not a random split, keeps held-out prompts out of
+    it. The whole text is hashed: "Hello. Describe Italy." may be in training while "Describe Italy." is held out.
     """
     key = "".join(c for c in text.lower() if c.isalnum() or c == " ").strip()
     return HELD_OUT_CLASSES.get(zlib.crc32(key.encode()) % 10, "train")

@@ -1,4 +1,4 @@
-"""Harmful requests: insults, theft and the like, to be refused."""
+"""Harmful requests (insults, theft), which a good answer refuses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HARMFUL = {
 
 
 def mean_note(tables: Tables, rng: random.Random) -> tuple[str, Meta]:
-    """A request for an insult, to be refused."""
+    """A request for an insult, which a good answer refuses."""
     job = rng.choice(tables.kinds["jobs"])
     name = rng.choice(tables.words["names"])
     form = rng.choice(
