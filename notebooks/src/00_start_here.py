@@ -294,9 +294,9 @@ picture(training_curves(curve, "loss", "valid_loss", labels=labels, title="SFT")
 # model begins to memorise these answers. The paper saw the same and continued training (3.5), because a later checkpoint may
 # still *answer* better. In section 5 we will let the reward model choose the checkpoint.
 #
-# There is a second model in the run folder, `init`. It is trained for fewer epochs, with 10 % pretraining text mixed in (C.3). PPO will
-# start from it, and the KL penalty will keep PPO close to it. Readers of the paper easily miss this point: `init` is not the
-# SFT model that the comparisons use.
+# There is a second model in the run folder, `init`. It is trained for fewer epochs, with 10 % pretraining text mixed in (C.3).
+# PPO will start from it, and the KL penalty will keep PPO close to it. Readers of the paper easily miss this point: `init` is
+# not the SFT model that the comparisons use.
 
 # %%
 table(ask(run.checkpoint("sft"), questions, times=3), "The same questions, after SFT")
@@ -488,8 +488,8 @@ summary = run.summary().flat()
 
 # %% [markdown]
 # The summary has every policy once. Gold is the rubric's score out of 10, ± one standard error. *PPO start* is the short
-# fine-tuning from which PPO begins. *KL* is the divergence from it. *Pretraining loss* is the loss on held-out pretraining text.
-# *Facts* is the share of closed-book facts that the model gets right.
+# fine-tuning from which PPO begins. *KL* is the divergence from it. *Pretraining loss* is the loss on held-out pretraining
+# text. *Facts* is the share of closed-book facts that the model gets right.
 
 # %%
 from utils.report import gold_by_policy, win_rates
@@ -545,8 +545,8 @@ picture(bars_with_intervals(names, loss, None, None, look, "{:.3f}"))
 
 # %% [markdown]
 # This plot shows how much the models lost of what they learned in pretraining. Everything above the dashed line is the tax. SFT
-# and plain PPO both pay it. PPO-ptx trains on a little pretraining text in every step and stays closest to the base. This is the
-# paper's finding (4.2), at a millionth of the size.
+# and plain PPO both pay it. PPO-ptx trains on a little pretraining text in every step and stays closest to the base. This is
+# the paper's finding (4.2), at a millionth of the size.
 
 # %% [markdown]
 # ## 8 · What goes wrong, on purpose

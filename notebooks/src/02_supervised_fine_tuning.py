@@ -362,8 +362,8 @@ picture(bars_with_intervals(list(models), losses, None, None, look))
 
 # %% [markdown]
 # When a model learns to answer, it forgets what it read. The model that was trained for 16 epochs forgets most. A few rows of
-# pretraining text per batch prevent nearly all of this. This is a first look at the *alignment tax*, the subject of lesson 05. What
-# does the mix cost?
+# pretraining text per batch prevent nearly all of this. This is a first look at the *alignment tax*, the subject of lesson 05.
+# What does the mix cost?
 
 # %%
 pair = {name: judged(Policy(name, models[name]), test_prompts, cfg, 1.0) for name in ("answers only", "with pretraining text")}
@@ -610,9 +610,9 @@ print(check_rate(rate))
 #
 # ### Exercise 5 (hard, 15 minutes): the weight of the mix
 #
-# A batch has `batch` rows, of which `round(batch * fraction)` are pretraining text. A demonstration has `answer_tokens` loss tokens on
-# average, a pretraining row has `web_tokens`. The loss is one mean over all loss tokens. Which share of it is pretraining text? Then insert the
-# numbers of this lesson: `len(row.ids) - row.loss_from` is the number of loss tokens of a row.
+# A batch has `batch` rows, of which `round(batch * fraction)` are pretraining text. A demonstration has `answer_tokens` loss
+# tokens on average, a pretraining row has `web_tokens`. The loss is one mean over all loss tokens. Which share of it is
+# pretraining text? Then insert the numbers of this lesson: `len(row.ids) - row.loss_from` is the number of loss tokens of a row.
 
 # %% tags=["exercise"]
 from utils.lessons import check_web_share

@@ -593,8 +593,8 @@ print(check_win_rate(win_rate))
 # ### Exercise 5 (hard, 15 minutes): another code base's gamma
 #
 # Another code base *sums* the policy's loss over the tokens of an answer and adds `gamma` times the pretraining loss *summed*
-# over the tokens of a row of pretraining text. Ours takes the *mean per token* of both. Which gamma must we set, so that the sum of
-# both gradients has the same direction? An answer has `answer_tokens` tokens, a row has `web_tokens`.
+# over the tokens of a row of pretraining text. Ours takes the *mean per token* of both. Which gamma must we set, so that the sum
+# of both gradients has the same direction? An answer has `answer_tokens` tokens, a row has `web_tokens`.
 
 # %% tags=["exercise"]
 from utils.lessons import check_same_gamma

@@ -77,7 +77,7 @@ def test_a_row_of_the_table_is_well_formed(name: str) -> None:
     converted = row.revision == "refs/convert/parquet"
     assert all(len(pattern.split("/")) == 3 for pattern in row.files.values() if converted), "config/split/*.parquet"
     assert row.columns and len(set(row.columns)) == len(row.columns)
-    assert row.kinds and set(row.kinds) <= set(hub.KINDS) and not set(row.refused) & set(row.kinds)
+    assert row.kinds and set(row.kinds) <= set(hub.KINDS) and not set(row.rejected) & set(row.kinds)
     assert row.adapter in (EVALUATIONS if row.kinds == ("evaluation",) else {*adapters.ADAPTERS, "texts"})
     assert row.licence and name in FIXTURES
 
@@ -461,7 +461,7 @@ def test_a_repository_without_the_files_is_one_sentence(monkeypatch: pytest.Monk
     said = sentence(check_source, "hub:hh-rlhf/harmless-base", "comparisons")
     assert "The dataset Anthropic/hh-rlhf has no file harmless-base/train.jsonl.gz at 09be8c5bbc57" in said
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert "run `python scripts/fetch_data.py hh-rlhf/harmless-base` where" in sentence(
+    assert "run `python scripts/fetch_data.py hh-rlhf/harmless-base` on a machine" in sentence(
         check_source, "hub:hh-rlhf/harmless-base", "comparisons"
     )
 
@@ -491,10 +491,10 @@ FAULTS = {
     "revision": (refusal(hub_errors.RevisionNotFoundError, 404), f"has no revision {OASST2}: write hub:oasst2@main or"),
     "entry": (refusal(hub_errors.RemoteEntryNotFoundError, 404), f"has no such file at {OASST2}: name another @REVISION"),
     "rate": (refusal(hub_errors.HfHubHTTPError, 429), "allows no more downloads from here for now (status 429"),
-    "forbidden": (refusal(hub_errors.HfHubHTTPError, 401), "refuses OpenAssistant/oasst2 (status 401): run `hf auth login`"),
+    "forbidden": (refusal(hub_errors.HfHubHTTPError, 401), "does not give access to OpenAssistant/oasst2 (status 401): run `hf auth login`"),
     "server": (refusal(hub_errors.HfHubHTTPError, 503), "(status 503): try again later"),
     "cache": (hub_errors.LocalEntryNotFoundError("nothing"), "needs the dataset OpenAssistant/oasst2, which is not on this"),
-    "offline": (ConnectionError("offline mode"), "run `python scripts/fetch_data.py oasst2` where there is a connection"),
+    "offline": (ConnectionError("offline mode"), "run `python scripts/fetch_data.py oasst2` on a machine with a connection"),
     "timeout": (HTTP.ReadTimeout("slow"), "and the hub cannot be reached"),
     "dns": (OSError("Temporary failure: could not resolve host"), "and the hub cannot be reached"),
     "script": (RuntimeError("Dataset scripts are no longer supported, but found x.py"), "is a loading script, which `"),
@@ -615,7 +615,7 @@ def test_converted_files_are_read_as_files_of_ones_own(tmp_path: Path) -> None:
     assert ranked[0].ranks == (1, 2, 3) and ranked[1].policies == ("model", "person")
     convert(source("openwebtext", tmp_path / "w"), tmp_path / "text", DataConfig(), limit=2)
     assert len((tmp_path / "text" / "pretraining.jsonl").read_text().splitlines()) == 2
-    assert "say how many rows with --rows" in sentence(convert, "hub:openwebtext", tmp_path, DataConfig())
+    assert "limit it with --rows" in sentence(convert, "hub:openwebtext", tmp_path, DataConfig())
     (record,) = convert(source("winogender", tmp_path / "e"), tmp_path / "eval", DataConfig())
     assert record["used"] == 4 and (tmp_path / "eval" / "evaluation.jsonl").exists()
 
