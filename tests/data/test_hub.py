@@ -491,7 +491,7 @@ FAULTS = {
     "revision": (refusal(hub_errors.RevisionNotFoundError, 404), f"has no revision {OASST2}: write hub:oasst2@main or"),
     "entry": (refusal(hub_errors.RemoteEntryNotFoundError, 404), f"has no such file at {OASST2}: name another @REVISION"),
     "rate": (refusal(hub_errors.HfHubHTTPError, 429), "allows no more downloads from here for now (status 429"),
-    "forbidden": (refusal(hub_errors.HfHubHTTPError, 401), "does not give access to OpenAssistant/oasst2 (status 401): run `hf auth login`"),
+    "forbidden": (refusal(hub_errors.HfHubHTTPError, 401), "access to OpenAssistant/oasst2 (status 401): run `hf auth login`"),
     "server": (refusal(hub_errors.HfHubHTTPError, 503), "(status 503): try again later"),
     "cache": (hub_errors.LocalEntryNotFoundError("nothing"), "needs the dataset OpenAssistant/oasst2, which is not on this"),
     "offline": (ConnectionError("offline mode"), "run `python scripts/fetch_data.py oasst2` on a machine with a connection"),
