@@ -18,6 +18,7 @@ from utils.worlds.protocol import World
 
 WEB_SEED = 2022  # of the documents that bases and policies are trained on
 HELD_OUT_WEB_SEED = 2023  # of documents that no model is trained on
+OPEN_ROWS = 16  # rows that a whole document is tried in
 
 
 def token_rows(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> Tensor:
@@ -60,13 +61,19 @@ def _cut(tokenizer: PreTrainedTokenizerBase, documents: Iterable[list[int]], len
 
 
 def _pack(tokenizer: PreTrainedTokenizerBase, documents: Iterable[list[int]], length: int) -> Tensor:
-    """Rows (N, length) of whole documents, padded on the right; a document longer than a row is cut to it."""
+    """Rows (N, length) of whole documents, padded on the right; a document longer than a row is cut to it.
+
+    A document goes into the first of `OPEN_ROWS` rows that has room for it. If none has, the oldest of them is closed.
+    """
     rows: list[list[int]] = []
+    first = 0  # rows before it are closed
     for ids in documents:
         document = [tokenizer.bos_token_id, *ids][:length]
-        if not rows or len(rows[-1]) + len(document) > length:
-            rows.append([])
-        rows[-1] += document
+        place = next((row for row in rows[first:] if len(row) + len(document) <= length), None)
+        if place is None:
+            rows.append(place := [])
+            first = max(first, len(rows) - OPEN_ROWS)
+        place += document
     if not rows:
         raise UserError("The pretraining text has no documents; give at least one.")
     return torch.tensor([row + [tokenizer.pad_token_id] * (length - len(row)) for row in rows])

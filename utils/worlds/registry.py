@@ -10,7 +10,10 @@ from utils.core.errors import UserError
 from utils.worlds.protocol import World
 
 NO_WORLD = "none"
-WORLDS: dict[str, Callable[[], World]] = {"tiny": lambda: importlib.import_module("utils.worlds.tiny").TinyWorld()}
+WORLDS: dict[str, Callable[[], World]] = {
+    "tiny": lambda: importlib.import_module("utils.worlds.tiny").TinyWorld(),
+    "reports": lambda: importlib.import_module("utils.worlds.reports").ReportsWorld(),
+}
 _loaded: dict[str, World] = {}
 
 
