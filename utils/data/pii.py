@@ -1,8 +1,8 @@
 """Personal data in text, found by patterns (sec. 3.2: the paper filters PII from the train split).
 
-Found: e-mail addresses, phone numbers, US social security numbers, payment cards (Luhn), IPv4 addresses, URLs
-that carry a login or a token, API keys and written-out passwords. Patterns cannot find names, street addresses or
-birthdays: text without findings has less risk, but it may still hold personal data.
+Found: e-mail addresses, phone numbers, US social security numbers, Korean resident numbers, payment cards (Luhn), IPv4
+addresses, URLs that carry a login or a token, API keys and written-out passwords. Patterns cannot find names, street
+addresses or birthdays: text without findings has less risk, but it may still hold personal data.
 """
 
 from __future__ import annotations
@@ -69,7 +69,12 @@ PATTERNS: dict[str, tuple[re.Pattern[str], Callable[[str], bool] | None]] = {
         re.compile(r"\b(?:api[ _-]?key|password|passwd|secret)(?:\s*[:=]|\s+is:?)\s*[\"']?(?=\S*[0-9])\S{6,}", re.IGNORECASE),
         None,
     ),
-    "email": (re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b"), None),
+    # A Korean particle may follow without a blank, so the end is "no more Latin letter", not "no more letter".
+    "email": (re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![A-Za-z0-9_])"), None),
+    "resident_number": (
+        re.compile(r"(?<![\w-])[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])-[1-8][0-9]{6}(?![0-9A-Za-z_-])"),
+        None,
+    ),
     "credit_card": (re.compile(r"(?<![\w.-])[3-6](?:[ -]?[0-9]){12,18}(?![\w-]|\.[0-9])"), _is_card),
     "ssn": (re.compile(r"(?<![\w-])(?!000|666|9)[0-9]{3}([- ])(?!00)[0-9]{2}\1(?!0000)[0-9]{4}(?![\w-])"), None),
     "ipv4": (re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?!\w|\.[0-9])"), _is_address),
@@ -78,6 +83,8 @@ PATTERNS: dict[str, tuple[re.Pattern[str], Callable[[str], bool] | None]] = {
             r"(?<![\w.])\+[0-9]{1,3}(?:[ .()-]{0,2}[0-9]){6,13}(?!\w)"
             r"|(?<![\w.-])(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[0-9]{3}[ .-][0-9]{4}(?![\w-])"
             r"|(?<![\w.-])555[ .-][0-9]{4}(?![\w-])"
+            r"|(?<![\w.-])(?:\+82[ -]?|0)(?:1[016789]|2|[3-6][1-5])[ .-]?[0-9]{3,4}[ .-][0-9]{4}(?![0-9A-Za-z_-])"
+            r"|(?<![\w.-])01[016789][0-9]{7,8}(?![0-9A-Za-z_-])"
             rf"|(?i:{_CUE})(?P<number>[0-9](?:[ .()/-]{{0,2}}[0-9]){{6,13}})(?!\w)"
         ),
         _is_phone,
