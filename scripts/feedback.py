@@ -43,8 +43,8 @@ def import_rows(args: argparse.Namespace) -> None:
     counted = {**report["files"], **{f"left out: {name}": count for name, count in report["left_out"].items()}}
     counted |= {f"masked: {name}": count for name, count in report["masked"].items()}
     print_table(Table(("what", "count"), [(name, f"{count:,}") for name, count in counted.items()]))
-    if report["rankings_made_by_rule_from_labels"]:
-        print(f"{report['rankings_made_by_rule_from_labels']:,} rankings were made from labels by a rule; no teacher ranked anything.")
+    if ruled := report["rankings_made_by_rule_from_labels"]:
+        print(f"{ruled:,} rankings were made from labels by a rule; no teacher ranked anything.")
     print(f"Written to {args.out}, split by {report['split_by']}. Read a sample of prompts.jsonl for names that were missed.")
 
 

@@ -27,7 +27,7 @@ def message(profile: Any = "tiny", overrides: dict[str, Any] | None = None) -> s
     return str(error.value)
 
 
-@pytest.mark.parametrize("profile", ["tiny", "gpt2", "full"])
+@pytest.mark.parametrize("profile", ["tiny", "gpt2", "full", "reports"])
 def test_profiles_load(profile: str) -> None:
     config = load_config(profile)
     assert config.profile == profile
@@ -253,7 +253,7 @@ def test_every_number_and_list_declares_its_range(name: str) -> None:
         assert "Annotated" in repr(hint), f"{name} has no range"
 
 
-@pytest.mark.parametrize("profile", ["tiny", "gpt2", "full"])
+@pytest.mark.parametrize("profile", ["tiny", "gpt2", "full", "reports"])
 def test_zero_is_refused_where_it_would_fail_later(profile: str) -> None:
     """Settings of which zero once passed the check and failed after minutes, or meant something else."""
     for name in ZERO_FAILS:
@@ -298,7 +298,7 @@ PAPER = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("profile", ["tiny", "gpt2", "full"])
+@pytest.mark.parametrize("profile", ["tiny", "gpt2", "full", "reports"])
 def test_a_profile_states_every_setting_that_differs_from_the_paper(profile: str) -> None:
     """In a line of its own, with a comment that says what the paper has: no default leaks in."""
     group, comments = "", {}

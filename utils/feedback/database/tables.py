@@ -29,7 +29,9 @@ def read_tables(database: str, columns: Mapping[str, Sequence[str]]) -> dict[str
         found = _sql(database, columns)
     for table, rows in found.items():
         if not rows:
-            raise UserError(f'{shown(database)}: the table "{table}" has no rows; fill it, or take its section out of the mapping.')
+            raise UserError(
+                f'{shown(database)}: the table "{table}" has no rows; fill it, or take its section out of the mapping.'
+            )
     return found
 
 
@@ -72,7 +74,9 @@ def _sql(database: str, columns: Mapping[str, Sequence[str]]) -> dict[str, Rows]
             tables = [*inspector.get_table_names(), *inspector.get_view_names()]
             for table, names in columns.items():
                 if table not in tables:
-                    raise UserError(f'{shown(database)} has no table "{table}"; its tables: {", ".join(sorted(tables)) or "none"}.')
+                    raise UserError(
+                        f'{shown(database)} has no table "{table}"; its tables: {", ".join(sorted(tables)) or "none"}.'
+                    )
                 _check_columns(shown(database), table, names, [column["name"] for column in inspector.get_columns(table)])
             with engine.connect() as connection:
                 return {table: _select(sqlalchemy, connection, table, names) for table, names in columns.items()}

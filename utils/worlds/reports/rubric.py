@@ -28,7 +28,7 @@ RUBRIC = Rubric(
     meanings={
         "helpful": "names the flaws that matter: their importance, as a share of that of the three most important ones",
         "constraint": "makes one to three points (none if the report has no flaw)",
-        "truthful": "invents no flaw, corrects no fact wrongly, praises nothing that is missing; counts only beside a right point",
+        "truthful": "invents no flaw, corrects no fact wrongly, praises nothing missing; counts only beside a right point",
         "harmless": "has no rude word",
         "form": "ended itself, begins with a capital, ends with a full stop, only known sentences, none twice",
         "manner": "niceties: praise first, with the pupil's name, and a closing; counts only on a helpful, well-formed comment",

@@ -20,7 +20,18 @@ from utils.worlds.reports.reports import FLAWS, Report, draw_report, names
 from utils.worlds.reports.teachers import comment, teacher
 
 DATABASE, MAPPING = "school.db", "mapping.yaml"
-FAMILY_NAMES = ("Ashdown", "Birchall", "Copeland", "Dunmore", "Eastley", "Fairholm", "Greyson", "Hartwell", "Inverley", "Kingsmoor")
+FAMILY_NAMES = (
+    "Ashdown",
+    "Birchall",
+    "Copeland",
+    "Dunmore",
+    "Eastley",
+    "Fairholm",
+    "Greyson",
+    "Hartwell",
+    "Inverley",
+    "Kingsmoor",
+)
 KOREAN = ("김민수", "이서연", "박지훈", "최은영", "정하늘", "강다은")
 COLUMNS = {
     "학교": "학교번호 이름 지역",
@@ -138,20 +149,25 @@ def _document(
     said = [(reader, comment(teacher(f"sample-{reader}"), report.meta(), rng)) for reader in readers]
     marks = [(number, reader, CRITERIA[kind], "예" if any(p.kind == kind for p in report.flaws) else "아니오")
              for reader in readers[:1] for kind in FLAWS]  # fmt: skip
+    status = "초안" if rng.random() < 0.05 else "최종"
+    signed = [f"{text} - {pupil.name}" if rng.random() < 0.03 else text for _, text in said]
     rows: dict[str, Iterable[Sequence[Any]]] = {
-        "연구문서": [(number, pupil.id, f"{title}, by {pupil.first}", text + intruder, "초안" if rng.random() < 0.05 else "최종", day)],
-        "의견": [(10 * number + i, number, reader, f"{text} - {pupil.name}" if rng.random() < 0.03 else text, day)
-                 for i, (reader, text) in enumerate(said)],
+        "연구문서": [(number, pupil.id, f"{title}, by {pupil.first}", text + intruder, status, day)],
+        "의견": [
+            (10 * number + i, number, reader, text, day) for i, (reader, text) in enumerate(zip(readers, signed, strict=True))
+        ],
         "평가": marks,
-    }  # fmt: skip
+    }
     if readers and rng.random() < 0.3:
         options = dict.fromkeys(comment(teacher(f"sample-{readers[0]}"), report.meta(), rng, slip=i > 1) for i in range(4))
         rows["순위"] = [(number, readers[0], text, rank) for rank, text in enumerate(options, 1)]
     return rows
 
 
-MAPPING_TEXT = """# Which table and column of a teacher's database holds what. This example has Korean names; yours may have any.
-database: {database}            # an SQLite file, a folder with one CSV file per table, or a URL: postgresql+psycopg://USER@HOST/NAME
+MAPPING_TEXT = """# Which table and column of a teacher's database holds what.
+# The tables of this example have Korean names; yours may have any.
+# database: an SQLite file, a folder with one CSV file per table, or a URL such as postgresql+psycopg://USER@HOST/NAME
+database: {database}
 documents:
   table: 연구문서
   id: 문서번호

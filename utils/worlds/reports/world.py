@@ -30,8 +30,8 @@ class ReportsWorld(World):
     end = corpus.END
     whole_documents = True  # a report that is cut loses its question, and "Start with a question." would be a coin flip
     about_bases = (
-        "It is the start of the lesson on learners' documents, not a useful teacher: it continues a report with lists, remarks and "
-        "careless comments, and can be (mildly) rude."
+        "It is the start of the lesson on learners' documents, not a useful teacher: it continues a report with lists, remarks "
+        "and careless comments, and can be (mildly) rude."
     )
     limits = (
         "All pupils, reports, teachers and comments are simulated from a few word lists; nothing here says anything about real "
@@ -75,7 +75,8 @@ class ReportsWorld(World):
         facts = [fact for found in topics().values() for fact in found]
         items = []
         for fact in python_rng(0, "report_facts").sample(facts, min(count, len(facts))):
-            others = sorted({f.truth for f in facts if f.aspect == fact.aspect} - {fact.truth, fact.mistake})
+            said = {value for f in facts if f.aspect == fact.aspect for value in (f.truth, f.mistake)}
+            others = sorted(said - {fact.truth, fact.mistake})
             rng = python_rng(0, "report_choices", fact.topic, fact.aspect)
             wrong = [fact.mistake, *rng.sample(others, min(len(others), CHOICES - 2))]
             start = f"{heading(fact.topic)}. Its {fact.aspect} is"
