@@ -74,11 +74,7 @@ $(VENV)/.installed-run: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-run
-<<<<<<< HEAD
-	$(PIP) -e ".[trl,lora,tracking,labeling,notebooks,dev]"
-=======
-	$(PIP) -e ".[trl,lora,tracking,database,notebooks,dev]"
->>>>>>> ced35b4 (A teacher's database as rows of the pipeline: mapping, masking, splits by school; sample database; profile reports)
+	$(PIP) -e ".[trl,lora,tracking,labeling,database,notebooks,dev]"
 	@touch $@
 
 # Caches only: runs/ and .venv stay.

@@ -2,8 +2,6 @@
 
 Found: e-mail addresses, phone numbers, US social security numbers, Korean resident numbers, payment cards (Luhn), IPv4
 addresses, URLs that carry a login or a token, API keys and written-out passwords. Patterns cannot find names, street
-Found: e-mail addresses, phone numbers, US social security numbers, Korean resident numbers, payment cards (Luhn), IPv4
-addresses, URLs that carry a login or a token, API keys and written-out passwords. Patterns cannot find names, street
 addresses or birthdays: text without findings has less risk, but it may still hold personal data.
 """
 
