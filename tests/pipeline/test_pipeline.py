@@ -277,6 +277,22 @@ def test_what_simulated_labelers_cannot_do_is_said_at_once(settings: dict[str, A
         check_inputs(load_config("tiny", settings))
 
 
+def test_a_largest_base_that_is_no_language_model_is_said_before_training(base: Path, tmp_path: Path) -> None:
+    """Only the last stages read it."""
+    largest = Path(shutil.copytree(base, tmp_path / "largest"))
+    config = load_config("tiny", {"largest_model": str(largest)})
+    check_inputs(config)
+    (largest / "model.safetensors").rename(tmp_path / "away.safetensors")
+    check_inputs(config, ("base", "sft"))
+    with pytest.raises(UserError, match="largest: has no weights"):
+        check_inputs(config)
+    (tmp_path / "away.safetensors").rename(largest / "model.safetensors")
+    settings = json.loads((largest / "config.json").read_text()) | {"architectures": ["GPT2ForSequenceClassification"]}
+    (largest / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="largest: is a reward model"):
+        check_inputs(config)
+
+
 def test_only_what_a_stage_needs_is_asked_for() -> None:
     config = load_config("tiny", {"data.prompts": "p.jsonl", "data.demonstrations": "d.jsonl"})
     check_inputs(config, ("prompts", "demonstrations", "sft"))

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from utils.config import Config
 from utils.core.errors import UserError
 from utils.core.io import PathLike
+from utils.core.runtime import locate
+from utils.models.directories import check_kind, read_config
 from utils.models.lora import check_lora
 from utils.pipeline.base import base_stage
 from utils.pipeline.data_stages import comparisons_stage, demonstrations_stage, labelers_stage, prompts_stage, stand_ins
@@ -95,11 +97,14 @@ def run_pipeline(
 
 
 def check_inputs(config: Config, only: Collection[str] | None = None) -> None:
-    """Raise UserError if prompts have no source, or if simulated labelers would have to judge the user's own prompts.
+    """Raise UserError if prompts have no source, if simulated labelers would have to judge the user's own prompts, or if
+    the largest base, which only the last stages read, is no language model with its weights.
 
     Prompts and demonstrations can come from the user's rankings (`data_stages.stand_ins`).
     """
     data, world = config.data, world_of(config)
+    if config.largest_model is not None and (only is None or "evaluate" in only):
+        check_kind(read_config(locate(config.largest_model)), config.largest_model, "policy")
     if data.prompts is None and world:
         return
     if data.prompts is None and data.comparisons is None:
