@@ -65,7 +65,7 @@ from utils.labeling.store.records import (
     ShownOutput,
     Task,
 )
-from utils.labeling.store.work import add_items, get_task, next_task, save_draft, skip, submit
+from utils.labeling.store.work import add_items, count_tasks, get_task, next_task, save_draft, skip, submit
 
 __all__ = [
     "BEST_RATING",
@@ -97,6 +97,7 @@ __all__ = [
     "add_labeler",
     "change_project",
     "check_answer",
+    "count_tasks",
     "create_project",
     "decide_labeler",
     "find_labeler",

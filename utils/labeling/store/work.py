@@ -121,6 +121,16 @@ def get_task(store: Store, labeler_id: int, token: str) -> Task:
         return _task(connection, _assignment(connection, labeler_id, token), labeler, project)
 
 
+def count_tasks(store: Store, labeler_id: int) -> tuple[int, int]:
+    """(tasks that the labeler finished in the phase of now, open ones that they have not had). Nothing is leased.
+
+    Raises NotFound, Forbidden.
+    """
+    with store.read() as connection:
+        labeler, project = _worker(connection, labeler_id)
+        return _counts(connection, labeler_id, project.id, _phase(labeler, project))
+
+
 def _worker(connection: sa.Connection, labeler_id: int) -> tuple[Labeler, Project]:
     labeler = load_labeler(connection, labeler_id)
     if labeler.status not in WORKING:
