@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.labeling import cohens_kappa, krippendorff_alpha, mean_agreement, pair_agreement
+from utils.labeling import agreement_matrix, cohens_kappa, common_decisions, krippendorff_alpha, mean_agreement, pair_agreement
 from utils.labeling.agreement import mean_rate, pair_signs, stack_rankings
 
 rankings = st.lists(st.lists(st.integers(1, 4), min_size=4, max_size=4), min_size=3, max_size=3)
@@ -99,3 +99,38 @@ def test_krippendorff_alpha_by_hand():
     assert krippendorff_alpha([[1, 2], [2, 1]]) == pytest.approx(1 - 3 * 4 / 8)
     assert krippendorff_alpha([[1, 2, 3], [1, 2, 3]]) == 1.0
     assert math.isnan(krippendorff_alpha([[1, 1], [1, 1]]))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**31), st.integers(2, 5), st.integers(1, 12), st.integers(2, 4))
+def test_the_matrix_of_single_labels_is_the_one_of_all_rankings(seed, n_labelers, n_prompts, k):
+    """Long form, where each labeler has some prompts, against the dense form."""
+    rng = np.random.default_rng(seed)
+    dense = rng.integers(1, k + 1, (n_labelers, n_prompts, k)) * (rng.random((n_labelers, n_prompts, 1)) < 0.7)
+    labeler, prompt = np.nonzero(dense.any(axis=2))
+    order = rng.permutation(len(labeler))
+    labeler, prompt = labeler[order], prompt[order]
+    found = agreement_matrix(common_decisions(prompt, dense[labeler, prompt]), labeler, n_labelers)
+    for i in range(n_labelers):
+        for j in range(i):
+            rate = pair_agreement(list(dense[i]), list(dense[j]))
+            assert found.agreed[i, j] == found.agreed[j, i]
+            assert (found.agreed[i, j] / found.decided[i, j] if found.decided[i, j] else math.nan) == pytest.approx(
+                rate, nan_ok=True
+            )
+    if found.overall is None:
+        assert not found.decided.any()
+    else:
+        assert found.overall.mean == pytest.approx(mean_agreement(dense, n_bootstrap=10).mean)
+
+
+def test_standard_errors_of_the_matrix_are_those_of_the_dense_form():
+    rng = np.random.default_rng(0)
+    truth = rng.random((300, 4))
+    dense = np.argsort(np.argsort(truth + 0.3 * rng.standard_normal((6, 300, 4)), axis=2), axis=2) + 1
+    labeler, prompt = np.nonzero(np.ones(dense.shape[:2]))
+    found = agreement_matrix(common_decisions(prompt, dense[labeler, prompt]), labeler, 6)
+    assert found.overall.se == pytest.approx(mean_agreement(dense).se, rel=0.02)
+    # Each pair's error against the spread of its agreement over halves of the prompts drawn at random.
+    shares = [pair_agreement(list(dense[0][half]), list(dense[1][half])) for half in rng.integers(0, 300, (400, 300))]
+    assert found.se[0, 1] == pytest.approx(np.std(shares), rel=0.15)

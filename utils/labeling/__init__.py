@@ -5,7 +5,15 @@ All labelers here are simulated: they judge the answers to a world's prompts (`u
 
 from __future__ import annotations
 
-from utils.labeling.agreement import Agreement, cohens_kappa, krippendorff_alpha, mean_agreement, pair_agreement
+from utils.labeling.agreement import (
+    Agreement,
+    agreement_matrix,
+    cohens_kappa,
+    common_decisions,
+    krippendorff_alpha,
+    mean_agreement,
+    pair_agreement,
+)
 from utils.labeling.items import Items, make_items
 from utils.labeling.labelers import (
     FLAGS,
@@ -52,9 +60,11 @@ __all__ = [
     "ScreeningReport",
     "ScreeningRow",
     "SimulatedLabeler",
+    "agreement_matrix",
     "assign",
     "calibrate_noise",
     "cohens_kappa",
+    "common_decisions",
     "comparison_items",
     "comparison_parts",
     "completion_names",

@@ -6,14 +6,15 @@ Rankings are ranks, 1 best, equal ranks are ties, 0 where there is no completion
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from utils.core.runtime import numpy_rng
-from utils.labeling.items import IntArray
+from utils.labeling.items import BoolArray, FloatArray, IntArray
 
+DRAWS_AT_ONCE = 20  # of a bootstrap, to save memory
 Rankings = Sequence[Sequence[ArrayLike | None]] | IntArray
 
 
@@ -91,18 +92,129 @@ def mean_agreement(rankings: Rankings, n_bootstrap: int = 200, seed: int = 0) ->
         raise ValueError("agreement: no two labelers decided a common pair, let several labelers rank the same prompts.")
     mean = float(np.mean(a.sum(axis=0)[total > 0] / total[total > 0]))
     # Bootstrap: how often each draw takes each prompt (B, P) and each labeler (B, L).
+    prompts, people = _resampled(n_prompts, n_labelers, n_bootstrap, seed)
+    se = _bootstrap_se(prompts @ a, prompts @ d, people[:, upper[0]] * people[:, upper[1]])
+    return Agreement(mean, se, int((total > 0).sum()), int(total.sum()))
+
+
+def _resampled(n_prompts: int, n_labelers: int, n_bootstrap: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """How often each bootstrap draw takes each prompt (B, P) and each labeler (B, L)."""
     rng = numpy_rng(seed, "agreement", "bootstrap")
     prompts = rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), size=n_bootstrap).astype(np.float32)
-    people = rng.multinomial(n_labelers, np.full(n_labelers, 1 / n_labelers), size=n_bootstrap)
-    # A pair of labelers counts as often as both were drawn; pairs without a common decision do not count.
-    weights = (people[:, upper[0]] * people[:, upper[1]]).astype(np.float64)  # (B, pairs)
-    joint = prompts @ d
-    weights = np.where(joint > 0, weights, 0.0)
-    rates = np.divide(prompts @ a, joint, out=np.zeros_like(joint), where=joint > 0)
+    return prompts, rng.multinomial(n_labelers, np.full(n_labelers, 1 / n_labelers), size=n_bootstrap)
+
+
+def _bootstrap_se(agreed: NDArray[np.float32], decided: NDArray[np.float32], often: NDArray[np.int64]) -> float:
+    """Standard error of the mean over labeler pairs, from draws (B, pairs): agreed, decided, how often the pair was drawn.
+
+    Pairs without a common decision do not count.
+    """
+    weights = np.where(decided > 0, often.astype(np.float64), 0.0)
+    rates = np.divide(agreed, decided, out=np.zeros_like(decided), where=decided > 0)
     used = weights.sum(axis=1)
     draws = (rates * weights).sum(axis=1)[used > 0] / used[used > 0]
-    se = float(np.std(draws, ddof=1)) if len(draws) > 1 else float("nan")
-    return Agreement(mean, se, int((total > 0).sum()), int(total.sum()))
+    return float(np.std(draws, ddof=1)) if len(draws) > 1 else float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class CommonDecisions:
+    """What two labelers decided on one prompt, one entry for each prompt and each two of its labelers.
+
+    prompt (E,): index of the prompt. first, second (E,): rows of the two rankings. agreed, decided (E,): how many pairs of
+    completions both ordered in the same way, and how many both decided.
+    """
+
+    prompt: IntArray
+    first: IntArray
+    second: IntArray
+    agreed: FloatArray
+    decided: FloatArray
+
+    def where(self, chosen: BoolArray) -> CommonDecisions:
+        """The chosen entries (E,)."""
+        return CommonDecisions(*(getattr(self, one.name)[chosen] for one in fields(self)))
+
+
+def common_decisions(prompt: IntArray, ranks: IntArray) -> CommonDecisions:
+    """All entries for n rankings (n, K) of the prompts (n,), one per labeler and prompt; padded with 0 as everywhere here.
+
+    The same counts as those in `mean_agreement`, for labels of which every labeler has only a few: the work grows with the
+    entries, not with labelers times prompts.
+    """
+    order = np.argsort(prompt, kind="stable")
+    ordered = prompt[order]
+    # The rows of a prompt are neighbours now: compare each row with the row `lag` places on.
+    first, second = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    for lag in range(1, int(np.unique(ordered, return_counts=True)[1].max(initial=1))):
+        here = np.flatnonzero(ordered[:-lag] == ordered[lag:])
+        first.append(order[here])
+        second.append(order[here + lag])
+    one, two = np.concatenate(first), np.concatenate(second)
+    signs = pair_signs(ranks)
+    product = signs[one] * signs[two]
+    return CommonDecisions(
+        prompt=prompt[one],
+        first=one,
+        second=two,
+        agreed=(product > 0).sum(axis=1).astype(np.float64),
+        decided=(product != 0).sum(axis=1).astype(np.float64),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class AgreementMatrix:
+    """Agreement of each two of L labelers: agreed, decided (L, L), and the standard error (L, L) of agreed / decided over
+    prompts. overall: as by `mean_agreement`, None if no two labelers decided a common pair."""
+
+    agreed: FloatArray
+    decided: FloatArray
+    se: FloatArray
+    overall: Agreement | None
+
+
+def agreement_matrix(
+    common: CommonDecisions, labeler: IntArray, n_labelers: int, n_bootstrap: int = 200, seed: int = 0
+) -> AgreementMatrix:
+    """The matrix of n rankings by the labelers (n,), numbers below n_labelers."""
+    a, b = labeler[common.first], labeler[common.second]
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    pairs, place = np.unique(low * n_labelers + high, return_inverse=True)
+    agreed = np.bincount(place, common.agreed, len(pairs))
+    decided = np.bincount(place, common.decided, len(pairs))
+    rate = np.divide(agreed, decided, out=np.full(len(pairs), np.nan), where=decided > 0)
+    # Decisions on one prompt depend on each other: the error of a ratio of sums over prompts.
+    misses = np.bincount(place, (common.agreed - np.nan_to_num(rate)[place] * common.decided) ** 2, len(pairs))
+    error = np.divide(np.sqrt(misses), decided, out=np.full(len(pairs), np.nan), where=decided > 0)
+    shape = (n_labelers, n_labelers)
+    matrices = [np.zeros(shape), np.zeros(shape), np.full(shape, np.nan)]
+    i, j = pairs // max(n_labelers, 1), pairs % max(n_labelers, 1)
+    for matrix, values in zip(matrices, (agreed, decided, error), strict=True):
+        matrix[i, j] = matrix[j, i] = values
+    if not decided.any():
+        return AgreementMatrix(matrices[0], matrices[1], matrices[2], None)
+    se = _sparse_se(common, place, (i, j), n_labelers, n_bootstrap, seed)
+    overall = Agreement(float(np.mean(rate[decided > 0])), se, int((decided > 0).sum()), int(decided.sum()))
+    return AgreementMatrix(matrices[0], matrices[1], matrices[2], overall)
+
+
+def _sparse_se(
+    common: CommonDecisions, place: IntArray, pairs: tuple[IntArray, IntArray], n_labelers: int, n_bootstrap: int, seed: int
+) -> float:
+    """The bootstrap of `mean_agreement` on entries: place (E,) is each entry's pair of labelers."""
+    names, prompt = np.unique(common.prompt, return_inverse=True)
+    present, who = np.unique(np.concatenate(pairs), return_inverse=True)
+    i, j = who[: len(pairs[0])], who[len(pairs[0]) :]
+    prompts, people = _resampled(len(names), len(present), n_bootstrap, seed)
+    # Sum the entries of a pair of labelers: they are neighbours after sorting.
+    order = np.argsort(place, kind="stable")
+    starts = np.flatnonzero(np.diff(place[order], prepend=-1))
+    both = np.stack([common.agreed[order], common.decided[order]]).astype(np.float32)  # (2, E)
+    parts = []
+    for some in np.array_split(prompts, max(1, len(prompts) // DRAWS_AT_ONCE)):
+        drawn = some[:, None, prompt[order]] * both  # (B, 2, E)
+        parts.append(np.add.reduceat(drawn, starts, axis=2))
+    agreed, decided = np.concatenate(parts).swapaxes(0, 1)
+    return _bootstrap_se(agreed, decided, people[:, i] * people[:, j])
 
 
 def mean_rate(ranks: IntArray) -> float:

@@ -125,8 +125,7 @@ def make_material(
     """
     items = make_items(world, scores, prompts, completions)
     if sensitive is None:
-        part = world.rubric.parts.index(world.rubric.flags[SENSITIVE_FLAG])
-        marked = (items.parts[..., part] < 0.5) & items.mask
+        marked = sensitive_completions(world, items)
     else:
         marked = np.zeros(items.mask.shape, dtype=bool)
         for p, row in enumerate(sensitive):
@@ -136,6 +135,18 @@ def make_material(
             "screening: the set needs sensitive and harmless completions, add answers that comply with harmful prompts."
         )
     return ScreeningMaterial(items, marked, n_demonstrations)
+
+
+def sensitive_completions(world: World, items: Items) -> BoolArray:
+    """Completions (P, K) that fail the part behind the flag "inappropriate for a customer assistant"."""
+    part = world.rubric.parts.index(world.rubric.flags[SENSITIVE_FLAG])
+    return (items.parts[..., part] < 0.5) & items.mask
+
+
+def researcher(rubric: Rubric, tie_below: float) -> SimulatedLabeler:
+    """The simulated researcher, whose ranking is the gold rubric's with small noise."""
+    noise = RESEARCHER_NOISE * rubric.maximum
+    return SimulatedLabeler("researcher", tuple(rubric.weights.values()), noise=noise, tie_below=tie_below)
 
 
 def flagging_agreement(candidates: Sequence[SimulatedLabeler], material: ScreeningMaterial, seed: int) -> FloatArray:
@@ -153,10 +164,7 @@ def ranking_agreement(
     candidates: Sequence[SimulatedLabeler], material: ScreeningMaterial, cfg: LabelerConfig, seed: int
 ) -> FloatArray:
     """Criterion 2: agreement (L,) with the researchers' rankings, which are the gold rubric's with small noise."""
-    rubric = material.items.rubric
-    noise = RESEARCHER_NOISE * rubric.maximum
-    researcher = SimulatedLabeler("researcher", tuple(rubric.weights.values()), noise=noise, tie_below=cfg.tie_below)
-    reference = list(rank_all([researcher], material.items, TRAINING, seed)[0])
+    reference = list(rank_all([researcher(material.items.rubric, cfg.tie_below)], material.items, TRAINING, seed)[0])
     ranks = rank_all(candidates, material.items, TRAINING, seed)
     return np.array([pair_agreement(list(one), reference) for one in ranks])
 
@@ -171,7 +179,12 @@ def demonstration_scores(
     """
     gold = np.array(list(rubric.weights.values()), dtype=np.float64)
     parts = np.array([[write(one, i) for i in range(n_demonstrations)] for one in candidates], dtype=np.float64)
-    return (1.0 + 6.0 * np.minimum(parts @ gold / rubric.full_marks, 1.0)).mean(axis=1)
+    return demonstration_score(rubric, parts @ gold).mean(axis=1)
+
+
+def demonstration_score(rubric: Rubric, points: FloatArray) -> FloatArray:
+    """The researchers' score 1-7 (not rounded) of demonstrations with so many gold points."""
+    return 1.0 + 6.0 * np.minimum(points / rubric.full_marks, 1.0)
 
 
 def screen(

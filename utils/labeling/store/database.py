@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,8 @@ class Store:
         """Connect. Use `open_store`, which also makes and migrates the tables."""
         self.url, self.clock = url, clock
         self.place = str(url.database) if self.is_sqlite else url.render_as_string(hide_password=True)
-        # SQLite has one writer at a time. In one process a lock is a fairer queue than SQLite's polling.
-        self._writer = threading.Lock()
         self.engine = _engine(url)
+        self._group = GroupCommit(self.engine, self.place) if self.is_sqlite else None
 
     @property
     def is_sqlite(self) -> bool:
@@ -55,22 +54,13 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A transaction that writes. Raises Unavailable (nothing was changed) and StoreError."""
-        with self._errors(), self._turn(), self.engine.connect() as plain:
-            connection = plain.execution_options(writes=True)
-            with connection.begin():
-                yield connection
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self.is_sqlite:
-            yield
-        elif self._writer.acquire(timeout=WAIT_SECONDS):
-            try:
-                yield
-            finally:
-                self._writer.release()
-        else:
-            raise Unavailable(f"{self.place} is busy: try again.")
+        with self._errors():
+            if self._group is not None:
+                with self._group.turn() as connection:
+                    yield connection
+            else:
+                with self.engine.begin() as connection:
+                    yield connection
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -86,6 +76,93 @@ class Store:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+class _Batch:
+    """Writes that are committed together. failed: why none of them was."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+        self.transaction = connection.begin()
+        self.over = threading.Event()
+        self.failed: BaseException | None = None
+        self.size = 0
+
+
+class GroupCommit:
+    """The writers of one process on an SQLite file, which has one writer at a time.
+
+    Writing to the disk takes the time of hundreds of changes. So writers that wait for their turn join the transaction of
+    the one before, each in a savepoint of its own, and the last of them commits for all. Nobody's `with` block ends before
+    the commit is on the disk. A writer that waits for nobody commits alone.
+    """
+
+    LARGEST = 50  # writes per commit
+
+    def __init__(self, engine: sa.Engine, place: str) -> None:
+        self._engine, self._place = engine, place
+        self._lock = threading.Lock()
+        self._count = threading.Lock()  # of _waiting
+        self._waiting = 0
+        self._batch: _Batch | None = None
+
+    @contextmanager
+    def turn(self) -> Iterator[sa.Connection]:
+        """One write; it is on the disk when the block ends without an error. Raises Unavailable, DBAPIError."""
+        self._change_waiting(1)
+        if not self._lock.acquire(timeout=WAIT_SECONDS):
+            self._change_waiting(-1)
+            raise Unavailable(f"{self._place} is busy: try again.")
+        try:
+            self._change_waiting(-1)
+            if self._batch is None:
+                self._batch = self._begin()
+            batch = self._batch
+            savepoint = batch.connection.begin_nested()
+            try:
+                yield batch.connection
+                savepoint.commit()
+                batch.size += 1
+            except BaseException as error:
+                # SQLite gives up the whole transaction when, say, the disk is full: then the others must know.
+                if batch.connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+                    savepoint.rollback()
+                else:
+                    batch.failed = error
+                raise
+            finally:
+                if batch.failed is not None or not self._waiting or batch.size >= self.LARGEST:
+                    self._batch = None
+                    self._end(batch)
+        finally:
+            self._lock.release()
+        batch.over.wait()
+        if batch.failed is not None:
+            raise batch.failed
+
+    def _change_waiting(self, by: int) -> None:
+        with self._count:
+            self._waiting += by
+
+    def _begin(self) -> _Batch:
+        connection = self._engine.connect().execution_options(writes=True)
+        try:
+            return _Batch(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _end(self, batch: _Batch) -> None:
+        """Commit for all, or tell all why not."""
+        try:
+            if batch.failed is None:
+                batch.transaction.commit()
+        except BaseException as error:
+            batch.failed = error
+        finally:
+            with suppress(DBAPIError):
+                batch.connection.close()
+            batch.over.set()
 
 
 def open_store(place: str | Path, create: bool = True, clock: Callable[[], float] = time.time) -> Store:

@@ -14,7 +14,7 @@ from utils.labeling.store.database import Store
 from utils.labeling.store.errors import NotFound, StoreError
 from utils.labeling.store.forms import PHASES, SCREENING
 from utils.labeling.store.records import STATUSES, Labeler, Project, ProjectSettings
-from utils.labeling.store.schema import labelers, projects, settings
+from utils.labeling.store.schema import assignments, items, labelers, projects, settings, submissions
 
 LONGEST_NAME = 200
 _LABELER = [labelers.c[name] for name in Labeler.__dataclass_fields__]
@@ -212,3 +212,27 @@ def revoke_invitation(store: Store, labeler_id: int) -> Labeler:
         version = labeler.token_version + 1
         connection.execute(sa.update(labelers).where(labelers.c.id == labeler_id).values(token_version=version))
     return replace(labeler, token_version=version)
+
+
+def delete_labeler(store: Store, labeler_id: int) -> int:
+    """Delete a labeler and everything they did: name, drafts, answers, notes, scores of their demonstrations. Their places
+    on items are free again. Returns how many submissions were deleted. Files exported before keep what they have.
+
+    SQLite overwrites the deleted text; the log of the last changes is cut off too. Raises NotFound.
+    """
+    a = assignments.c
+    with store.write() as connection:
+        load_labeler(connection, labeler_id)
+        holds = (a.labeler_id == labeler_id, a.state.in_(("leased", "submitted")))
+        given = sa.select(a.item_id).where(*holds)
+        skipped = sa.select(a.item_id).where(a.labeler_id == labeler_id, a.state == "skipped")
+        connection.execute(sa.update(items).where(items.c.id.in_(given)).values(taken=items.c.taken - 1))
+        connection.execute(sa.update(items).where(items.c.id.in_(skipped)).values(skips=items.c.skips - 1))
+        mine = sa.select(sa.func.count()).select_from(submissions).where(submissions.c.labeler_id == labeler_id)
+        n = connection.scalar(mine) or 0
+        # Rows that belong to the labeler go with them (ON DELETE CASCADE).
+        connection.execute(sa.delete(labelers).where(labelers.c.id == labeler_id))
+    if store.is_sqlite:
+        with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    return n

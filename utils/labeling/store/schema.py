@@ -140,6 +140,7 @@ items = sa.Table(
     sa.Column("use_case", sa.String(32), nullable=False),
     sa.Column("split", sa.String(8), nullable=False),
     sa.Column("n_outputs", sa.Integer, nullable=False),
+    sa.Column("lengths", Numbers, nullable=False),  # characters of each output
     sa.Column("gold", JsonText),  # the expected answer of a gold item, an attention check or a screening item
     sa.Column("overlap", sa.Integer),  # how many labelers it is for; NULL: every labeler
     sa.Column("taken", sa.Integer, nullable=False),  # labelers who have it or have finished it

@@ -84,6 +84,7 @@ def _item_row(item: NewItem, project: Project, position: int, where: str) -> dic
         "use_case": item.use_case,
         "split": item.split,
         "n_outputs": len(item.outputs),
+        "lengths": [len(one.text) for one in item.outputs],
         "gold": None if item.gold is None else dict(item.gold),
         "overlap": item.overlap or (project.settings.overlap if shared else None),
         "taken": 0,
@@ -128,7 +129,7 @@ def count_tasks(store: Store, labeler_id: int) -> tuple[int, int]:
     """
     with store.read() as connection:
         labeler, project = _worker(connection, labeler_id)
-        return _counts(connection, labeler_id, project.id, _phase(labeler, project))
+        return open_counts(connection, labeler_id, project.id, _phase(labeler, project))
 
 
 def _worker(connection: sa.Connection, labeler_id: int) -> tuple[Labeler, Project]:
@@ -222,7 +223,7 @@ def _task(connection: sa.Connection, row: sa.Row, labeler: Labeler, project: Pro
     ).all()
     shown = [ShownOutput(texts[k].text, bool(texts[k].finished)) for k in row.shown]
     last = connection.execute(_current(row.id)).one_or_none()
-    done, available = _counts(connection, labeler.id, project.id, item.phase)
+    done, available = open_counts(connection, labeler.id, project.id, item.phase)
     return Task(
         token=row.token,
         kind=item.kind,
@@ -239,7 +240,7 @@ def _task(connection: sa.Connection, row: sa.Row, labeler: Labeler, project: Pro
     )
 
 
-def _counts(connection: sa.Connection, labeler_id: int, project_id: int, phase: str) -> tuple[int, int]:
+def open_counts(connection: sa.Connection, labeler_id: int, project_id: int, phase: str) -> tuple[int, int]:
     """(tasks that the labeler has submitted in this phase, open work items that they have not had).
 
     Open items are counted from an index, and the labeler's own are subtracted: both are fast with many items.

@@ -41,6 +41,7 @@ def upgrade() -> None:
         sa.Column("use_case", sa.String(length=32), nullable=False),
         sa.Column("split", sa.String(length=8), nullable=False),
         sa.Column("n_outputs", sa.Integer(), nullable=False),
+        sa.Column("lengths", sa.Text(), nullable=False),
         sa.Column("gold", sa.Text(), nullable=True),
         sa.Column("overlap", sa.Integer(), nullable=True),
         sa.Column("taken", sa.Integer(), nullable=False),
