@@ -6,6 +6,7 @@ This room does not train.
 from __future__ import annotations
 
 from utils.evaluation.bases import measure_base, text_digest, write_card
+from utils.evaluation.minimal_pairs import PAIRS, PAIRS_SEED, judged_right, likelier_right
 from utils.evaluation.policies import (
     Judged,
     Policy,
@@ -31,6 +32,8 @@ from utils.evaluation.tax import choice_accuracy, choice_logprobs, next_token_lo
 
 __all__ = [
     "Judged",
+    "PAIRS",
+    "PAIRS_SEED",
     "Pair",
     "Policy",
     "Summary",
@@ -44,8 +47,10 @@ __all__ = [
     "gold_summary",
     "held_out_web",
     "judged",
+    "judged_right",
     "kl_to",
     "labeler_win_rate",
+    "likelier_right",
     "load_public",
     "mean_se",
     "measure_base",

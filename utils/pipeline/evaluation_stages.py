@@ -197,6 +197,9 @@ def _reward(run: Run) -> Section:
         if name in found:
             metrics[f"accuracy_{name}"] = found[name]["accuracy"]
             metrics[f"accuracy_{name}_se"] = found[name]["accuracy_se"]
+    for kind, accuracy in found.get("minimal_pairs", {}).items():
+        name = "_".join(("accuracy", *kind.split()))
+        metrics.update({name: accuracy["accuracy"], f"{name}_se": accuracy["accuracy_se"]})
     if "cross_validation" in found:
         names = ("training", "training_se", "heldout", "heldout_se")
         metrics.update({f"cv_{name}": found["cross_validation"][name] for name in names})

@@ -17,6 +17,7 @@ from utils.core.io import read_jsonl, write_json
 from utils.core.runtime import choose_device, progress
 from utils.data.prompts import token_length
 from utils.data.schemas import Comparison, Prompt
+from utils.evaluation.minimal_pairs import PAIRS, PAIRS_SEED, judged_right
 from utils.evaluation.statistics import mean_se
 from utils.models.tokenizers import check_same_vocabulary, load_tokenizer
 from utils.pipeline.base import compute_of, prepared
@@ -124,14 +125,19 @@ def reward_stage(run: Run, folder: Path) -> None:
 
 def judge_reward(run: Run, judge: RewardModel) -> dict[str, Any]:
     """A reward model on the run's test prompts: keys labels (`evaluate_reward`) and, where the labelers are simulated,
-    heldout_labelers, gold, gold_sft (pairs of SFT samples alone), each with accuracy, accuracy_se, pairs."""
+    heldout_labelers, gold, gold_sft (pairs of SFT samples alone), each with accuracy, accuracy_se, pairs; minimal_pairs
+    holds the same for each kind that the world has."""
     comparisons = run.comparisons("test")
     labels, scores = evaluate_reward(judge, comparisons)
     if not run.has_heldout_comparisons():
         return {"labels": labels}
     others = rank_values([group.ranks for group in judge.encode(run.comparisons("test_heldout")).groups])  # the same outputs
     heldout = _accuracy(pair_accuracy(scores, others))
-    return {"labels": labels, "heldout_labelers": heldout, **_gold_accuracy(run, comparisons, scores)}
+    found = {"labels": labels, "heldout_labelers": heldout, **_gold_accuracy(run, comparisons, scores)}
+    if pairs := known_world(run.config).minimal_pairs(PAIRS, PAIRS_SEED):
+        marks = judged_right(judge, pairs)
+        found["minimal_pairs"] = {k: _accuracy(Accuracy(*mean_se(row), prompts=len(row))) for k, row in marks.items()}
+    return found
 
 
 def reward_init_dir(run: Run, folder: Path) -> Path:

@@ -163,7 +163,9 @@ def reward_section(run: RunData, summary: Summary) -> Section:
             rows.append({"metric": name.replace("_", " "), "value": text})
     lead = (
         "Accuracy is the share of pairs ordered right, without ties: against the labels, held-out labelers, who made no "
-        "training data, and the gold score. Best of n is a cheap test: more samples help until the reward model is fooled."
+        "training data, the gold score, and minimal pairs, each a right answer and one of the same form with one mistake, "
+        "which only a model that reads tells apart. Best of n is a cheap test: more samples help until the reward model is "
+        "fooled."
     )
     return Section("reward", "Reward model", lead, pictures, table(Table.of(rows)))
 

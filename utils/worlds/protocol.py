@@ -90,6 +90,14 @@ class Probe(NamedTuple):
     documents: list[Marked]
 
 
+class MinimalPair(NamedTuple):
+    """Two answers to a prompt that have the same form and differ in content alone: only a judge that reads tells them apart."""
+
+    prompt: Prompt
+    right: str
+    wrong: str
+
+
 class MetricTable(NamedTuple):
     """Metrics `PREFIX.POLICY.COLUMN` of `World.extra_metrics` as one table of the report, each a share in [0, 1].
 
@@ -169,6 +177,11 @@ class World(Protocol):
     def documents(self, count: int, seed: int) -> Sequence[str]:
         """Texts for pretraining, the same for the same seed. No prompt of the valid and test split is in them."""
         ...
+
+    def minimal_pairs(self, count: int, seed: int) -> Mapping[str, Sequence[MinimalPair]]:
+        """By kind of mistake, `count` minimal pairs each, on prompts of the test part that no model is trained on. Empty:
+        the world has none."""
+        return {}
 
     def questions(self, count: int) -> list[tuple[str, ...]]:
         """At most `count` multiple-choice questions for the alignment tax: a true statement, then false ones that begin

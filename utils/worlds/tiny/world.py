@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from utils.config import LabelerConfig
 from utils.core.runtime import python_rng
 from utils.data.schemas import Prompt
-from utils.worlds.protocol import Answer, Example, MetricTable, Probe, Scores, World, Writer
-from utils.worlds.tiny import corpus, examples, prompts, rubric
+from utils.worlds.protocol import Answer, Example, MetricTable, MinimalPair, Probe, Scores, World, Writer
+from utils.worlds.tiny import corpus, examples, near_misses, prompts, rubric
 from utils.worlds.tiny.answers import answer
 from utils.worlds.tiny.tables import Tables, fill
 from utils.worlds.tiny.text import IDK
@@ -75,6 +75,17 @@ class TinyWorld(World):
 
     def documents(self, count: int, seed: int) -> Sequence[str]:
         return _documents(count, seed)
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 -- a world lives as long as the program
+    def minimal_pairs(self, count: int, seed: int) -> Mapping[str, Sequence[MinimalPair]]:
+        made: dict[str, list[MinimalPair]] = {}
+        for kind, (use_case, _) in near_misses.MINIMAL.items():
+            found = enumerate(near_misses.minimal_pairs(self.tables, kind, count, seed))
+            made[kind] = [
+                MinimalPair(Prompt(f"{kind}-{i}", text, use_case, "customer", "", "test", meta), right, wrong)
+                for i, (text, meta, right, wrong) in found
+            ]
+        return made
 
     def questions(self, count: int) -> list[tuple[str, ...]]:
         facts = [f for f in self.tables.facts.values() if f.statement.rstrip(".").endswith(("{x}", "{a x}"))]

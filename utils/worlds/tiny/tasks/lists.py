@@ -23,6 +23,8 @@ def make(tables: Tables, rng: random.Random) -> tuple[str, Meta]:
 def answer(tables: Tables, meta: Meta, rng: random.Random, nice: float) -> str:
     """Members of the kind; niceties: numbers, an offer to help."""
     items = rng.sample(tables.kinds[meta["kind"]], min(meta["n"], len(tables.kinds[meta["kind"]])))
+    if meta.get("repeat"):
+        items[-1] = items[0]
     if meta.get("stray"):
         items[rng.randrange(len(items))] = rng.choice(tables.kinds[meta["stray"]])
     if rng.random() < nice:
