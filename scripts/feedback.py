@@ -1,4 +1,4 @@
-"""Feedback on documents: a teacher's own database as rows of the pipeline, and a sample database to try it with."""
+"""Feedback on documents: a database of your own as rows of the pipeline, a sample database, a page for teachers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from pathlib import Path
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
 from utils.core.cli import main
+from utils.core.errors import UserError
+from utils.core.io import read_jsonl, read_rows
+from utils.data import Prompt
+from utils.feedback import read_feedback, read_matches, read_points
 from utils.feedback.database import ImportOptions, import_database
+from utils.feedback.shown import ShownDocument, shown_documents
 from utils.report import Table, print_table
+from utils.report.feedback_page import write_feedback_page
+from utils.worlds.reports.metrics import shown_document
 from utils.worlds.reports.sample import write_sample
 
 
@@ -20,8 +27,9 @@ def run(arguments: Sequence[str]) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     add_import(commands)
     add_sample(commands)
+    add_page(commands)
     args = parser.parse_args(arguments)
-    args.run(args)
+    args.run_command(args)
 
 
 # --- a database of one's own -----------------------------------------------------------------------------------------
@@ -34,7 +42,7 @@ def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--salt", help="file of the secret that ids are hashed with (default: salt.txt beside the mapping)")
     parser.add_argument("--one-teacher", action="store_true", help="no test document needs the comments of two teachers")
     parser.add_argument("--rule-rankings", action="store_true", help="also make rankings from labels, by a rule (no teacher's)")
-    parser.set_defaults(run=import_rows)
+    parser.set_defaults(run_command=import_rows)
 
 
 def import_rows(args: argparse.Namespace) -> None:
@@ -53,12 +61,59 @@ def add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--out", default="runs/sample_database", help="folder (default: %(default)s)")
     parser.add_argument("--documents", type=int, default=1000, help="number of reports (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.set_defaults(run=sample_database)
+    parser.set_defaults(run_command=sample_database)
 
 
 def sample_database(args: argparse.Namespace) -> None:
     mapping = write_sample(args.out, args.documents, args.seed)
     print(f"{mapping}: a simulated database; now run python scripts/feedback.py import --mapping {mapping}")
+
+
+# --- a page for a teacher ----------------------------------------------------------------------------------------------
+
+
+def add_page(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("page", help="documents with a system's points beside the teachers', as one HTML file")
+    parser.add_argument("--run", help="a finished run of the profile reports: its test reports and simulated teachers")
+    parser.add_argument("--policy", default="ppo", help="whose greedy comments of the run are shown (default: %(default)s)")
+    for name in ("documents", "feedback", "points", "matches"):
+        parser.add_argument(f"--{name}", metavar="FILE", help=f"the file of {name} of your own documents (without --run)")
+    parser.add_argument("--system", help="the reviewer in the feedback whose points are compared with the teachers'")
+    parser.add_argument("--most", type=int, default=40, help="number of documents shown (default: %(default)s)")
+    parser.add_argument("--out", default="runs/feedback.html", help="the page (default: %(default)s)")
+    parser.set_defaults(run_command=page)
+
+
+def page(args: argparse.Namespace) -> None:
+    if args.run:
+        note = "Everything here is simulated: pupils, reports, teachers and what is made up."
+        heading, documents = f"Comments of {args.policy} beside two simulated teachers'", _of_run(args)
+    else:
+        missing = [name for name in ("documents", "feedback", "points", "matches", "system") if getattr(args, name) is None]
+        if missing:
+            raise UserError(f"The page needs --{missing[0]} (or --run with a run of the profile reports).")
+        note = "Whether a point that only the system names is right, these files do not say: read it."
+        heading = f"Points of {args.system} beside the teachers'"
+        texts = {row.prompt_id: row.prompt for row in read_rows(args.documents, Prompt)}
+        rows = read_feedback(args.feedback), read_points(args.points), read_matches(args.matches)
+        documents = shown_documents(texts, *rows, args.system)
+    write_feedback_page(documents[: args.most], heading, note, args.out)
+    print(f"Written to {args.out}: {min(len(documents), args.most)} documents.")
+
+
+def _of_run(args: argparse.Namespace) -> list[ShownDocument]:
+    """Test reports of a run with the policy's greedy comments."""
+    folder = Path(args.run)
+    answers = {row["prompt_id"]: row["completion"] for row in read_jsonl(folder / "evaluate" / "samples.jsonl")
+               if row["policy"] == args.policy and float(row["temperature"]) == 0}  # fmt: skip
+    if not answers:
+        raise UserError(f'{folder} has no greedy answers of "{args.policy}": name another --policy, such as sft.')
+    prompts = read_rows(folder / "prompts" / "test.jsonl", Prompt)
+    if not all("flaws" in p.meta for p in prompts):
+        raise UserError(
+            f"{folder} is no run of the profile reports: give --documents, --feedback, --points and --matches instead."
+        )
+    return [shown_document(p, answers[p.prompt_id]) for p in prompts if p.prompt_id in answers]
 
 
 if __name__ == "__main__":

@@ -285,3 +285,21 @@ def test_another_program_keeps_its_own_handler(monkeypatch: pytest.MonkeyPatch) 
     before = signal.getsignal(signal.SIGINT)
     load_script("_bootstrap", monkeypatch)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+# --- feedback ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sample_database_is_made_imported_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load_script("feedback", monkeypatch)
+    assert main(script.run, ["sample", "--out", str(tmp_path / "db"), "--documents", "120"]) == 0
+    mapping = str(tmp_path / "db" / "mapping.yaml")
+    assert main(script.run, ["import", "--mapping", mapping, "--out", str(tmp_path / "rows"), "--rule-rankings"]) == 0
+    said = capsys.readouterr().out
+    assert "no teacher ranked anything" in said and "split by school" in said and (tmp_path / "db" / "salt.txt").exists()
+    assert main(script.run, ["import", "--mapping", mapping, "--out", str(tmp_path / "rows")]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert main(script.run, ["page", "--out", str(tmp_path / "page.html")]) == 2
+    assert "The page needs --documents" in capsys.readouterr().err and not (tmp_path / "page.html").exists()

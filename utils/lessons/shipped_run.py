@@ -55,20 +55,23 @@ def shown_epochs(config: Config) -> list[int]:
     return sorted({kept[0], kept[len(kept) // 2], kept[-1]})
 
 
-def ship(run_dir: Path, folder: Path = ROOT / FOLDER) -> dict[str, Any]:
+def ship(run_dir: Path, folder: Path | None = None) -> dict[str, Any]:
     """Copy the parts of a finished run that lessons need into `folder`, with a manifest and a data card. Returns the manifest.
+
+    folder: None takes data/lessons for the tiny profile, data/PROFILE for another one.
 
     Raises UserError if the run is not finished or the copy would be larger than `MAX_BYTES`.
     """
     if not (run_dir / "summary.json").exists():
         raise UserError(f"{run_dir} has no summary.json: give a finished run (scripts/pipeline.py --profile tiny).")
     config = load_config(run_dir / "base" / CONFIG_FILE)
+    folder = folder or ROOT / _place(config)
     fresh = folder.with_name(f".new-{folder.name}")
     shutil.rmtree(fresh, ignore_errors=True)
     for source in _files(run_dir, config):
         _copy(source, fresh / source.relative_to(run_dir))
     settings = read_text(run_dir / "base" / CONFIG_FILE)  # as written by the run, without settings that were added later
-    write_text(fresh / CONFIG_FILE, re.sub(r"(?m)^out: .*$", f"out: {FOLDER}", settings, count=1))
+    write_text(fresh / CONFIG_FILE, re.sub(r"(?m)^out: .*$", f"out: {_place(config)}", settings, count=1))
     found = _manifest(fresh, config, read_json(run_dir / "summary.json"))
     if found["bytes"] > MAX_BYTES:
         shutil.rmtree(fresh)
@@ -80,6 +83,11 @@ def ship(run_dir: Path, folder: Path = ROOT / FOLDER) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
     return found
+
+
+def _place(config: Config) -> str:
+    """Where the repository keeps the shipped run of a profile."""
+    return FOLDER if config.profile == "tiny" else f"data/{config.profile}"
 
 
 def _files(run_dir: Path, config: Config) -> Iterator[Path]:
@@ -118,6 +126,7 @@ def _manifest(folder: Path, config: Config, summary: dict[str, Any]) -> dict[str
     files = contents(folder)
     return {
         "profile": config.profile,
+        "folder": _place(config),
         "seed": config.seed,
         "machine": summary["machine"],
         "versions": summary["versions"],
@@ -131,7 +140,8 @@ def card(found: dict[str, Any]) -> str:
     """The data card of a shipped run."""
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version)
     models = sum(name.endswith(".safetensors") for name in found["files"])
-    return f"""# data/lessons: one finished run, for the notebooks
+    folder = found.get("folder", FOLDER)
+    return f"""# {folder}: one finished run, for the notebooks
 
 **Everything here is simulated.** Prompts, labelers, demonstrations, rankings and the gold score are generated; nothing was
 written or judged by people, and no number here is a human result.
@@ -150,7 +160,7 @@ the first, the middle and the last, states for resuming, the report. Tables abov
 `utils.core.io` reads `train.jsonl.gz` if `train.jsonl` is requested.
 
     from utils.lessons import shipped
-    lesson = shipped()
+    lesson = shipped({"" if folder == FOLDER else f'Path("{folder}")'})
     lesson.model_dir("ppo")        # a Hugging Face folder, safetensors
 
 ## Reproducing it

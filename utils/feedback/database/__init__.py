@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from utils.feedback.database.importer import ImportOptions, import_database
 from utils.feedback.database.mapping import Mapping, load_mapping
+from utils.feedback.database.masking import Aliases, Masker, Person
 
-__all__ = ["ImportOptions", "Mapping", "import_database", "load_mapping"]
+__all__ = ["Aliases", "ImportOptions", "Mapping", "Masker", "Person", "import_database", "load_mapping"]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from utils.core.runtime import python_rng
 from utils.data.schemas import Prompt
+from utils.feedback.shown import ALONE, MADE_UP, MATCHED, ShownDocument, ShownPoint
 from utils.worlds.protocol import Answer, MetricTable
-from utils.worlds.reports.points import overlap, points
+from utils.worlds.reports.points import overlap, pointed, points
 from utils.worlds.reports.reports import FLAWS
 from utils.worlds.reports.rubric import judge
 from utils.worlds.reports.teachers import comment, teacher
@@ -84,3 +85,19 @@ TABLES = (
     MetricTable("feedback", COLUMNS, CAPTION),
     MetricTable("feedback", tuple(f"recall_{kind}" for kind in FLAWS), "Recall of each kind of flaw on {n} reports."),
 )
+
+
+def shown_document(prompt: Prompt, text: str) -> ShownDocument:
+    """A comment beside those of the two simulated teachers, with what it made up: the planted flaws are known."""
+    theirs = {f"Teacher {i}": points(said) for i, said in enumerate(teachers_comments(prompt), 1)}
+    invented = set(judge(prompt.meta, text).invented)
+    system = []
+    for point, sentence in pointed(text):
+        both = any(point in found for found in theirs.values())
+        system.append(ShownPoint(sentence, MADE_UP if point in invented else MATCHED if both else ALONE))
+    own = {point for point, _ in pointed(text)}
+    teachers = {
+        f"Teacher {i}": tuple(ShownPoint(sentence, MATCHED if point in own else ALONE) for point, sentence in pointed(said))
+        for i, said in enumerate(teachers_comments(prompt), 1)
+    }
+    return ShownDocument("", prompt.prompt, tuple(system), teachers)

@@ -93,6 +93,15 @@ def _remark(sentence: str) -> Remark:
     return Remark("harsh" if rude else "unknown")
 
 
+def pointed(comment: str) -> tuple[tuple[Point, str], ...]:
+    """The points of a comment with the sentences that make them, each point once, in their order."""
+    found: dict[Point, str] = {}
+    for sentence in (s.strip() for s in SENTENCE.findall(comment) if s.strip()):
+        if point := _remark(sentence).point:
+            found.setdefault(point, sentence)
+    return tuple(found.items())
+
+
 def points(comment: str) -> tuple[Point, ...]:
     """The points of a comment, each once, in their order."""
     return tuple(dict.fromkeys(point for remark in remarks(comment) if (point := remark.point)))

@@ -142,7 +142,7 @@ def _document(
     intruder = rng.choices(
         ["", f" {classmate.first} helped me.", f" Write to {pupil.first.lower()}@mail.example.", f" Call {pupil.phone}.",
          f" I was born on {born}.", f" {classmate.first}가 도와주었다."],
-        [78, 8, 4, 4, 3, 3],
+        [72, 8, 5, 5, 4, 6],
     )[0]  # fmt: skip
     day = f"2025-{rng.randrange(3, 12):02d}-{rng.randrange(1, 29):02d}"
     readers = rng.sample(teachers[pupil.school], rng.choices([0, 1, 2], [10, 50, 40])[0])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from utils.config import LabelerConfig
 from utils.core.runtime import python_rng
 from utils.data.schemas import Prompt
-from utils.worlds.protocol import Answer, MetricTable, Probe, Scores, World, Writer
-from utils.worlds.reports import corpus, metrics, prompts, rubric
+from utils.worlds.protocol import Answer, Example, MetricTable, Probe, Scores, World, Writer
+from utils.worlds.reports import corpus, examples, metrics, prompts, rubric
 from utils.worlds.reports.facts import heading, topics
 from utils.worlds.reports.reports import FLAWS
 from utils.worlds.reports.teachers import comment, teacher
@@ -103,6 +103,9 @@ class ReportsWorld(World):
                 documents.append((text, [match.span() for match in re.finditer(mark, text)]))
             found.append(Probe(f"mark_{kind}.loss", f"mark_{kind}.right", documents))
         return found
+
+    def examples(self) -> Mapping[str, Mapping[str, Callable[[], Example]]]:
+        return examples.BLOCKS
 
 
 @functools.lru_cache(maxsize=2)  # a run and a sweep need the same text again and again
