@@ -126,7 +126,7 @@ def time_ours(args: argparse.Namespace) -> dict[str, Any]:
     from utils.models.dropout import disable_dropout
     from utils.models.loading import fuse_gelu
     from utils.ppo import train as ppo
-    from utils.training.loop import TrainingLoop, make_optimizer
+    from utils.training.loop import LoopSettings, TrainingLoop, make_optimizer
 
     torch.set_num_threads(1)
     cfg = PPOConfig(
@@ -149,7 +149,7 @@ def time_ours(args: argparse.Namespace) -> dict[str, Any]:
     seconds, parts = [], []
     with tempfile.TemporaryDirectory() as folder:
         loop = TrainingLoop(
-            folder, label="bench", total_steps=cfg.rounds, seed=0, models={"policy": policy, "value": value},
+            folder, LoopSettings("bench", cfg.rounds, seed=0), models={"policy": policy, "value": value},
             optimizers={
                 "policy": make_optimizer(policy.parameters(), cfg.learning_rate),
                 "value": make_optimizer(value.parameters(), cfg.value_learning_rate),

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # 
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast  # noqa: E402
 
 from utils.core.cli import main  # noqa: E402
-from utils.models.loading import load_reward, new_policy, reward_from_policy, save_model  # noqa: E402
+from utils.models.loading import gpt2_config, load_reward, new_policy, reward_from_policy, save_model  # noqa: E402
 from utils.pipeline.base import prepared  # noqa: E402
 
 TEXT = [
@@ -58,20 +58,16 @@ def tokenizer() -> PreTrainedTokenizerBase:
 @pytest.fixture
 def policy(tokenizer: PreTrainedTokenizerBase) -> GPT2LMHeadModel:
     """A random 2-layer GPT-2 of about 20k weights, wide enough apart that probabilities differ between tokens."""
-    return new_policy(
-        len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64, init_std=0.3, seed=0,
-        special_ids=(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id),
-    )  # fmt: skip
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    return new_policy(gpt2_config(len(tokenizer), 32, 2, 4, 64, init_std=0.3, special_ids=special), seed=0)
 
 
 @pytest.fixture(scope="session")
 def policy_dir(tokenizer: PreTrainedTokenizerBase, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The policy fixture's model, saved."""
     path = tmp_path_factory.mktemp("models") / "policy"
-    model = new_policy(
-        len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64, init_std=0.3, seed=0,
-        special_ids=(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id),
-    )  # fmt: skip
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    model = new_policy(gpt2_config(len(tokenizer), 32, 2, 4, 64, init_std=0.3, special_ids=special), seed=0)
     save_model(model, tokenizer, path)
     return path
 

@@ -26,7 +26,7 @@ from utils.ppo import train as ppo
 from utils.reward import train as reward
 from utils.sampling.rollout import selected_logits
 from utils.sft import train as sft
-from utils.training.loop import TrainingLoop, make_optimizer
+from utils.training.loop import LoopSettings, TrainingLoop, make_optimizer
 
 
 def train(folder: Path, base: Path, compute: ComputeConfig) -> None:
@@ -46,9 +46,8 @@ def held(folder: Path, base: Path) -> dict[str, int]:
     """Bytes that this process holds after a step."""
     model = load_policy(base)
     optimizer = make_optimizer(model.parameters(), lr=1e-3)
-    loop = TrainingLoop(
-        folder / "held", label="held", total_steps=1, models={"policy": model}, optimizers={"policy": optimizer}, seed=0
-    )
+    settings = LoopSettings("held", total_steps=1, seed=0)
+    loop = TrainingLoop(folder / "held", settings, models={"policy": model}, optimizers={"policy": optimizer})
     ids = torch.arange(5, 15)[None]
     mask = torch.ones_like(ids, dtype=torch.bool)
     for _ in loop:

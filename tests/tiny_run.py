@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from utils.core.cli import main
-from utils.models.loading import new_policy, save_model
+from utils.models.loading import gpt2_config, new_policy, save_model
 from utils.models.tokenizers import BOS
 from utils.pipeline.command import pipeline_command
 from utils.pretraining.base_models import train_tokenizer
@@ -65,9 +65,8 @@ def make_base(path: Path, plain: bool = False) -> Path:
     """
     tokenizer = train_tokenizer(known_world("tiny").documents(300, seed=0), VOCABULARY)
     special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-    model = new_policy(
-        len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=128, init_std=0.1, seed=0, special_ids=special
-    )
+    sizes = gpt2_config(len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=128, init_std=0.1, special_ids=special)
+    model = new_policy(sizes, seed=0)
     save_model(model, tokenizer, path)
     if plain:
         core = tokenizer.backend_tokenizer

@@ -20,7 +20,7 @@ from torch import nn
 from utils.core import processes
 from utils.core.io import write_tensors
 from utils.core.runtime import torch_generator
-from utils.training.loop import TrainingLoop, make_optimizer
+from utils.training.loop import LoopSettings, TrainingLoop, make_optimizer
 from utils.training.sharding import gathered
 
 SEED = 3
@@ -57,13 +57,9 @@ def run(
     optimizer = make_optimizer(model.parameters(), lr=LR, weight_decay=0.1)
     loop = TrainingLoop(
         folder,
-        label="test",
-        total_steps=steps,
+        LoopSettings("test", steps, SEED, fingerprint, checkpoint_every=every),
         models={"policy": model},
         optimizers={"policy": optimizer},
-        seed=SEED,
-        fingerprint=fingerprint,
-        checkpoint_every=every,
         extra=lambda: {"ema": {name: param.detach().clone() for name, param in model.named_parameters()}},
     )
     ema = loop.extra["ema"]

@@ -89,10 +89,10 @@ table([{"model": name, "what it does": role} for name, role in roles.items()])
 
 # %%
 from utils.ppo import reward_scores
-from utils.sampling import episode_uniforms, sample
+from utils.sampling import Decoding, episode_uniforms, sample
 
-ends = {"stop_ids": actors.stops, "pad_id": actors.pad_id, "max_new_tokens": cfg.data.max_response_tokens}
-draws = sample(actors.policy, [encoded[0]] * 64, episode_uniforms(range(64), cfg.data.max_response_tokens), **ends)
+how = Decoding(cfg.data.max_response_tokens, actors.stops, actors.pad_id)
+draws = sample(actors.policy, [encoded[0]] * 64, episode_uniforms(range(64), how.max_new_tokens), how)
 scores = reward_scores(actors.reward, draws, actors.stops, actors.eos_id)
 told = [{"answer": tokenizer.decode(ids).strip(), "reward": float(x)} for ids, x in zip(draws.responses(), scores, strict=True)]
 told.sort(key=lambda row: -row["reward"])
@@ -242,7 +242,7 @@ from utils.sampling import join, selected_logits
 
 trained = load_ppo_models(lesson.model_dir("ppo"), lesson.model_dir("reward"))[0]
 looked_at = ask.encode_all([p.prompt for p in test_prompts])
-answers = sample(trained.policy, looked_at, episode_uniforms(range(len(looked_at)), cfg.data.max_response_tokens), **ends)
+answers = sample(trained.policy, looked_at, episode_uniforms(range(len(looked_at)), how.max_new_tokens), how)
 parts = (answers.prompt_ids, answers.prompt_mask, answers.response_ids, answers.response_mask)
 
 # %%

@@ -160,9 +160,10 @@ core.train_from_iterator(["Name a bird.", "An owl is a bird."], trainer)
 tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token=END, eos_token=END)
 
 # %%
-from utils.models import new_policy, prepare_tokenizer
+from utils.models import gpt2_config, new_policy, prepare_tokenizer
 
-model = new_policy(len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64, init_std=0.1, seed=0)
+sizes = gpt2_config(len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64, init_std=0.1)
+model = new_policy(sizes, seed=0)
 
 
 # %%

@@ -25,7 +25,7 @@ from utils.core import processes
 from utils.core.errors import UserError
 from utils.core.io import read_json, read_jsonl, read_tensors
 from utils.core.runtime import torch_generator
-from utils.models.loading import load_policy, new_policy
+from utils.models.loading import gpt2_config, load_policy, new_policy
 from utils.pipeline.base import prepared
 from utils.planning import memory
 from utils.planning.operations import KNOWN
@@ -194,7 +194,7 @@ def test_the_plan_counts_a_share_of_sharded_weights_and_one_model_whole(monkeypa
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_shares_of_an_uneven_batch_average_to_the_loss_of_one_process(world: int) -> None:
     """3 rows of unequal length: some processes have more rows than others, and with 5 processes two have none."""
-    model = new_policy(20, n_embd=16, n_layer=1, n_head=2, n_positions=16, init_std=0.1, seed=3)
+    model = new_policy(gpt2_config(20, n_embd=16, n_layer=1, n_head=2, n_positions=16, init_std=0.1), seed=3)
     draw = torch_generator(3, "rows")
     rows = [Row(torch.randint(3, 20, (length,), generator=draw).tolist(), 2) for length in (5, 9, 12)]
     whole = batch_loss(model, [rows], 2)

@@ -35,7 +35,7 @@ from utils.pipeline.command import pipeline_command
 from utils.ppo.update import ptx_loss
 from utils.pretraining.replay import replay_rows
 from utils.reward.scoring import reward_at_end
-from utils.sampling.rollout import episode_uniforms, response_logprobs, response_values, sample
+from utils.sampling.rollout import Decoding, episode_uniforms, response_logprobs, response_values, sample
 
 DATA = DataConfig(max_response_tokens=12)
 PROMPTS = ["Name a bird.", "What is the capital of France, and what is the capital of Spain?", "Why?", "Say it again."]
@@ -102,7 +102,7 @@ def test_sampled_equals_recomputed_logprobs_and_ids_have_text(family: str, ready
     prompts = [encode_prompt(tokenizer, p, DATA) for p in PROMPTS] * 3
     uniforms = episode_uniforms(range(len(prompts)), 30)
     stops = (*stop_ids(tokenizer), *range(20, 60))  # so that rows end at different times
-    r = sample(model, prompts, uniforms, max_new_tokens=30, stop_ids=stops, pad_id=tokenizer.pad_token_id, batch_size=8)
+    r = sample(model, prompts, uniforms, Decoding(30, stops, tokenizer.pad_token_id, batch_size=8))
     assert r.finished.any() and r.response_mask.sum(1).unique().numel() > 2
     parts = (r.prompt_ids, r.prompt_mask, r.response_ids, r.response_mask)
     with torch.no_grad():

@@ -17,6 +17,7 @@ from utils.models.loading import load_policy, reward_from_policy
 from utils.models.tokenizers import load_tokenizer
 from utils.reward.scoring import RewardModel, plain_scores, score_groups
 from utils.sampling.rollout import (
+    Decoding,
     Rollout,
     episode_uniforms,
     response_logprobs,
@@ -49,7 +50,7 @@ def with_offset(model: PreTrainedModel) -> PreTrainedModel:
 def draw(model: PreTrainedModel) -> tuple[Rollout, tuple[torch.Tensor, ...]]:
     prompts = [[5, 6, 7], [8, 9], [10, 11, 12, 13], [14]] * 8
     uniforms = episode_uniforms(range(len(prompts)), 16)
-    rollout = sample(model, prompts, uniforms, max_new_tokens=16, stop_ids=[1], pad_id=2)
+    rollout = sample(model, prompts, uniforms, Decoding(16, stop_ids=[1], pad_id=2))
     return rollout, (rollout.prompt_ids, rollout.prompt_mask, rollout.response_ids, rollout.response_mask)
 
 

@@ -197,7 +197,7 @@ def test_a_missing_or_broken_tokenizer_is_refused(broken: Path) -> None:
 
 
 def test_a_tokenizer_of_another_model_is_refused(policy: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    small = models.new_policy(100, 8, 1, 2, 16, 0.02, 0)
+    small = models.new_policy(models.gpt2_config(100, 8, 1, 2, 16, 0.02), 0)
     with pytest.raises(UserError, match="the tokenizer has ids up to 319 but the model embeds only 100 tokens"):
         tokenizers.check_vocabulary(small, tokenizer, "x")
     tokenizers.check_vocabulary(policy, tokenizer, "x")
@@ -213,7 +213,7 @@ def gpt2_like(broken: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(data)), bos_token="<|endoftext|>", eos_token="<|endoftext|>"
     ).save_pretrained(broken)
-    small = models.new_policy(len(vocab), 32, 2, 4, 64, 0.3, 0)
+    small = models.new_policy(models.gpt2_config(len(vocab), 32, 2, 4, 64, 0.3), 0)
     small.config.resid_pdrop = small.config.attn_pdrop = small.config.embd_pdrop = 0.1
     small.save_pretrained(broken)
 
@@ -307,9 +307,9 @@ def test_saving_replaces_a_model_as_a_whole(
 
 
 def test_a_new_policy_depends_on_its_seed_alone() -> None:
-    sizes = dict(vocab_size=50, n_embd=8, n_layer=1, n_head=2, n_positions=16, init_std=0.06)
+    sizes = models.gpt2_config(vocab_size=50, n_embd=8, n_layer=1, n_head=2, n_positions=16, init_std=0.06)
     state = torch.random.get_rng_state()
-    a, b, c = (models.new_policy(**sizes, seed=s) for s in (1, 1, 2))  # type: ignore[arg-type]
+    a, b, c = (models.new_policy(sizes, seed=s) for s in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(a.lm_head.weight, b.lm_head.weight) and not torch.equal(a.lm_head.weight, c.lm_head.weight)
     assert a.lm_head.weight.std().item() == pytest.approx(0.06, rel=0.2)

@@ -29,7 +29,15 @@ from utils.planning import memory
 from utils.planning.memory import GIB
 from utils.planning.operations import KNOWN, shape_of_model
 from utils.ppo import train as ppo
-from utils.sampling.rollout import Rollout, episode_uniforms, response_logprobs, response_values, sample, selected_logits
+from utils.sampling.rollout import (
+    Decoding,
+    Rollout,
+    episode_uniforms,
+    response_logprobs,
+    response_values,
+    sample,
+    selected_logits,
+)
 from utils.sft import train as sft
 from utils.training.loop import TrainingLoop, make_optimizer, trained_parameters
 
@@ -59,7 +67,7 @@ def adapted(model: PreTrainedModel, moved: bool = True, compute: ComputeConfig =
 def draw(model: PreTrainedModel) -> Rollout:
     """Sampled responses to prompts of several lengths."""
     prompts = [[5, 6, 7], [8, 9], [10, 11, 12, 13]] * 3
-    return sample(model, prompts, episode_uniforms(range(9), 12), max_new_tokens=12, stop_ids=[1], pad_id=2)
+    return sample(model, prompts, episode_uniforms(range(9), 12), Decoding(12, stop_ids=[1], pad_id=2))
 
 
 def parts(rollout: Rollout) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -12,7 +12,7 @@ from settings import saved_bytes
 from utils.config import ComputeConfig, Config, load_config
 from utils.core.errors import UserError
 from utils.models import gpt2
-from utils.models.loading import checkpoint_gradients, load_policy, new_policy
+from utils.models.loading import checkpoint_gradients, gpt2_config, load_policy, new_policy
 from utils.planning import memory
 from utils.planning.memory import GIB, Need
 from utils.planning.operations import KNOWN, shape_of_model
@@ -28,7 +28,7 @@ def test_activations_are_about_what_autograd_keeps(checkpointing: bool) -> None:
     counted, which shows at this width only."""
     compute = ComputeConfig(gradient_checkpointing=checkpointing)
     for width, layers, vocabulary in ((64, 8, 300), (128, 4, 2000), (32, 2, 5000)):
-        model = new_policy(vocabulary, width, layers, 4, 128, init_std=0.02, seed=0)
+        model = new_policy(gpt2_config(vocabulary, width, layers, 4, 128, init_std=0.02), seed=0)
         if checkpointing:
             checkpoint_gradients(model)
         kept = saved_bytes(model, torch.randint(3, 300, (8, 100)))
@@ -45,7 +45,7 @@ def test_activations_of_another_architecture(small_base: Path) -> None:  # noqa:
 
 
 def test_cache_weights_and_moments_are_exact() -> None:
-    model = new_policy(300, 64, 3, 4, 128, init_std=0.02, seed=0)
+    model = new_policy(gpt2_config(300, 64, 3, 4, 128, init_std=0.02), seed=0)
     shape = shape_of_model(model, "test")
     ids = torch.randint(3, 300, (5, 20))
     decoder = gpt2.Decoder(model, ids, torch.ones_like(ids, dtype=torch.bool), 12)

@@ -55,7 +55,7 @@ from utils.ppo.update import (
     value_loss,
 )
 from utils.sampling.rollout import Rollout, response_logprobs, response_values
-from utils.training.loop import TrainingLoop, make_optimizer
+from utils.training.loop import LoopSettings, TrainingLoop, make_optimizer
 from utils.training.micro_batches import Share, micro_batches
 
 SEED = 5
@@ -84,13 +84,14 @@ def collect(actors: PPOModels, prompts: list[list[int]], cfg: PPOConfig = CFG, n
 
 def make_loop(path: Path, actors: PPOModels, cfg: PPOConfig = CFG) -> TrainingLoop:
     return TrainingLoop(
-        path, label="ppo", total_steps=cfg.rounds, seed=SEED,
+        path,
+        LoopSettings("ppo", cfg.rounds, SEED),
         models={"policy": actors.policy, "value": actors.value},
         optimizers={
             "policy": make_optimizer(actors.policy.parameters(), cfg.learning_rate),
             "value": make_optimizer(actors.value.parameters(), cfg.value_learning_rate),
         },
-    )  # fmt: skip
+    )
 
 
 def weights_of(path: Path) -> dict[str, Tensor]:

@@ -168,9 +168,8 @@ def test_sampling_tells_its_steps_under_the_numbers_of_the_prompts() -> None:
             heard[row].append(token)
 
     uniforms = rollout.episode_uniforms([1, 2, 3], 32)
-    made = rollout.sample(
-        sampler.model, prompts, uniforms, max_new_tokens=32, stop_ids=[0, 2], pad_id=1, batch_size=2, on_tokens=hear
-    )
+    how = rollout.Decoding(32, stop_ids=[0, 2], pad_id=1, batch_size=2)
+    made = rollout.sample(sampler.model, prompts, uniforms, how, on_tokens=hear)
     assert list(heard.values()) == made.responses()
 
 

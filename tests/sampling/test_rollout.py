@@ -13,7 +13,7 @@ from utils.data.encoding import pad_left, pad_right
 from utils.losses import lm_loss, masked_mean
 from utils.models import gpt2
 from utils.sampling import rollout
-from utils.sampling.rollout import Rollout, episode_uniforms, response_logprobs, response_values, sample
+from utils.sampling.rollout import Decoding, Rollout, episode_uniforms, response_logprobs, response_values, sample
 
 PROMPTS = [[10, 11, 12], [20], [30, 31, 32, 33, 34, 35, 36], [40, 41, 42, 43], [50, 51]]
 PAD, STOPS = 2, (1, 0)
@@ -45,7 +45,7 @@ def model(request: pytest.FixtureRequest, policy: GPT2LMHeadModel, monkeypatch: 
 def draw(model: PreTrainedModel, prompts: list[list[int]] = PROMPTS, **kwargs: object) -> Rollout:
     settings_ = dict(max_new_tokens=N_NEW, temperature=1.0, stop_ids=STOPS, pad_id=PAD, batch_size=16) | kwargs
     uniforms = settings_.pop("uniforms", episode_uniforms(list(range(len(prompts))), N_NEW))
-    return sample(model, prompts, uniforms, **settings_)  # type: ignore[arg-type]
+    return sample(model, prompts, uniforms, Decoding(**settings_))  # type: ignore[arg-type]
 
 
 def parts(r: Rollout) -> tuple[torch.Tensor, ...]:

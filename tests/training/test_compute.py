@@ -20,7 +20,7 @@ from utils.pipeline.run import Run, Stage
 from utils.ppo import train as ppo
 from utils.reward import batches as reward_batches
 from utils.reward import train as reward
-from utils.sampling.rollout import Rollout, episode_uniforms, response_logprobs, response_values, sample
+from utils.sampling.rollout import Decoding, Rollout, episode_uniforms, response_logprobs, response_values, sample
 from utils.sft import train as sft
 from utils.training.micro_batches import Share
 
@@ -108,7 +108,7 @@ def test_passes_compute_lower_and_answer_in_float32(small_base: Path, name: str)
     uniforms = episode_uniforms(range(len(prompts)), 12)
 
     def draw() -> Rollout:
-        return sample(model, prompts, uniforms, max_new_tokens=12, stop_ids=[1], pad_id=2)
+        return sample(model, prompts, uniforms, Decoding(12, stop_ids=[1], pad_id=2))
 
     def read(r: Rollout) -> tuple[Tensor, Tensor]:
         parts = (r.prompt_ids, r.prompt_mask, r.response_ids, r.response_mask)

@@ -20,7 +20,7 @@ from utils.core import runtime
 from utils.core.errors import UserError
 from utils.core.io import read_jsonl, read_tensors, write_json
 from utils.training import loop as training
-from utils.training.loop import TrainingLoop, make_optimizer
+from utils.training.loop import LoopSettings, TrainingLoop, make_optimizer
 
 PROGRAM = Path(__file__).parents[1] / "training_run.py"
 STEPS = 20
@@ -234,12 +234,9 @@ def test_a_run_outside_the_main_thread(tmp_path: Path, whole: tuple[dict[str, to
 def make_loop(folder: Path, model: nn.Module, total_steps: int = 5, **more: Any) -> TrainingLoop:
     return TrainingLoop(
         folder,
-        label="sft",
-        total_steps=total_steps,
+        LoopSettings("sft", total_steps, seed=1, **more),
         models={"policy": model},
         optimizers={"policy": make_optimizer(model.parameters(), lr=0.1)},
-        seed=1,
-        **more,
     )
 
 
@@ -311,9 +308,8 @@ def test_optimizer_step_clips_and_reports_the_norm_before(tmp_path: Path) -> Non
     model = nn.Linear(2, 1, bias=False)
     model.weight.data.zero_()
     optimizer = torch.optim.SGD(model.parameters(), lr=9.0)
-    loop = TrainingLoop(
-        tmp_path, label="x", total_steps=1, models={"m": model}, optimizers={"m": optimizer}, seed=1, checkpoint_every=1
-    )
+    settings = LoopSettings("x", total_steps=1, seed=1, checkpoint_every=1)
+    loop = TrainingLoop(tmp_path, settings, models={"m": model}, optimizers={"m": optimizer})
     assert loop.backward("m", (model.weight * torch.tensor([[3.0, 4.0]])).sum()) == 0.0
     assert loop.optimizer_step("m", lr=0.5, max_grad_norm=1.0) == pytest.approx(5.0)
     assert torch.allclose(model.weight, torch.tensor([[-0.3, -0.4]]))

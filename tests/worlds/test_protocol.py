@@ -15,7 +15,7 @@ from utils.core.errors import UserError
 from utils.core.io import read_json, read_rows
 from utils.data.schemas import Demonstration, Prompt
 from utils.labeling import TRAINING, judge_pairs, make_heldout, make_items, pair_items, rank_all
-from utils.models.loading import new_policy, save_model
+from utils.models.loading import gpt2_config, new_policy, save_model
 from utils.pipeline import check_inputs, run_pipeline, screened
 from utils.pretraining.base_models import train_tokenizer
 from utils.worlds import FINAL_EVALUATION, Rubric, Scores, World, known_world, register, world_names, world_of
@@ -129,7 +129,7 @@ def test_a_second_world_runs_through_the_whole_pipeline(sums: World, tmp_path: P
     texts = [p.prompt for p in sums.make_prompts(0, {"train": 200})] + list(sums.documents(200, 0))
     tokenizer = train_tokenizer(texts, 400)
     special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-    save_model(new_policy(len(tokenizer), 32, 2, 4, 128, 0.1, 0, special), tokenizer, tmp_path / "base")
+    save_model(new_policy(gpt2_config(len(tokenizer), 32, 2, 4, 128, 0.1, special), 0), tokenizer, tmp_path / "base")
     changes = {**SETTINGS, "world": "sums", "model": str(tmp_path / "base"), "data.dedup_prefix_chars": "600"}
     run = run_pipeline(load_config("tiny", changes), tmp_path / "run")
     summary = read_json(tmp_path / "run" / "summary.json")

@@ -27,7 +27,7 @@ from utils.evaluation.statistics import mean_se, normal_quantile, paired_differe
 from utils.evaluation.tax import ChoiceItem, choice_logprobs, credit
 from utils.models.loading import context_length, load_policy
 from utils.models.tokenizers import load_tokenizer
-from utils.sampling.rollout import sample
+from utils.sampling.rollout import Decoding, sample
 
 ANSWER_TOKENS = 32
 PREFIXES = {  # App. D.1
@@ -283,10 +283,8 @@ def _answered(
     prompts = [question_ids(tokenizer, question.text, room) for question in questions]
 
     def answers(part: Sequence[list[int]]) -> list[str]:
-        rollout = sample(
-            model, part, None, max_new_tokens=ANSWER_TOKENS, stop_ids=stop_ids(tokenizer), pad_id=tokenizer.pad_token_id,
-            batch_size=batch_size,
-        )  # fmt: skip
+        how = Decoding(ANSWER_TOKENS, stop_ids(tokenizer), tokenizer.pad_token_id, batch_size=batch_size)
+        rollout = sample(model, part, None, how)
         return [decode_response(tokenizer, ids)[0].partition("\n")[0] for ids in rollout.responses()]
 
     said = processes.map_ranks(prompts, answers)

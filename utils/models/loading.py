@@ -212,23 +212,26 @@ def checkpoint_gradients(model: PreTrainedModel) -> None:
     model.train()
 
 
-def new_policy(
+def gpt2_config(
     vocab_size: int,
     n_embd: int,
     n_layer: int,
     n_head: int,
     n_positions: int,
     init_std: float,
-    seed: int,
     special_ids: tuple[int, int, int] = (0, 1, 2),
-) -> GPT2LMHeadModel:
-    """A random GPT-2 without dropout, its weights from the stream (seed, "init"). special_ids: bos, eos, pad."""
+) -> GPT2Config:
+    """Sizes of a GPT-2 without dropout. init_std: of its random weights; special_ids: bos, eos, pad."""
     bos, eos, pad = special_ids
-    config = GPT2Config(
+    return GPT2Config(
         vocab_size=vocab_size, n_embd=n_embd, n_layer=n_layer, n_head=n_head, n_positions=n_positions,
         initializer_range=init_std, bos_token_id=bos, eos_token_id=eos, pad_token_id=pad,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, summary_first_dropout=0.0,
     )  # fmt: skip
+
+
+def new_policy(config: GPT2Config, seed: int) -> GPT2LMHeadModel:
+    """A GPT-2 with random weights from the stream (seed, "init")."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "init"))
         model = GPT2LMHeadModel(config)

@@ -18,7 +18,7 @@ from utils.core.errors import UserError
 from utils.core.runtime import torch_generator
 from utils.models.directories import ANOTHER
 from utils.reward.scoring import reward_at_end
-from utils.sampling.rollout import episode_uniforms, response_logprobs, sample
+from utils.sampling.rollout import Decoding, episode_uniforms, response_logprobs, sample
 
 LENGTHS = (3, 7, 5)  # of the prompts
 NEW = 6  # tokens of each response
@@ -30,10 +30,8 @@ Result = TypeVar("Result")
 def check_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise UserError unless the policy gives a token the same probability alone, in a padded batch, and with its cache."""
     prompts = _random_rows(tokenizer, LENGTHS)
-    rollout = _attempt(model, "sample", lambda: sample(
-        model, prompts, episode_uniforms(range(len(prompts)), NEW), max_new_tokens=NEW, stop_ids=(),
-        pad_id=tokenizer.pad_token_id,
-    ))  # fmt: skip
+    how, uniforms = Decoding(NEW, (), tokenizer.pad_token_id), episode_uniforms(range(len(prompts)), NEW)
+    rollout = _attempt(model, "sample", lambda: sample(model, prompts, uniforms, how))
     alone, largest = _attempt(model, "be run", lambda: _alone(model, rollout.prompts(), rollout.response_ids))
     parts = (rollout.prompt_ids, rollout.prompt_mask, rollout.response_ids, rollout.response_mask)
     batch = _attempt(model, "be run on a batch", lambda: response_logprobs(model, *parts))

@@ -37,7 +37,7 @@ from utils.planning.operations import (
 )
 from utils.reward.batches import Group
 from utils.reward.train import kwise_step
-from utils.sampling.rollout import response_logprobs, sample
+from utils.sampling.rollout import Decoding, response_logprobs, sample
 from utils.sft.rows import token_loss
 from utils.training.loop import make_optimizer
 
@@ -135,7 +135,8 @@ def _decode(model: PreTrainedModel, shape: Shape, ids: Tensor, prompt: int, answ
 
         def run(tokens: int, prompts: list[list[int]] = prompts) -> float:
             uniforms = torch.rand(len(prompts), tokens, generator=torch_generator(0, "probe"))
-            return _median(lambda: sample(model, prompts, uniforms, max_new_tokens=tokens, stop_ids=(), pad_id=0), device)
+            how = Decoding(max_new_tokens=tokens, stop_ids=(), pad_id=0)
+            return _median(lambda: sample(model, prompts, uniforms, how), device)
 
         seconds = (run(answer) - run(1)) / (answer - 1)
         flops = sampling("", "", shape, Texts(n, prompt, answer), Batches(n, answer), COUNTED)[1].flops / answer

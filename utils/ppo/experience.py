@@ -32,6 +32,7 @@ from utils.models.lora import adapted_copy
 from utils.models.tokenizers import check_same_vocabulary, load_tokenizer
 from utils.reward.scoring import reward_at_end
 from utils.sampling.rollout import (
+    Decoding,
     Rollout,
     episode_uniforms,
     response_logprobs,
@@ -133,11 +134,10 @@ def collect_round(
     """
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     with unsharded(actors.policy):
-        rollout = sample(
-            actors.policy, prompts[rank::world], episode_uniforms(seeds[rank::world], max_new_tokens),
-            max_new_tokens=max_new_tokens, temperature=cfg.temperature, stop_ids=actors.stops, pad_id=actors.pad_id,
-            batch_size=compute.sampling_batch or SAMPLING_BATCH,
-        )  # fmt: skip
+        how = Decoding(
+            max_new_tokens, actors.stops, actors.pad_id, cfg.temperature, batch_size=compute.sampling_batch or SAMPLING_BATCH
+        )
+        rollout = sample(actors.policy, prompts[rank::world], episode_uniforms(seeds[rank::world], max_new_tokens), how)
     readings = read_responses(actors, rollout, cfg, compute.micro_batch)
     if accelerator is not None and world > 1:
         rollout, readings = _gather(accelerator, rollout, readings, prompts, actors.pad_id)

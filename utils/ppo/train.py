@@ -33,7 +33,7 @@ from utils.models.directories import model_directory
 from utils.models.loading import checkpoint_gradients, context_length
 from utils.ppo.experience import PPOModels, experience_metrics, load_ppo_models, process_device, run_round
 from utils.ppo.update import update_round
-from utils.training.loop import TrainingLoop, save_trained, stage_optimizer, trained_parameters
+from utils.training.loop import LoopSettings, TrainingLoop, save_trained, stage_optimizer, trained_parameters
 from utils.training.sharding import unsharded
 
 # The stage
@@ -91,15 +91,16 @@ def start_loop(
     """The loop over `cfg.rounds` rounds that trains policy and value model, and the average of the policy's weights that
     are trained."""
     loop = TrainingLoop(
-        out_dir, label=label, total_steps=cfg.rounds, seed=seed, checkpoint_every=checkpoint_every,
-        models={"policy": actors.policy, "value": actors.value}, frozen=(actors.reference, actors.reward),
+        out_dir,
+        LoopSettings(label, cfg.rounds, seed, fingerprint, checkpoint_every),
+        models={"policy": actors.policy, "value": actors.value},
         optimizers={
             "policy": stage_optimizer(actors.policy.parameters(), cfg.learning_rate, cfg.optimizer),
             "value": stage_optimizer(actors.value.parameters(), cfg.value_learning_rate, cfg.optimizer),
         },
+        frozen=(actors.reference, actors.reward),
         extra=lambda: {"ema": {name: weight.detach().clone() for name, weight in trained_parameters(actors.policy).items()}},
-        fingerprint=fingerprint,
-    )  # fmt: skip
+    )
     return loop, loop.extra["ema"]
 
 

@@ -16,10 +16,10 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from utils.core.io import digest, read_jsonl, write_json
 from utils.core.runtime import machine, torch_generator, versions
 from utils.losses import learning_rate, lm_loss
-from utils.models.loading import count_parameters, new_policy, save_model
+from utils.models.loading import count_parameters, gpt2_config, new_policy, save_model
 from utils.models.tokenizers import BOS, EOS, PAD
 from utils.pretraining.rows import WEB_SEED, world_rows
-from utils.training.loop import METRICS, TrainingLoop, make_optimizer
+from utils.training.loop import METRICS, LoopSettings, TrainingLoop, make_optimizer
 from utils.worlds.registry import known_world
 
 TOKENIZER_DOCUMENTS = 30_000
@@ -88,15 +88,16 @@ def pretrain(cfg: PretrainConfig, out_dir: Path, tokenizer: PreTrainedTokenizerB
 
     out_dir/size.json, written last, holds the settings, the number of parameters, the wall seconds and the machine.
     """
-    model = new_policy(
-        len(tokenizer), cfg.n_embd, cfg.n_layer, cfg.n_head, cfg.n_positions, cfg.init_std, seed,
-        (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id),
-    )  # fmt: skip
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    sizes = (cfg.n_embd, cfg.n_layer, cfg.n_head, cfg.n_positions)
+    model = new_policy(gpt2_config(len(tokenizer), *sizes, cfg.init_std, special), seed)
     optimizer = make_optimizer(model.parameters(), cfg.learning_rate, (0.9, 0.95), cfg.weight_decay)
     loop = TrainingLoop(
-        out_dir, label=f"pretrain {cfg.name}", total_steps=cfg.steps, models={"policy": model},
-        optimizers={"policy": optimizer}, seed=seed, fingerprint=digest(asdict(cfg)), checkpoint_every=1000,
-    )  # fmt: skip
+        out_dir,
+        LoopSettings(f"pretrain {cfg.name}", cfg.steps, seed, fingerprint=digest(asdict(cfg)), checkpoint_every=1000),
+        models={"policy": model},
+        optimizers={"policy": optimizer},
+    )
     order = torch.tensor(list(row_order(len(rows), cfg.steps * cfg.rows_per_step, seed)))
     policy = loop.models["policy"].train()
     clock = time.monotonic() - _seconds_before(out_dir)

@@ -16,7 +16,7 @@ from utils.core.io import digest, read_tensors, write_tensors
 from utils.core.runtime import progress, stream_seed
 from utils.models.loading import load_policy
 from utils.models.tokenizers import load_tokenizer
-from utils.sampling.rollout import episode_uniforms, sample
+from utils.sampling.rollout import Decoding, episode_uniforms, sample
 
 
 def replay_rows(
@@ -33,14 +33,12 @@ def replay_rows(
         if found.get("key") == key:
             return tensors["rows"]
     tokenizer, model = load_tokenizer(model_dir), load_policy(model_dir, device)
+    how = Decoding(length - 1, stop_ids=(), pad_id=tokenizer.pad_token_id, batch_size=batch_size)
     starts = range(0, count, batch_size)
     parts = []
     for start in progress(starts, total=len(starts), label="text of the base model"):
         seeds = [stream_seed(seed, "replay", row) for row in range(start, min(start + batch_size, count))]
-        written = sample(
-            model, [[tokenizer.bos_token_id]] * len(seeds), episode_uniforms(seeds, length - 1), max_new_tokens=length - 1,
-            stop_ids=(), pad_id=tokenizer.pad_token_id, batch_size=batch_size,
-        )  # fmt: skip
+        written = sample(model, [[tokenizer.bos_token_id]] * len(seeds), episode_uniforms(seeds, length - 1), how)
         parts.append(torch.cat([written.prompt_ids, written.response_ids], 1).cpu())
     rows = torch.cat(parts)
     rows[rows == tokenizer.pad_token_id] = tokenizer.bos_token_id  # a sampled padding token must not count as padding

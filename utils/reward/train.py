@@ -29,7 +29,7 @@ from utils.reward.batches import Group, Targets, batch_elements, groups_per_pass
 from utils.reward.evaluation import ranking_loss
 from utils.reward.metrics import pair_accuracy, rank_values
 from utils.reward.scoring import RewardModel, Scorer, score_groups
-from utils.training.loop import TrainingLoop, save_trained, stage_optimizer
+from utils.training.loop import LoopSettings, TrainingLoop, save_trained, stage_optimizer
 from utils.training.micro_batches import micro_batches
 
 
@@ -167,13 +167,9 @@ def _start(
     add_adapters(judge.model, compute, schedule.seed, "reward")
     loop = TrainingLoop(
         out_dir,
-        label="reward",
-        total_steps=schedule.total,
+        LoopSettings("reward", schedule.total, schedule.seed, fingerprint, checkpoint_every=max(1, schedule.total // 10)),
         models={"reward": judge.model},
         optimizers={"reward": stage_optimizer(judge.model.parameters(), cfg.learning_rate, cfg.optimizer)},
-        seed=schedule.seed,
-        fingerprint=fingerprint,
-        checkpoint_every=max(1, schedule.total // 10),
     )
     judge.model.train()
     if compute.gradient_checkpointing:

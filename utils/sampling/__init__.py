@@ -6,6 +6,7 @@ Text goes in and out through `Sampler`; tensors through `sample`.
 from __future__ import annotations
 
 from utils.sampling.rollout import (
+    Decoding,
     Rollout,
     episode_uniforms,
     eval_mode,
@@ -20,11 +21,11 @@ from utils.sampling.rollout import (
 from utils.sampling.sampler import Draw, Response, Sampler, completions_to_rank
 
 __all__ = [
+    "Decoding",
     "Draw",
     "Response",
     "Rollout",
     "Sampler",
-    "sample_tokens",
     "completions_to_rank",
     "episode_uniforms",
     "eval_mode",
@@ -32,6 +33,7 @@ __all__ = [
     "response_logprobs",
     "response_values",
     "sample",
+    "sample_tokens",
     "selected_logits",
     "sequence_logprobs",
 ]

@@ -34,6 +34,23 @@ COMPACT_BELOW = 0.75  # go on with the unfinished rows alone once they are at mo
 
 
 @dataclass(frozen=True)
+class Decoding:
+    """How responses are drawn.
+
+    A response ends at the first of `stop_ids`, which it includes, or at max_new_tokens. top_k: draw among the k likeliest
+    tokens only. PPO must not: its sampled policy has to be the scored policy, and `response_logprobs` scores with all tokens
+    (a lesson shows the KL that comes out below 0). batch_size: most prompts at once; the result does not depend on it.
+    """
+
+    max_new_tokens: int
+    stop_ids: Sequence[int]
+    pad_id: int
+    temperature: float = 1.0
+    top_k: int | None = None
+    batch_size: int = SAMPLING_BATCH
+
+
+@dataclass(frozen=True)
 class Rollout:
     """B sampled responses. P: longest prompt, R: max_new_tokens.
 
@@ -130,24 +147,19 @@ class CachedDecoder:
 
 
 def _sample_batch(
-    model: PreTrainedModel,
-    rollout: Rollout,
-    uniforms: Tensor | None,
-    temperature: float,
-    stops: Tensor,
-    top_k: int | None,
-    on_tokens: OnTokens | None,
+    model: PreTrainedModel, rollout: Rollout, uniforms: Tensor | None, how: Decoding, on_tokens: OnTokens | None
 ) -> None:
     """Fill the response fields of a rollout that holds the prompts."""
-    n_new = rollout.response_ids.shape[1]
-    device = rollout.prompt_ids.device
+    n_new, device = how.max_new_tokens, rollout.prompt_ids.device
+    stops = torch.tensor(list(how.stop_ids), dtype=torch.long, device=device)
     make = gpt2.Decoder if gpt2.supported(model) and not is_autocast(device) else CachedDecoder
     # A rows are still in the decoder: `rows` (A,) says which of the batch they are, `alive` (A,) which of them go on.
     rows = torch.arange(len(rollout), device=device)
     alive = torch.ones_like(rows, dtype=torch.bool)
     decoder, logits = _prefilled(make, model, rollout, n_new)
     for t in range(n_new):
-        tokens, logprobs = sample_tokens(logits, None if uniforms is None else uniforms[rows, t], temperature, top_k)
+        drawn = None if uniforms is None else uniforms[rows, t]  # (A,)
+        tokens, logprobs = sample_tokens(logits, drawn, how.temperature, how.top_k)  # (A,) each
         # Rows that ended earlier are still in the decoder until it is made smaller; what they draw is not kept.
         written = rows[alive]
         rollout.response_ids[written, t] = tokens[alive]
@@ -214,53 +226,48 @@ def sample(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     uniforms: Tensor | None,
-    *,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    stop_ids: Sequence[int],
-    pad_id: int,
-    batch_size: int = SAMPLING_BATCH,
-    top_k: int | None = None,
+    how: Decoding,
     on_tokens: OnTokens | None = None,
 ) -> Rollout:
-    """One response for each prompt.
+    """One response for each prompt, in the order given, on the model's device.
 
-    top_k: draw among the k likeliest tokens only. PPO must not: its sampled policy has to be the scored policy, and
-    `response_logprobs` scores with all tokens (a lesson shows the KL that comes out below 0). The log-probs returned
-    are those of the cut distribution.
     prompts: B lists of token ids. uniforms (B, max_new_tokens) in [0, 1), row i decides response i; None is greedy.
-    Prompts of similar length share a batch of at most `batch_size`; the result is in the order given, on the model's
-    device. A response ends at the first of `stop_ids`, which it includes. Runs in eval mode without gradients.
+    Prompts of similar length share a batch. Runs in eval mode without gradients.
     on_tokens: hears every step while it is sampled, as (numbers of the prompts that go on (A,), their tokens (A,)).
+    The log-probs are those of the distribution that was drawn from, so of the cut one with `how.top_k`.
     Raises UserError for an empty prompt or one that does not fit the context.
     """
-    _check_context(model, prompts, max_new_tokens)
+    _check_context(model, prompts, how.max_new_tokens)
     device = next(model.parameters()).device
-    stops = torch.tensor(list(stop_ids), dtype=torch.long, device=device)
-    prompt_ids, prompt_mask = (x.to(device) for x in pad_left(prompts, pad_id))
-    shape = (len(prompts), max_new_tokens)
-    result = Rollout(
-        prompt_ids, prompt_mask,
-        torch.full(shape, pad_id, dtype=torch.long, device=device),
-        torch.zeros(shape, dtype=torch.bool, device=device),
-        torch.zeros(shape, device=device),
-        torch.zeros(len(prompts), dtype=torch.bool, device=device),
-    )  # fmt: skip
-    if uniforms is not None:
-        uniforms = uniforms.to(device)
-    lengths = prompt_mask.sum(1)  # (B,)
+    result = _without_responses(prompts, how, device)
+    uniforms = None if uniforms is None else uniforms.to(device)
+    lengths = result.prompt_mask.sum(1)  # (B,)
     with eval_mode(model):
-        for rows in lengths.sort(stable=True).indices.split(batch_size):
+        for rows in lengths.sort(stable=True).indices.split(how.batch_size):
             # Left padding beyond the longest prompt of this batch is cut away.
             width = int(lengths[rows].max())
             part = result[rows]
             part = replace(part, prompt_ids=part.prompt_ids[:, -width:], prompt_mask=part.prompt_mask[:, -width:])
-            _sample_batch(
-                model, part, None if uniforms is None else uniforms[rows], temperature, stops, top_k, _of_rows(on_tokens, rows)
-            )
+            drawn = None if uniforms is None else uniforms[rows]
+            _sample_batch(model, part, drawn, how, _of_rows(on_tokens, rows))
+            # Indexing has made copies: the responses go back to their rows.
             for name in ("response_ids", "response_mask", "logprobs", "finished"):
                 getattr(result, name)[rows] = getattr(part, name)
     return result
+
+
+def _without_responses(prompts: Sequence[Sequence[int]], how: Decoding, device: torch.device) -> Rollout:
+    """The prompts as a rollout whose responses are all padding."""
+    prompt_ids, prompt_mask = (x.to(device) for x in pad_left(prompts, how.pad_id))  # (B, P)
+    shape = (len(prompts), how.max_new_tokens)  # (B, R)
+    return Rollout(
+        prompt_ids,
+        prompt_mask,
+        response_ids=torch.full(shape, how.pad_id, dtype=torch.long, device=device),
+        response_mask=torch.zeros(shape, dtype=torch.bool, device=device),
+        logprobs=torch.zeros(shape, device=device),
+        finished=torch.zeros(len(prompts), dtype=torch.bool, device=device),
+    )
 
 
 def _of_rows(on_tokens: OnTokens | None, rows: Tensor) -> OnTokens | None:

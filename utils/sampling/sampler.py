@@ -21,7 +21,7 @@ from utils.data.encoding import decode_response, encode_prompts, encode_question
 from utils.data.schemas import Prompt
 from utils.models.loading import load_policy
 from utils.models.tokenizers import load_tokenizer
-from utils.sampling.rollout import OnTokens, episode_uniforms, sample
+from utils.sampling.rollout import Decoding, OnTokens, episode_uniforms, sample
 
 UNDECODED = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for bytes that are no character, or not yet one
 
@@ -107,17 +107,14 @@ class Sampler:
         uniforms = episode_uniforms([stream_seed(seed, n) for n in names], length) if temperature > 0 else None
         distinct = list(dict.fromkeys(prompts))
         ids = dict(zip(distinct, self.encode_all(distinct), strict=True))
-        rollout = sample(
-            self.model,
-            [ids[p] for p in prompts],
-            uniforms,
+        how = Decoding(
             max_new_tokens=length,
-            temperature=temperature or 1.0,
             stop_ids=stop_ids(self.tokenizer),
             pad_id=self.tokenizer.pad_token_id,
+            temperature=temperature or 1.0,
             batch_size=self.batch_size,
-            on_tokens=on_tokens,
         )
+        rollout = sample(self.model, [ids[p] for p in prompts], uniforms, how, on_tokens)
         return [Response(*decode_response(self.tokenizer, ids), tuple(ids)) for ids in rollout.responses()]
 
 

@@ -32,7 +32,7 @@ from utils.models.lora import add_adapters
 from utils.models.tokenizers import load_tokenizer
 from utils.sft.rows import Row, encode_demonstrations, epoch_batches, make_batch, token_loss
 from utils.sft.run import Schedule, SFTRun, plan, remove_checkpoints
-from utils.training.loop import TrainingLoop, stage_optimizer
+from utils.training.loop import LoopSettings, TrainingLoop, stage_optimizer
 from utils.training.micro_batches import ONE_PROCESS, Share, micro_batches
 from utils.training.sharding import is_sharded
 
@@ -184,13 +184,9 @@ def train_own(run: SFTRun, fingerprint: str) -> None:
     total = cfg.epochs * schedule.steps_per_epoch
     loop = TrainingLoop(
         run.out_dir,
-        label=run.label,
-        total_steps=total,
+        LoopSettings(run.label, total, run.seed, fingerprint, checkpoint_every=schedule.steps_per_epoch),
         models={"policy": run.model},
         optimizers={"policy": stage_optimizer(run.model.parameters(), cfg.learning_rate, cfg.optimizer)},
-        seed=run.seed,
-        fingerprint=fingerprint,
-        checkpoint_every=schedule.steps_per_epoch,
     )
     if loop.start == 0 and loop.accelerator.is_main_process:
         remove_checkpoints(run.out_dir)

@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -92,11 +93,27 @@ def save_trained(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pat
             save_model(model, tokenizer, Path(path), learnt(model) if sharded else None)
 
 
+@dataclass(frozen=True)
+class LoopSettings:
+    """Which run a loop does, and for how long.
+
+    label: name of the stage in messages and random streams. fingerprint: digest of everything else that decides the result;
+    a checkpoint of another fingerprint, label, seed or number of steps is not continued. checkpoint_every: steps between
+    checkpoints; one more is written after the last step.
+    """
+
+    label: str
+    total_steps: int
+    seed: int
+    fingerprint: str = ""
+    checkpoint_every: int = 100
+
+
 class TrainingLoop:
     """Steps of one training run that survive a kill. One loop writes one folder.
 
-        loop = TrainingLoop(folder, label="sft", total_steps=900, models={"policy": model},
-                            optimizers={"policy": optimizer}, seed=1, fingerprint=digest(settings))
+        settings = LoopSettings("sft", total_steps=900, seed=1, fingerprint=digest(config))
+        loop = TrainingLoop(folder, settings, models={"policy": model}, optimizers={"policy": optimizer})
         for step in loop:
             loss = ...  # forward through loop.models["policy"]
             loop.backward("policy", loss)
@@ -106,11 +123,9 @@ class TrainingLoop:
         loop.finish()
 
     `models`, `optimizers`: by name, the optimizer of a model under the model's name; their tensors are restored in place
-    when `out_dir/checkpoint` holds an unfinished run with the same `fingerprint`, label, seed and number of steps. Any
-    other checkpoint is removed. `extra`: makes further tensors of the run (a weight average) by group and name, once the
-    models are where they train; they are restored as well and are `loop.extra`.
-    `checkpoint_every`: steps between checkpoints; one more is written after the last step. `frozen`: models that are
-    read, not trained.
+    when `out_dir/checkpoint` holds an unfinished run of the same settings. Any other checkpoint is removed. `extra`: makes
+    further tensors of the run (a weight average) by group and name, once the models are where they train; they are restored
+    as well and are `loop.extra`. `frozen`: models that are read, not trained.
 
     Under `accelerate launch` every process takes its share of a batch, gradients are averaged before each optimizer
     step, and only the main process writes. Weights are whole in every process, and with DeepSpeed the optimizers are in
@@ -122,23 +137,17 @@ class TrainingLoop:
     def __init__(
         self,
         out_dir: PathLike,
+        settings: LoopSettings,
         *,
-        label: str,
-        total_steps: int,
         models: Mapping[str, torch.nn.Module],
         optimizers: Mapping[str, torch.optim.Optimizer],
-        seed: int,
-        fingerprint: str = "",
-        checkpoint_every: int = 100,
         frozen: Sequence[torch.nn.Module] = (),
         extra: Callable[[], Mapping[str, Mapping[str, torch.Tensor]]] = dict,
     ) -> None:
         self.out_dir = Path(out_dir)
-        self.label = label
-        self.total_steps = total_steps
-        self.seed = seed
-        self.checkpoint_every = checkpoint_every
-        self.fingerprint = digest([fingerprint, label, total_steps, seed])
+        self.label, self.seed = settings.label, settings.seed
+        self.total_steps, self.checkpoint_every = settings.total_steps, settings.checkpoint_every
+        self.fingerprint = digest([settings.fingerprint, settings.label, settings.total_steps, settings.seed])
         self._optimizers = dict(optimizers)
         self._interrupted = False
         self._all_stop = False
