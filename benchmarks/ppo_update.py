@@ -122,11 +122,13 @@ def time_ours(args: argparse.Namespace) -> dict[str, Any]:
     """Seconds per update of this project's PPO."""
     import torch
 
-    from utils.config import PPOConfig
+    from utils.config import DataConfig, PPOConfig
     from utils.models.dropout import disable_dropout
     from utils.models.loading import fuse_gelu
-    from utils.ppo import train as ppo
+    from utils.ppo import experience as episodes
+    from utils.ppo import update
     from utils.training.loop import LoopSettings, TrainingLoop, make_optimizer
+    from utils.training.setup import StageSetup
 
     torch.set_num_threads(1)
     cfg = PPOConfig(
@@ -138,14 +140,16 @@ def time_ours(args: argparse.Namespace) -> dict[str, Any]:
     for model in (policy, reference, reward, value):
         fuse_gelu(model)
         disable_dropout(model)
-    actors = ppo.PPOModels(policy, reference, reward, value, stops=(), eos_id=EOS, pad_id=PAD)
+    actors = episodes.PPOModels(policy, reference, reward, value, stops=(), eos_id=EOS, pad_id=PAD)
     prompts = random_prompts(args)
     clock = PartClock()
     for name, part in (("sample", "sample"), ("reward_scores", "reward"), ("response_values", "value_forward"),
-                       ("response_logprobs", "reference_forward"), ("update_policy", "train_policy"),
-                       ("update_value", "train_value"), ("ema_update", "ema")):  # fmt: skip
-        clock.wrap(ppo, name, part)
-    ema = {name: weight.detach().clone() for name, weight in policy.named_parameters()}
+                       ("response_logprobs", "reference_forward")):  # fmt: skip
+        clock.wrap(episodes, name, part)
+    for name, part in (("update_policy", "train_policy"), ("update_value", "train_value"), ("ema_update", "ema")):
+        clock.wrap(update, name, part)
+    average = {name: weight.detach().clone() for name, weight in policy.named_parameters()}
+    setup = StageSetup(DataConfig(max_response_tokens=args.response), seed=0, device="cpu")
     seconds, parts = [], []
     with tempfile.TemporaryDirectory() as folder:
         loop = TrainingLoop(
@@ -154,15 +158,16 @@ def time_ours(args: argparse.Namespace) -> dict[str, Any]:
                 "policy": make_optimizer(policy.parameters(), cfg.learning_rate),
                 "value": make_optimizer(value.parameters(), cfg.value_learning_rate),
             },
+            extra=lambda: {"ema": average},
         )  # fmt: skip
         for round_ in range(cfg.rounds):
             clock.spent.clear()
             start = time.process_time()
-            chosen = ppo.round_prompts(len(prompts), round_, args.batch, 0)
+            chosen = episodes.round_prompts(len(prompts), round_, args.batch, 0)
             seeds = [round_ * args.batch + i for i in range(args.batch)]
-            experience = ppo.collect_round(actors, [prompts[i] for i in chosen], seeds, cfg, args.response)
-            ppo.experience_metrics(experience)
-            ppo.update_round(loop, actors, ema, experience, round_, cfg, 0, None)
+            experience = episodes.collect_round(actors, [prompts[i] for i in chosen], seeds, cfg, setup)
+            episodes.experience_metrics(experience)
+            update.update_round(loop, actors, experience, round_, cfg, setup)
             seconds.append(time.process_time() - start)
             parts.append(dict(clock.spent))
     return _summary("ours", args, seconds[args.warmup :], parts[args.warmup :])

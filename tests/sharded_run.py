@@ -26,20 +26,23 @@ from utils.ppo import train as ppo
 from utils.reward import train as reward
 from utils.sampling.rollout import selected_logits
 from utils.sft import train as sft
+from utils.sft.run import SFTData
 from utils.training.loop import LoopSettings, TrainingLoop, make_optimizer
+from utils.training.setup import StageSetup
 
 
 def train(folder: Path, base: Path, compute: ComputeConfig) -> None:
     """The three stages, with what adds gradients or passes: a pretraining mix, averaged weights."""
     rows = torch.randint(5, 300, (12, 20), generator=torch.Generator().manual_seed(0))
     cfg = replace(SFT, epochs=1, dropout=0.0, pretrain_fraction=0.25, learning_rate=1e-4)
-    sft.train_sft(folder / "sft", base, DEMOS, DEMOS[:3], cfg, DATA, 5, rows, device="cpu", compute=compute)
+    setup = StageSetup(DATA, 5, "cpu", compute)
+    sft.train_sft(folder / "sft", base, SFTData(DEMOS, DEMOS[:3], rows), cfg, setup)
     ranking = replace(REWARD, learning_rate=1e-4)
-    reward.train_reward(folder / "reward", base, comparisons(), ranking, DATA, 5, DEMOS, device="cpu", compute=compute)
+    reward.train_reward(folder / "reward", base, comparisons(), DEMOS, ranking, setup)
     rl = replace(PPO, rounds=3, learning_rate=3e-4, value_learning_rate=1e-4, gamma_ptx=1.0, ptx_rows_per_episode=1.0)
     rl = replace(rl, ema_decay=0.5)
     judge = folder / "reward" / "model"
-    ppo.train_ppo(folder / "ppo", base, judge, TEXTS, rl, PPO_DATA, 5, rows, compute=compute)
+    ppo.train_ppo(folder / "ppo", ppo.PPOInputs(base, judge, TEXTS, rows), rl, replace(setup, data=PPO_DATA))
 
 
 def held(folder: Path, base: Path) -> dict[str, int]:

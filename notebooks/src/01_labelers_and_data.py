@@ -618,7 +618,7 @@ start_at = lesson.checkpoint("sft", 1)
 folders = {name: run_folder("notebook_01") / f"reward_{i}" for i, name in enumerate(groups)}
 with quiet():
     for name, rows in labels.items():
-        train_reward(folders[name], start_at, rows, settings, config.data, seed, demonstrations)
+        train_reward(folders[name], start_at, rows, demonstrations, settings, lesson.setup)
 
 # %%
 from utils.labeling import comparison_parts

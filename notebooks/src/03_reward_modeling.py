@@ -274,7 +274,7 @@ demonstrations = lesson.demonstrations("train")[:few]
 def train(name, rows, epochs=cfg.reward.epochs):
     """Train a reward model on rankings and shift it; the model."""
     with quiet():
-        train_reward(folder / name, start_dir, rows, replace(cfg.reward, epochs=epochs), cfg.data, cfg.seed, demonstrations)
+        train_reward(folder / name, start_dir, rows, demonstrations, replace(cfg.reward, epochs=epochs), lesson.setup)
     return RewardModel.load(folder / name / "model", cfg.data)
 
 

@@ -152,7 +152,7 @@ from utils.lessons import short_ppo
 from utils.ppo import experience_metrics, run_round
 
 settings = short_ppo(cfg.ppo, rounds=24)  # the run's settings, but fewer rounds and so larger steps
-experience = run_round(actors, encoded, 0, settings, cfg.data.max_response_tokens, cfg.seed)
+experience = run_round(actors, encoded, 0, settings, lesson.setup)
 rollout, mask = experience.rollout, experience.rollout.response_mask
 print("answers, tokens:", tuple(mask.shape), "| a token's log-prob, on average:", f"{rollout.logprobs[mask].mean():.2f} nats")
 
@@ -321,15 +321,15 @@ from utils.lessons import quiet
 from utils.ppo import start_loop, update_round
 
 alone = replace(settings, rounds=settings.value_warmup_rounds)
-loop, average = start_loop(folder / "value", actors, alone, cfg.seed)
+loop = start_loop(folder / "value", actors, alone, cfg.seed)
 explained = []
 with quiet():
     for round_ in loop:
-        experience = run_round(actors, encoded, round_, alone, cfg.data.max_response_tokens, cfg.seed)
+        experience = run_round(actors, encoded, round_, alone, lesson.setup)
         explained.append(experience_metrics(experience)["explained_variance"])
-        loop.log(round_, **update_round(loop, actors, average, experience, round_, alone, cfg.seed, ptx_rows=None))
+        loop.log(round_, **update_round(loop, actors, experience, round_, alone, lesson.setup))
     loop.finish()
-experience = run_round(actors, encoded, alone.rounds, alone, cfg.data.max_response_tokens, cfg.seed)
+experience = run_round(actors, encoded, alone.rounds, alone, lesson.setup)
 explained.append(experience_metrics(experience)["explained_variance"])
 print("explained variance of the returns, round by round:", [round(e, 2) for e in explained])
 

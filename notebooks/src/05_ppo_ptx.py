@@ -215,7 +215,7 @@ from utils.ppo import draw_ptx_rows, load_ppo_models, policy_loss, ptx_loss, run
 settings = short_ppo(cfg.ppo_ptx, rounds=20)  # the run's settings, but fewer rounds and so larger steps
 actors, _ = load_ppo_models(paths["ppo_ptx"], lesson.model_dir("reward"))
 encoded = lesson.sampler("ppo_ptx").encode_all([p.prompt for p in lesson.prompts("ppo")])
-episodes = run_round(actors, encoded, 0, settings, cfg.data.max_response_tokens, cfg.seed)
+episodes = run_round(actors, encoded, 0, settings, lesson.setup)
 pretraining = pretraining_rows(lesson, settings.ptx_length)
 drawn = draw_ptx_rows(pretraining, settings.minibatch_size, settings, torch.Generator().manual_seed(cfg.seed))
 print(f"a minibatch: {settings.minibatch_size} answers and {len(drawn)} rows of {drawn.shape[1]} web tokens")

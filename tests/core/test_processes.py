@@ -30,9 +30,11 @@ from utils.pipeline.base import prepared
 from utils.planning import memory
 from utils.planning.operations import KNOWN
 from utils.sft.rows import Row
+from utils.sft.run import SFTData
 from utils.sft.train import batch_loss, train_sft
 from utils.training import loop as training
 from utils.training.micro_batches import Share
+from utils.training.setup import StageSetup
 from utils.training.zero import check_deepspeed
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "accelerate"
@@ -133,7 +135,7 @@ def test_other_ways_to_shard_are_refused_with_what_to_use_instead(
 def test_trl_does_not_shard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(processes, "shards", lambda: 2)
     with pytest.raises(UserError, match=r'sft\.backend "trl" does not shard models: use "own", or .*ddp\.yaml'):
-        train_sft(tmp_path, tmp_path, [], [], SFTConfig(backend="trl"), DataConfig(), 0)
+        train_sft(tmp_path, tmp_path, SFTData([]), SFTConfig(backend="trl"), StageSetup(DataConfig(), 0))
 
 
 def test_the_launch_file_has_settings_of_deepspeed_that_are_supported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,9 @@ from utils.sampling.rollout import (
     selected_logits,
 )
 from utils.sft import train as sft
+from utils.sft.run import SFTData
 from utils.training.loop import TrainingLoop, make_optimizer, trained_parameters
+from utils.training.setup import StageSetup
 
 LORA = ComputeConfig(lora_rank=4)
 REWARD = RewardConfig(epochs=2, learning_rate=1e-2, prompts_per_step=3, cv_groups=2, cv_prompts=3)
@@ -170,8 +172,9 @@ def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def judge(start: Path) -> Path:
     """A reward model on `start`, trained with adapters, its cross-validation beside it."""
     folder = start.parent / "reward"
-    reward.train_reward(folder, start, comparisons(), REWARD, DATA, 1, DEMOS, compute=LORA)
-    reward.cross_validate(folder / "folds", start, comparisons(12), REWARD, DATA, 1, compute=LORA)
+    setup = StageSetup(DATA, 1, compute=LORA)
+    reward.train_reward(folder, start, comparisons(), DEMOS, REWARD, setup)
+    reward.cross_validate(folder / "folds", start, comparisons(12), REWARD, setup)
     return folder / "model"
 
 
@@ -179,12 +182,13 @@ def train(stage: str, out: Path, start: Path, judge: Path, compute: ComputeConfi
     """Run a training stage; the folder of its model."""
     if stage == "sft":
         cfg = replace(SFT, learning_rate=1e-2, dropout=0.1, pretrain_fraction=0.25)
-        sft.train_sft(out, start, DEMOS, DEMOS[:3], cfg, DATA, 5, ROWS, compute=compute)
+        sft.train_sft(out, start, SFTData(DEMOS, DEMOS[:3], ROWS), cfg, StageSetup(DATA, 5, compute=compute))
         return out / "epoch_03"
     if stage == "reward":
-        reward.train_reward(out, start, comparisons(), REWARD, DATA, 5, DEMOS, compute=compute)
+        reward.train_reward(out, start, comparisons(), DEMOS, REWARD, StageSetup(DATA, 5, compute=compute))
     else:
-        ppo.train_ppo(out, start, judge, TEXTS, PTX, PPO_DATA, 5, ROWS, checkpoint_every=1, compute=compute)
+        setup = StageSetup(PPO_DATA, 5, "cpu", compute)
+        ppo.train_ppo(out, ppo.PPOInputs(start, judge, TEXTS, ROWS), PTX, setup, checkpoint_every=1)
     return out / "model"
 
 
@@ -286,7 +290,8 @@ def test_trl_trains_the_adapters_too(start: Path, tmp_path: Path) -> None:
     pytest.importorskip("trl")
     cfg = replace(SFT, epochs=1, batch_size=len(DEMOS), checkpoints=(1,))
     for backend in ("own", "trl"):
-        sft.train_sft(tmp_path / backend, start, DEMOS, DEMOS[:3], replace(cfg, backend=backend), DATA, 5, compute=LORA)
+        data, setup = SFTData(DEMOS, DEMOS[:3]), StageSetup(DATA, 5, compute=LORA)
+        sft.train_sft(tmp_path / backend, start, data, replace(cfg, backend=backend), setup)
     before = weights(start)
     own, trl = (weights(tmp_path / backend / "epoch_01") for backend in ("own", "trl"))
     moved = torch.cat([(own[name] - before[name].float()).flatten() for name in own])

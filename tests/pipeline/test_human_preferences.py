@@ -17,6 +17,7 @@ from utils.data.formats import load_comparisons
 from utils.reward.evaluation import evaluate_reward
 from utils.reward.scoring import RewardModel
 from utils.reward.train import train_reward
+from utils.training.setup import StageSetup
 
 PAIRS = ROOT.parent / "shared" / "data" / "hh-rlhf" / "harmless-base-test.jsonl.gz"
 BASE = ROOT / "data" / "models" / "small"
@@ -31,7 +32,7 @@ def test_a_reward_model_trains_on_human_pairs_and_is_evaluated_on_unseen_prompts
     unseen = [row for row in rows if row.split != "train"][:40]
     assert not {row.prompt for row in train} & {row.prompt for row in unseen}
     data = DataConfig(max_prompt_tokens=64, max_response_tokens=64)
-    train_reward(tmp_path, BASE, train, replace(RewardConfig(), epochs=1), data, seed=1, demonstrations=[])
+    train_reward(tmp_path, BASE, train, [], replace(RewardConfig(), epochs=1), StageSetup(data, seed=1))
     found, _ = evaluate_reward(RewardModel.load(tmp_path / "model", data), unseen)
     assert found["pairs"] == len(unseen) == found["counts"]["comparisons"]
     assert 0.2 < found["accuracy"] < 0.9 and math.isfinite(found["loss"])

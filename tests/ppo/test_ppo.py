@@ -42,7 +42,7 @@ from utils.ppo.experience import (
     round_prompts,
 )
 from utils.ppo.metrics import METRICS
-from utils.ppo.train import _check_processes, train_ppo
+from utils.ppo.train import PPOInputs, _check_processes, train_ppo
 from utils.ppo.update import (
     draw_ptx_rows,
     minibatches,
@@ -57,8 +57,10 @@ from utils.ppo.update import (
 from utils.sampling.rollout import Rollout, response_logprobs, response_values
 from utils.training.loop import LoopSettings, TrainingLoop, make_optimizer
 from utils.training.micro_batches import Share, micro_batches
+from utils.training.setup import StageSetup
 
 SEED = 5
+SETUP = StageSetup(DATA, SEED)
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def ptx_rows() -> Tensor:
 
 def collect(actors: PPOModels, prompts: list[list[int]], cfg: PPOConfig = CFG, n: int = 16) -> Experience:
     chosen = [prompts[i % len(prompts)] for i in range(n)]
-    return collect_round(actors, chosen, list(range(n)), cfg, DATA.max_response_tokens)
+    return collect_round(actors, chosen, list(range(n)), cfg, SETUP)
 
 
 def make_loop(path: Path, actors: PPOModels, cfg: PPOConfig = CFG) -> TrainingLoop:
@@ -91,6 +93,7 @@ def make_loop(path: Path, actors: PPOModels, cfg: PPOConfig = CFG) -> TrainingLo
             "policy": make_optimizer(actors.policy.parameters(), cfg.learning_rate),
             "value": make_optimizer(actors.value.parameters(), cfg.value_learning_rate),
         },
+        extra=lambda: {"ema": {}},
     )
 
 
@@ -98,8 +101,11 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in load_policy(path / "model").named_parameters()}
 
 
-def run(path: Path, policy_dir: Path, reward_dir: Path, cfg: PPOConfig = CFG, **kwargs: object) -> list[dict]:
-    train_ppo(path, policy_dir, reward_dir, TEXTS, cfg, DATA, SEED, **kwargs)  # type: ignore[arg-type]
+def run(
+    path: Path, policy_dir: Path, reward_dir: Path, cfg: PPOConfig = CFG, ptx_rows: Tensor | None = None, **kwargs: object
+) -> list[dict]:
+    inputs = PPOInputs(policy_dir, reward_dir, TEXTS, ptx_rows)
+    train_ppo(path, inputs, cfg, SETUP, **kwargs)  # type: ignore[arg-type]
     return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -124,7 +130,7 @@ def test_kl_is_zero_before_the_first_update_and_positive_after(
     assert before["reward"] == pytest.approx(before["score"], abs=1e-5)
     loop = make_loop(tmp_path, actors)
     for round_ in range(1, 4):
-        update_round(loop, actors, {}, collect(actors, prompts), round_, CFG, SEED, None)
+        update_round(loop, actors, collect(actors, prompts), round_, CFG, SETUP)
     after = experience_metrics(collect(actors, prompts, n=64))
     assert after["kl_k1"] > 0.01 and after["kl_k3"] > 0.01
     assert after["reward"] == pytest.approx(after["score"] - CFG.beta * after["kl_k1"], abs=1e-4)
@@ -251,7 +257,7 @@ def test_ppo_and_ptx_gradients_are_added_in_one_step(
         return 0.0
 
     monkeypatch.setattr(loop, "optimizer_step", stop_here)
-    update_policy(loop, actors.policy, experience, ptx_rows, actors.pad_id, 1e-3, cfg)
+    update_policy(loop, actors, experience, ptx_rows, 1e-3, cfg)
     for name in first:
         torch.testing.assert_close(seen[name], first[name] + 2.5 * second[name], atol=1e-5, rtol=1e-4, msg=name)
 
@@ -379,7 +385,7 @@ def test_value_only_rounds_leave_the_policy_alone(actors: PPOModels, prompts: li
     value_before = [p.detach().clone() for p in actors.value.parameters()]
     experience = collect(actors, prompts)
     loop = make_loop(tmp_path, actors)
-    metrics = update_round(loop, actors, {}, experience, 0, replace(CFG, value_warmup_epochs=8), SEED, None)
+    metrics = update_round(loop, actors, experience, 0, replace(CFG, value_warmup_epochs=8), SETUP)
     assert all(torch.equal(a, b) for a, b in zip(before, actors.policy.parameters(), strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(value_before, actors.value.parameters(), strict=True))
     assert "policy_loss" not in metrics
@@ -436,7 +442,7 @@ class ThreadAccelerator:
 
 def test_processes_share_a_round_and_all_get_the_whole(actors: PPOModels, prompts: list[list[int]]) -> None:
     chosen, seeds = [prompts[i % 4] for i in range(8)], list(range(8))
-    whole = collect_round(actors, chosen, seeds, CFG, DATA.max_response_tokens)
+    whole = collect_round(actors, chosen, seeds, CFG, SETUP)
 
     def one_process(rank: int) -> Experience:
         return collect_round(
@@ -444,7 +450,7 @@ def test_processes_share_a_round_and_all_get_the_whole(actors: PPOModels, prompt
             chosen,
             seeds,
             CFG,
-            DATA.max_response_tokens,
+            SETUP,
             ThreadAccelerator(rank),  # type: ignore[arg-type]
         )
 
@@ -558,10 +564,10 @@ def test_kill_minus_nine_at_a_random_moment_and_resume(policy_dir: Path, reward_
 TWO_PROCESSES = """
 import sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
-from tests.ppo.test_ppo import CFG, TEXTS, DATA, SEED, replace, train_ppo, torch
+from tests.ppo.test_ppo import CFG, TEXTS, SETUP, PPOInputs, replace, train_ppo, torch
 rows = torch.randint(3, 300, (12, 20), generator=torch.Generator().manual_seed(0))
 cfg = replace(CFG, gamma_ptx=0.5, ptx_rows_per_episode=0.5)
-train_ppo(*sys.argv[2:5], TEXTS, cfg, DATA, SEED, rows)
+train_ppo(sys.argv[2], PPOInputs(*sys.argv[3:5], TEXTS, rows), cfg, SETUP)
 """
 
 
@@ -595,7 +601,7 @@ def test_two_processes_train_the_same_policy_as_one(
 def test_bad_settings_are_refused_with_the_remedy(policy_dir: Path, reward_dir: Path, ptx_rows: Tensor, tmp_path: Path) -> None:
     def fails(message: str, cfg: PPOConfig = CFG, prompts: list[str] = TEXTS, ptx: Tensor | None = None) -> None:
         with pytest.raises(UserError, match=message):
-            train_ppo(tmp_path, policy_dir, reward_dir, prompts, cfg, DATA, SEED, ptx)
+            train_ppo(tmp_path, PPOInputs(policy_dir, reward_dir, prompts, ptx), cfg, SETUP)
 
     fails("there are no training prompts", prompts=[])
     fails("rounds is 1 but the first 1 train only the value model", replace(CFG, rounds=1))
@@ -603,7 +609,7 @@ def test_bad_settings_are_refused_with_the_remedy(policy_dir: Path, reward_dir: 
     fails("ptx_length is 80 but the model's context is 64", replace(CFG, gamma_ptx=1.0), ptx=ptx_rows.repeat(1, 4))
     fails("prompt .* exceed the model's context of 64", prompts=["whale " * 60])
     with pytest.raises(UserError, match="is not a reward model"):
-        train_ppo(tmp_path, policy_dir, policy_dir, TEXTS, CFG, DATA, SEED)
+        train_ppo(tmp_path, PPOInputs(policy_dir, policy_dir, TEXTS), CFG, SETUP)
 
 
 def test_a_reward_that_is_no_number_stops_the_run_with_a_sentence(

@@ -16,6 +16,7 @@ from utils.core.errors import UserError
 from utils.data.schemas import Comparison
 from utils.reward import cross_validation
 from utils.reward.cross_validation import cross_validate, labeler_groups, split_fold, with_names_of_today
+from utils.training.setup import StageSetup
 
 
 @settings(deadline=None, max_examples=30)
@@ -41,18 +42,18 @@ def test_folds_share_no_prompt_and_no_labeler(n_labelers: int, n_groups: int, se
 
 def test_cross_validation_trains_each_fold_once(tmp_path: Path, policy_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, cfg = comparisons(40, labelers=4), replace(CFG, epochs=4, cv_groups=2, cv_prompts=8)
-    result = cross_validate(tmp_path, policy_dir, rows, cfg, DATA, 3)
+    result = cross_validate(tmp_path, policy_dir, rows, cfg, StageSetup(DATA, 3))
     assert result["train_rows"] == 8 and len(result["folds"]) == 2
     assert result["training"] > 0.9 and result["heldout"] > 0.9
     assert result["difference"] == pytest.approx(result["training"] - result["heldout"])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cross_validation.json", "fold_0.json", "fold_1.json"]
     monkeypatch.setattr(cross_validation, "fit", lambda *args: pytest.fail("a finished fold ran again"))
-    assert cross_validate(tmp_path, policy_dir, rows, cfg, DATA, 3) == result
+    assert cross_validate(tmp_path, policy_dir, rows, cfg, StageSetup(DATA, 3)) == result
     old = tmp_path / "fold_0.json"  # of an older run
     old.write_text(old.read_text().replace('"training', '"inside').replace('"heldout', '"outside'))
-    assert cross_validate(tmp_path, policy_dir, rows, cfg, DATA, 3) == result
+    assert cross_validate(tmp_path, policy_dir, rows, cfg, StageSetup(DATA, 3)) == result
     with pytest.raises(UserError, match="needs at least 9 labelers, found 4"):
-        cross_validate(tmp_path, policy_dir, rows, replace(cfg, cv_groups=9), DATA, 3)
+        cross_validate(tmp_path, policy_dir, rows, replace(cfg, cv_groups=9), StageSetup(DATA, 3))
 
 
 def test_results_of_older_runs_get_the_names_of_today() -> None:

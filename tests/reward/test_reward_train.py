@@ -25,12 +25,13 @@ from utils.reward.batches import Group, as_pairs, encode_comparisons
 from utils.reward.evaluation import evaluate_reward
 from utils.reward.scoring import RewardModel, reward_at_end
 from utils.reward.train import Rankings, fit, kwise_step, train_reward
+from utils.training.setup import StageSetup
 
 DEMOS = [Demonstration(f"p{i}", f"Name {i}.", GOOD) for i in range(4)]
 
 
 def train(out: Path, init: Path, rows: list[Comparison] | None = None, cfg: RewardConfig = CFG) -> PreTrainedModel:
-    train_reward(out, init, rows or comparisons(), cfg, DATA, 7, DEMOS)
+    train_reward(out, init, rows or comparisons(), DEMOS, cfg, StageSetup(DATA, 7))
     return load_reward(out / "model")
 
 

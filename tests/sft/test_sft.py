@@ -24,17 +24,18 @@ from utils.models.dropout import set_residual_dropout
 from utils.models.loading import load_policy
 from utils.sft import train as sft
 from utils.sft.rows import IGNORED, Row, encode_demonstrations, epoch_batches, evaluate_loss, make_batch
-from utils.sft.run import plan
+from utils.sft.run import SFTData, plan
 from utils.sft.train import batch_loss, batch_losses, select_checkpoint
 from utils.training.micro_batches import Share
+from utils.training.setup import StageSetup
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
     return read_tensors(path / "model.safetensors")[0]
 
 
-def run(out: Path, policy_dir: Path, cfg: SFTConfig = CFG, **kwargs: object) -> list[dict]:
-    sft.train_sft(out, policy_dir, DEMOS, DEMOS[:3], cfg, DATA, seed=5, **kwargs)  # type: ignore[arg-type]
+def run(out: Path, policy_dir: Path, cfg: SFTConfig = CFG, pretrain_rows: torch.Tensor | None = None) -> list[dict]:
+    sft.train_sft(out, policy_dir, SFTData(DEMOS, DEMOS[:3], pretrain_rows), cfg, StageSetup(DATA, seed=5))
     return read_jsonl(out / "metrics.jsonl")
 
 
@@ -245,7 +246,7 @@ def test_bad_settings_get_one_sentence(tmp_path: Path, policy_dir: Path, change:
 
 def test_no_demonstration_that_fits(tmp_path: Path, policy_dir: Path) -> None:
     with pytest.raises(UserError, match="None of 6 training demonstrations fits data.max_prompt_tokens 2"):
-        sft.train_sft(tmp_path, policy_dir, DEMOS, [], CFG, replace(DATA, max_prompt_tokens=2), 1)
+        sft.train_sft(tmp_path, policy_dir, SFTData(DEMOS), CFG, StageSetup(replace(DATA, max_prompt_tokens=2), 1))
 
 
 def test_checkpoint_with_the_highest_reward_is_chosen_the_earlier_if_equal() -> None:

@@ -22,7 +22,9 @@ from utils.reward import batches as reward_batches
 from utils.reward import train as reward
 from utils.sampling.rollout import Decoding, Rollout, episode_uniforms, response_logprobs, response_values, sample
 from utils.sft import train as sft
+from utils.sft.run import SFTData
 from utils.training.micro_batches import Share
+from utils.training.setup import StageSetup
 
 PARTS = ComputeConfig(micro_batch=3)
 KEPT = ComputeConfig(gradient_checkpointing=True)
@@ -31,7 +33,7 @@ KEPT = ComputeConfig(gradient_checkpointing=True)
 @pytest.fixture(scope="session")
 def judge(small_base: Path) -> Path:
     """A reward model on `base`."""
-    reward.train_reward(small_base.parent / "reward", small_base, comparisons(), REWARD, DATA, 1, [])
+    reward.train_reward(small_base.parent / "reward", small_base, comparisons(), [], REWARD, StageSetup(DATA, 1))
     return small_base.parent / "reward" / "model"
 
 
@@ -41,7 +43,7 @@ def test_sft_learns_the_same(small_base: Path, tmp_path: Path, compute: ComputeC
     cfg = replace(SFT, epochs=1, dropout=0.2, pretrain_fraction=0.25, learning_rate=1e-4)
     rows = torch.randint(5, 300, (12, 20), generator=torch.Generator().manual_seed(0))
     for name, how in (("whole", ComputeConfig()), ("other", compute)):
-        sft.train_sft(tmp_path / name, small_base, DEMOS, DEMOS[:3], cfg, DATA, 5, rows, compute=how)
+        sft.train_sft(tmp_path / name, small_base, SFTData(DEMOS, DEMOS[:3], rows), cfg, StageSetup(DATA, 5, compute=how))
     for name in ("loss", "grad_norm"):
         assert losses(tmp_path / "other", name) == pytest.approx(losses(tmp_path / "whole", name), rel=1e-4)
     assert_same(tmp_path / "whole" / "epoch_01", tmp_path / "other" / "epoch_01")
@@ -51,7 +53,7 @@ def test_sft_learns_the_same(small_base: Path, tmp_path: Path, compute: ComputeC
 def test_the_reward_model_learns_the_same(small_base: Path, tmp_path: Path, compute: ComputeConfig) -> None:
     cfg = replace(REWARD, learning_rate=1e-4)
     for name, how in (("whole", ComputeConfig()), ("other", compute)):
-        reward.train_reward(tmp_path / name, small_base, comparisons(), cfg, DATA, 5, DEMOS, compute=how)
+        reward.train_reward(tmp_path / name, small_base, comparisons(), DEMOS, cfg, StageSetup(DATA, 5, compute=how))
     for name in ("loss", "accuracy", "grad_norm"):
         assert losses(tmp_path / "other", name) == pytest.approx(losses(tmp_path / "whole", name), rel=1e-4)
     assert_same(tmp_path / "whole" / "model", tmp_path / "other" / "model")
@@ -62,7 +64,8 @@ def test_ppo_ptx_learns_the_same(small_base: Path, judge: Path, tmp_path: Path, 
     cfg = replace(PPO, rounds=2, learning_rate=1e-4, value_learning_rate=1e-4, gamma_ptx=1.0, ptx_rows_per_episode=1.0)
     rows = torch.randint(5, 300, (12, 20), generator=torch.Generator().manual_seed(0))
     for name, how in (("whole", ComputeConfig()), ("other", compute)):
-        ppo.train_ppo(tmp_path / name, small_base, judge, TEXTS, cfg, PPO_DATA, 5, rows, compute=how)
+        inputs = ppo.PPOInputs(small_base, judge, TEXTS, rows)
+        ppo.train_ppo(tmp_path / name, inputs, cfg, StageSetup(PPO_DATA, 5, "cpu", how))
     for name in ("reward", "policy_loss", "ptx_loss", "value_loss", "policy_grad_norm", "value_grad_norm", "first_ratio"):
         expected = pytest.approx(losses(tmp_path / "whole", name), rel=2e-3, abs=1e-6)
         assert losses(tmp_path / "other", name) == expected, name
@@ -135,11 +138,13 @@ def test_a_lower_precision_learns_nearly_the_same(
 ) -> None:
     cfg = replace(PPO, rounds=2, gamma_ptx=1.0, ptx_rows_per_episode=1.0)
     rows = torch.randint(5, 300, (12, 20), generator=torch.Generator().manual_seed(0))
+    demonstrations, setup = SFTData(DEMOS, DEMOS[:3]), StageSetup(DATA, 5, compute=compute)
     with runtime.precision(name):
-        sft.train_sft(tmp_path / "low", small_base, DEMOS, DEMOS[:3], SFT, DATA, 5, compute=compute)
-        reward.train_reward(tmp_path / "reward", small_base, comparisons(), REWARD, DATA, 5, DEMOS, compute=compute)
-        ppo.train_ppo(tmp_path / "ppo", small_base, judge, TEXTS, cfg, PPO_DATA, 5, rows, compute=compute)
-    sft.train_sft(tmp_path / "exact", small_base, DEMOS, DEMOS[:3], SFT, DATA, 5)
+        sft.train_sft(tmp_path / "low", small_base, demonstrations, SFT, setup)
+        reward.train_reward(tmp_path / "reward", small_base, comparisons(), DEMOS, REWARD, setup)
+        inputs = ppo.PPOInputs(small_base, judge, TEXTS, rows)
+        ppo.train_ppo(tmp_path / "ppo", inputs, cfg, StageSetup(PPO_DATA, 5, "cpu", compute))
+    sft.train_sft(tmp_path / "exact", small_base, demonstrations, SFT, StageSetup(DATA, 5))
     low, exact = losses(tmp_path / "low"), losses(tmp_path / "exact")
     assert low != exact and low == pytest.approx(exact, rel=0.02)
     assert losses(tmp_path / "ppo", "first_ratio") == pytest.approx([1.0], abs=0.02)

@@ -11,7 +11,7 @@ from utils.core.runtime import machine, versions
 from utils.evaluation.policies import Policy, gold_summary, judged
 from utils.models.loading import count_parameters, load_policy
 from utils.pipeline.run import Run
-from utils.sft.run import checkpoint_dir
+from utils.sft.run import SFTData, checkpoint_dir
 from utils.sft.train import train_sft
 
 
@@ -21,10 +21,10 @@ def ladder(run: Run, models: Mapping[str, Path], folder: Path, work: Path) -> li
     SFT uses the run's demonstrations and settings; its last checkpoint is evaluated. Rows go to ladder.json.
     """
     cfg, prompts = run.config, run.prompts("test")
-    train, valid = (run.demonstrations(s) for s in ("train", "valid"))
+    data = SFTData(run.demonstrations("train"), run.demonstrations("valid"))
     rows = []
     for name, path in models.items():
-        train_sft(work / name, path, train, valid, cfg.sft, cfg.data, cfg.seed)
+        train_sft(work / name, path, data, cfg.sft, run.setup)
         last = checkpoint_dir(work / name, max(cfg.sft.checkpoints))
         for policy in (Policy("base", path), Policy("prompted", path, True), Policy("sft", last)):
             found = {t: judged(policy, prompts, cfg, x) for t, x in (("sampled", 1.0), ("greedy", 0.0))}

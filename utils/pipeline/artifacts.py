@@ -28,6 +28,7 @@ from utils.reward.scoring import RewardModel
 from utils.sampling.sampler import Sampler
 from utils.sft.run import checkpoint_dir, kept_epochs
 from utils.training.loop import METRICS
+from utils.training.setup import StageSetup
 from utils.worlds.protocol import Scores, World
 from utils.worlds.registry import world_of
 
@@ -57,6 +58,11 @@ class Artifacts:
     def world(self) -> World | None:
         """The world that the settings name; None if all data is the user's own."""
         return world_of(self.config)
+
+    @property
+    def setup(self) -> StageSetup:
+        """What the run's settings say to every training stage."""
+        return StageSetup(self.config.data, self.config.seed, self.config.device, self.config.compute)
 
     # --- data ------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from utils.config import ComputeConfig, Config
+from utils.config import Config
 from utils.core.errors import UserError
 from utils.core.io import COMMIT, write_json
 from utils.core.runtime import locate
@@ -27,6 +27,7 @@ from utils.pipeline.run import Run
 from utils.pipeline.support import check_policy, check_reward
 from utils.planning import memory
 from utils.report.tables import Table, print_table
+from utils.training.setup import StageSetup
 
 
 def base_stage(run: Run, folder: Path) -> None:
@@ -75,9 +76,10 @@ def check_reward_init(place: str, tokenizer: PreTrainedTokenizerBase, path: Path
     check_same_vocabulary(tokenizer, path, own, place)
 
 
-def compute_of(run: Run, stage: str) -> ComputeConfig:
-    """How a training stage computes on this device: batches in parts if the whole does not fit (`memory.settled`)."""
-    return memory.settled(replace(run.config, model=str(run.model_dir("base"))), stage)
+def setup_of(run: Run, stage: str) -> StageSetup:
+    """`run.setup` for a training stage on this device: batches in parts if the whole does not fit (`memory.settled`)."""
+    compute = memory.settled(replace(run.config, model=str(run.model_dir("base"))), stage)
+    return replace(run.setup, compute=compute)
 
 
 def prepared(path: str | Path, copy: Path) -> Path:

@@ -20,10 +20,10 @@ from utils.data.schemas import Comparison, Prompt
 from utils.evaluation.minimal_pairs import PAIRS, PAIRS_SEED, judged_right
 from utils.evaluation.statistics import mean_se
 from utils.models.tokenizers import check_same_vocabulary, load_tokenizer
-from utils.pipeline.base import compute_of, prepared
+from utils.pipeline.base import prepared, setup_of
 from utils.pipeline.data_stages import pretraining_texts
 from utils.pipeline.run import Run
-from utils.ppo.train import train_ppo
+from utils.ppo.train import PPOInputs, train_ppo
 from utils.pretraining.replay import replay_rows
 from utils.pretraining.rows import WEB_SEED, token_rows, world_rows
 from utils.reward.cross_validation import cross_validate
@@ -32,7 +32,7 @@ from utils.reward.metrics import Accuracy, pair_accuracy, rank_values
 from utils.reward.scoring import RewardModel
 from utils.reward.train import train_reward
 from utils.sampling.sampler import Response, Sampler
-from utils.sft.run import SELECTION_PROMPTS, plan
+from utils.sft.run import SELECTION_PROMPTS, SFTData, plan
 from utils.sft.train import select_checkpoint, train_sft
 from utils.training.loop import METRICS
 from utils.worlds.protocol import World
@@ -74,10 +74,7 @@ def sft_stage(run: Run, folder: Path) -> None:
     """Supervised fine-tuning for up to 16 epochs. Its checkpoints are kept; sft_select chooses one by reward (sec. 3.5)."""
     cfg = run.config
     train, valid = run.demonstrations("train"), run.demonstrations("valid")
-    train_sft(
-        folder, run.model_dir("base"), train, valid, cfg.sft, cfg.data, cfg.seed, device=cfg.device,
-        compute=compute_of(run, "sft"),
-    )  # fmt: skip
+    train_sft(folder, run.model_dir("base"), SFTData(train, valid), cfg.sft, setup_of(run, "sft"))
 
 
 def init_stage(run: Run, folder: Path) -> None:
@@ -85,10 +82,7 @@ def init_stage(run: Run, folder: Path) -> None:
     cfg = run.config
     train, valid = run.demonstrations("train"), run.demonstrations("valid")
     rows = pretraining_rows(run, cfg.ppo_ptx.ptx_length, folder) if cfg.init.pretrain_fraction > 0 else None
-    train_sft(
-        folder, run.model_dir("base"), train, valid, cfg.init, cfg.data, cfg.seed, rows, label="init", device=cfg.device,
-        compute=compute_of(run, "init"),
-    )  # fmt: skip
+    train_sft(folder, run.model_dir("base"), SFTData(train, valid, rows), cfg.init, setup_of(run, "init"), label="init")
 
 
 # --- reward model --------------------------------------------------------------------------------------------------
@@ -100,11 +94,8 @@ def reward_stage(run: Run, folder: Path) -> None:
     cfg = run.config
     # Training; the shift is part of the model that is saved.
     comparisons, demonstrations = run.comparisons("train"), run.demonstrations("train")
-    start, compute = reward_init_dir(run, folder), compute_of(run, "reward")
-    train_reward(
-        folder, start, comparisons, cfg.reward, cfg.data, cfg.seed, demonstrations, device=cfg.device,
-        compute=compute,
-    )  # fmt: skip
+    start, setup = reward_init_dir(run, folder), setup_of(run, "reward")
+    train_reward(folder, start, comparisons, demonstrations, cfg.reward, setup)
     # Accuracy and calibration on test prompts, and the mean reward of demonstrations (0 in training after the shift).
     judge = RewardModel.load(folder / "model", cfg.data, device=choose_device(cfg.device))
     result = judge_reward(run, judge)
@@ -114,10 +105,7 @@ def reward_stage(run: Run, folder: Path) -> None:
         result[name] = _mean(judge.score_demonstrations(run.demonstrations(split)))
     # Does the reward model generalize to labelers that it was not trained on (E.2)? Only if there are enough labelers.
     if cfg.reward.cv_groups > 1 and len({c.labeler_id for c in comparisons}) >= cfg.reward.cv_groups:
-        result["cross_validation"] = cross_validate(
-            folder / "cross_validation", start, comparisons, cfg.reward, cfg.data, cfg.seed, device=cfg.device,
-            compute=compute,
-        )  # fmt: skip
+        result["cross_validation"] = cross_validate(folder / "cross_validation", start, comparisons, cfg.reward, setup)
     if processes.is_main():
         write_json(folder / "calibration.json", calibration)
         write_json(folder / "evaluation.json", result)
@@ -247,11 +235,8 @@ def train_policy(run: Run, folder: Path, cfg: PPOConfig, label: str = "ppo") -> 
     length = token_length(run.tokenizer("init"), data)
     prompts = [p.prompt for p in run.prompts("ppo") if length(p.prompt) <= data.max_prompt_tokens]
     rows = pretraining_rows(run, cfg.ptx_length, folder) if cfg.gamma_ptx > 0 else None
-    train_ppo(
-        folder, run.model_dir("init"), run.model_dir("reward"), prompts, cfg, data, run.config.seed, rows,
-        gold_probe(run, cfg), label=label, device=choose_device(run.config.device),
-        compute=compute_of(run, label),
-    )  # fmt: skip
+    inputs = PPOInputs(run.model_dir("init"), run.model_dir("reward"), prompts, rows)
+    train_ppo(folder, inputs, cfg, setup_of(run, label), gold_probe(run, cfg), label)
     return read_jsonl(folder / METRICS)
 
 

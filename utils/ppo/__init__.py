@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from utils.ppo.experience import experience_metrics, load_ppo_models, reward_scores, run_round
 from utils.ppo.metrics import METRICS, over_kl
-from utils.ppo.train import start_loop, train_ppo
+from utils.ppo.train import PPOInputs, start_loop, train_ppo
 from utils.ppo.update import draw_ptx_rows, policy_loss, ptx_loss, update_round
 
 __all__ = [
     "METRICS",
+    "PPOInputs",
     "draw_ptx_rows",
     "experience_metrics",
     "load_ppo_models",

@@ -39,6 +39,7 @@ from utils.sampling.rollout import (
     response_values,
     sample,
 )
+from utils.training.setup import StageSetup
 from utils.training.sharding import unsharded
 
 
@@ -124,20 +125,19 @@ def collect_round(
     prompts: Sequence[Sequence[int]],
     seeds: Sequence[int],
     cfg: PPOConfig,
-    max_new_tokens: int,
+    setup: StageSetup,
     accelerator: Accelerator | None = None,
-    compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
 ) -> Experience:
     """Sample one response to each prompt (row i from the stream seeds[i]), read it and build the experience.
 
     With an accelerator of several processes each does every n-th row, and all get the whole experience.
     """
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    compute, length = setup.compute, setup.data.max_response_tokens
+    batch_size = compute.sampling_batch or SAMPLING_BATCH
+    how = Decoding(length, actors.stops, actors.pad_id, cfg.temperature, batch_size=batch_size)
     with unsharded(actors.policy):
-        how = Decoding(
-            max_new_tokens, actors.stops, actors.pad_id, cfg.temperature, batch_size=compute.sampling_batch or SAMPLING_BATCH
-        )
-        rollout = sample(actors.policy, prompts[rank::world], episode_uniforms(seeds[rank::world], max_new_tokens), how)
+        rollout = sample(actors.policy, prompts[rank::world], episode_uniforms(seeds[rank::world], length), how)
     readings = read_responses(actors, rollout, cfg, compute.micro_batch)
     if accelerator is not None and world > 1:
         rollout, readings = _gather(accelerator, rollout, readings, prompts, actors.pad_id)
@@ -149,15 +149,13 @@ def run_round(
     prompts: Sequence[Sequence[int]],
     round_: int,
     cfg: PPOConfig,
-    max_new_tokens: int,
-    seed: int,
+    setup: StageSetup,
     accelerator: Accelerator | None = None,
-    compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
 ) -> Experience:
     """`collect_round` on the round's share of all `prompts` (`round_prompts`), each episode from a stream of its own."""
-    chosen = round_prompts(len(prompts), round_, cfg.episodes_per_round, seed)
-    seeds = [stream_seed(seed, "ppo", "episode", round_, episode) for episode in range(len(chosen))]
-    return collect_round(actors, [prompts[index] for index in chosen], seeds, cfg, max_new_tokens, accelerator, compute)
+    chosen = round_prompts(len(prompts), round_, cfg.episodes_per_round, setup.seed)
+    seeds = [stream_seed(setup.seed, "ppo", "episode", round_, episode) for episode in range(len(chosen))]
+    return collect_round(actors, [prompts[index] for index in chosen], seeds, cfg, setup, accelerator)
 
 
 def _gather(

@@ -18,25 +18,39 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from utils.config import ComputeConfig, DataConfig, PPOConfig
+from utils.config import PPOConfig
 from utils.core.errors import UserError
 from utils.core.io import digest, digest_path
+from utils.core.runtime import choose_device
 from utils.data.encoding import encode_prompts
 from utils.models.directories import model_directory
 from utils.models.loading import checkpoint_gradients, context_length
 from utils.ppo.experience import PPOModels, experience_metrics, load_ppo_models, process_device, run_round
 from utils.ppo.update import update_round
 from utils.training.loop import LoopSettings, TrainingLoop, save_trained, stage_optimizer, trained_parameters
+from utils.training.setup import StageSetup
 from utils.training.sharding import unsharded
 
-# The stage
+
+@dataclass(frozen=True)
+class PPOInputs:
+    """What PPO starts from.
+
+    policy_dir, reward_dir: model directories of the policy, which is also the reference, and of the reward model, which the
+    value model starts as. prompts: texts. ptx_rows: (N, T) long, token ids of pretraining text, needed if gamma_ptx > 0.
+    """
+
+    policy_dir: str | Path
+    reward_dir: str | Path
+    prompts: Sequence[str]
+    ptx_rows: Tensor | None = None
 
 
 @contextmanager
@@ -58,6 +72,7 @@ def _copy_weights(model: PreTrainedModel, weights: dict[str, Tensor]) -> None:
 
 
 def _check_processes(processes: int, cfg: PPOConfig) -> None:
+    """Raise UserError if the episodes cannot be divided evenly among the processes."""
     if cfg.episodes_per_round % processes or cfg.minibatch_size % processes:
         raise UserError(
             f"ppo: episodes_per_round {cfg.episodes_per_round} and minibatch_size {cfg.minibatch_size} must be "
@@ -65,8 +80,10 @@ def _check_processes(processes: int, cfg: PPOConfig) -> None:
         )
 
 
-def _check(prompts: Sequence[str], cfg: PPOConfig, ptx_rows: Tensor | None, limit: int | None) -> None:
-    if not prompts:
+def _check(inputs: PPOInputs, cfg: PPOConfig, limit: int | None) -> None:
+    """Raise UserError for inputs and settings that do not go together. limit: the model's positions, if limited."""
+    ptx_rows = inputs.ptx_rows
+    if not inputs.prompts:
         raise UserError("ppo: there are no training prompts; give a prompts file with at least one row.")
     if cfg.rounds <= cfg.value_warmup_rounds:
         raise UserError(
@@ -87,10 +104,10 @@ def start_loop(
     label: str = "ppo",
     checkpoint_every: int = 5,
     fingerprint: str = "",
-) -> tuple[TrainingLoop, dict[str, Tensor]]:
-    """The loop over `cfg.rounds` rounds that trains policy and value model, and the average of the policy's weights that
-    are trained."""
-    loop = TrainingLoop(
+) -> TrainingLoop:
+    """The loop over `cfg.rounds` rounds that trains policy and value model. `extra["ema"]` is the average of the policy's
+    weights that are trained (C.4)."""
+    return TrainingLoop(
         out_dir,
         LoopSettings(label, cfg.rounds, seed, fingerprint, checkpoint_every),
         models={"policy": actors.policy, "value": actors.value},
@@ -101,61 +118,53 @@ def start_loop(
         frozen=(actors.reference, actors.reward),
         extra=lambda: {"ema": {name: weight.detach().clone() for name, weight in trained_parameters(actors.policy).items()}},
     )
-    return loop, loop.extra["ema"]
 
 
 def train_ppo(
     out_dir: str | Path,
-    policy_dir: str | Path,
-    reward_dir: str | Path,
-    prompts: Sequence[str],
+    inputs: PPOInputs,
     cfg: PPOConfig,
-    data_cfg: DataConfig,
-    seed: int,
-    ptx_rows: Tensor | None = None,
+    setup: StageSetup,
     evaluate: Callable[[PreTrainedModel], float] | None = None,
-    *,
-    device: torch.device | str = "cpu",
     label: str = "ppo",
     checkpoint_every: int = 5,
-    compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
 ) -> None:
-    """Train the policy of `policy_dir` against the reward model of `reward_dir`; one step of the loop is one round.
+    """Train a policy against a reward model; one step of the loop is one round.
 
     Writes out_dir/model (the averaged weights, a Hugging Face directory) and out_dir/metrics.jsonl (one record per round,
-    explained by METRICS). `prompts` are texts; `ptx_rows` (N, T) long are token ids of pretraining text, needed if
-    cfg.gamma_ptx > 0. `evaluate` gets the policy with averaged weights every `eval_every_rounds` rounds and after the
+    explained by METRICS). `evaluate` gets the policy with averaged weights every `eval_every_rounds` rounds and after the
     last one and gives the number logged as `gold`. `checkpoint_every` counts rounds. Interrupted, the same call goes on
     and ends in the same weights. Raises UserError for bad models, prompts or settings and for a loss that is no number.
     """
-    actors, tokenizer = load_ppo_models(policy_dir, reward_dir, process_device(device), compute, seed)
-    if compute.gradient_checkpointing:
+    # Four models: policy and value model are trained, reference and reward model only read.
+    device = process_device(choose_device(setup.device))
+    actors, tokenizer = load_ppo_models(inputs.policy_dir, inputs.reward_dir, device, setup.compute, setup.seed)
+    if setup.compute.gradient_checkpointing:
         checkpoint_gradients(actors.policy)
         checkpoint_gradients(actors.value)
-    _check(prompts, cfg, ptx_rows, context_length(actors.policy))
-    encoded = encode_prompts(tokenizer, prompts, data_cfg)
-    fingerprint = _fingerprint(policy_dir, reward_dir, encoded, cfg, data_cfg, ptx_rows, compute)
-    loop, ema = start_loop(out_dir, actors, cfg, seed, label, checkpoint_every, fingerprint)
+    _check(inputs, cfg, context_length(actors.policy))
+    encoded = encode_prompts(tokenizer, inputs.prompts, setup.data)
+    fingerprint = _fingerprint(inputs, encoded, cfg, setup)
+    loop = start_loop(out_dir, actors, cfg, setup.seed, label, checkpoint_every, fingerprint)
     _check_processes(loop.accelerator.num_processes, cfg)
     for round_ in loop:
-        experience = run_round(actors, encoded, round_, cfg, data_cfg.max_response_tokens, seed, loop.accelerator, compute)
+        # Sample a round's episodes, train on them, and now and then judge the average of the weights.
+        experience = run_round(actors, encoded, round_, cfg, setup, loop.accelerator)
         metrics = experience_metrics(experience)
-        metrics |= update_round(loop, actors, ema, experience, round_, cfg, seed, ptx_rows, compute.micro_batch)
+        metrics |= update_round(loop, actors, experience, round_, cfg, setup, inputs.ptx_rows)
         if evaluate is not None and ((round_ + 1) % cfg.eval_every_rounds == 0 or round_ + 1 == cfg.rounds):
-            with averaged_weights(actors.policy, ema) as averaged:
+            with averaged_weights(actors.policy, loop.extra["ema"]) as averaged:
                 metrics["gold"] = float(evaluate(averaged))
         loop.log(round_, **metrics)
-    _copy_weights(actors.policy, ema)
+    # The result is the average (C.4); the checkpoint goes when it is saved.
+    _copy_weights(actors.policy, loop.extra["ema"])
     save_trained(actors.policy, tokenizer, Path(out_dir) / "model")
     loop.finish()
 
 
-def _fingerprint(
-    policy_dir: str | Path, reward_dir: str | Path, prompts: Sequence[Sequence[int]], cfg: PPOConfig,
-    data_cfg: DataConfig, ptx_rows: Tensor | None, compute: ComputeConfig,
-) -> str:  # fmt: skip
+def _fingerprint(inputs: PPOInputs, prompts: Sequence[Sequence[int]], cfg: PPOConfig, setup: StageSetup) -> str:
     """Digest of everything that decides the result: a checkpoint of another run is not resumed."""
-    ptx = None if ptx_rows is None else hashlib.sha256(ptx_rows.cpu().numpy().tobytes()).hexdigest()
-    models = [digest_path(model_directory(path)) for path in (policy_dir, reward_dir)]
+    ptx = None if inputs.ptx_rows is None else hashlib.sha256(inputs.ptx_rows.cpu().numpy().tobytes()).hexdigest()
+    models = [digest_path(model_directory(path)) for path in (inputs.policy_dir, inputs.reward_dir)]
     rows = [list(prompt) for prompt in prompts]
-    return digest([asdict(cfg), data_cfg.max_response_tokens, rows, models, ptx, *compute.lora])
+    return digest([asdict(cfg), setup.data.max_response_tokens, rows, models, ptx, *setup.compute.lora])

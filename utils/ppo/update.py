@@ -31,6 +31,7 @@ from utils.sampling.rollout import (
 )
 from utils.training.loop import TrainingLoop
 from utils.training.micro_batches import MicroBatch, micro_batches
+from utils.training.setup import StageSetup
 
 
 def policy_loss(policy: PreTrainedModel, batch: Experience, cfg: PPOConfig) -> tuple[Tensor, dict[str, Tensor]]:
@@ -64,35 +65,44 @@ def ptx_tokens(rows: Tensor, pad_id: int) -> list[int]:
 
 
 def update_policy(
-    loop: TrainingLoop, policy: PreTrainedModel, batch: Experience, ptx: Tensor | None, pad_id: int, lr: float,
-    cfg: PPOConfig, micro_batch: int = 0,
-) -> dict[str, float]:  # fmt: skip
+    loop: TrainingLoop,
+    actors: PPOModels,
+    batch: Experience,
+    ptx: Tensor | None,
+    lr: float,
+    cfg: PPOConfig,
+    micro_batch: int = 0,
+) -> dict[str, float]:
     """One policy step: PPO gradient, then the pretraining gradient into the same buffers, then the optimizer.
 
-    `batch` and `ptx`: episodes and pretraining rows of the minibatch, the same in all processes. `micro_batch`: most rows
-    in one pass, 0 for all.
+    `batch` and `ptx` (N, T): episodes and pretraining rows of the minibatch, the same in all processes. `micro_batch`: most
+    rows in one pass, 0 for all.
     """
+    policy, pad_id = actors.policy, actors.pad_id
+    # The first term of Eq. 2, a mean over the minibatch's response tokens.
     metrics: defaultdict[str, float] = defaultdict(float)
     for part in micro_batches(response_tokens(batch), micro_batch, loop.share):
         loss, stats = policy_loss(policy, batch[as_index(part, batch.scores)], cfg)
         for name, value in stats.items():
             metrics[name] += part.mean_weight * float(value)
         metrics["policy_loss"] += loop.backward("policy", part.mean_weight * loss)
+    # Its second term, a mean over the tokens of the pretraining rows: `backward` adds to the gradient that is there.
     if ptx is not None:
         for part in micro_batches(ptx_tokens(ptx, pad_id), micro_batch, loop.share):
             loss = part.mean_weight * ptx_loss(policy, ptx[as_index(part, ptx)], pad_id)
             loop.backward("policy", cfg.gamma_ptx * loss)
             metrics["ptx_loss"] += float(loss.detach())
+    # One step along the sum, whose norm is clipped as a whole.
     metrics["policy_grad_norm"] = loop.optimizer_step("policy", lr=lr, max_grad_norm=cfg.optimizer.max_grad_norm)
     return dict(metrics)
 
 
 def update_value(
-    loop: TrainingLoop, value: PreTrainedModel, batch: Experience, clip: float, cfg: PPOConfig, micro_batch: int = 0
+    loop: TrainingLoop, actors: PPOModels, batch: Experience, clip: float, cfg: PPOConfig, micro_batch: int = 0
 ) -> dict[str, float]:
     """One value step; `batch` and `micro_batch` as in `update_policy`."""
     loss = math.fsum(
-        loop.backward("value", part.mean_weight * value_loss(value, batch[as_index(part, batch.scores)], clip))
+        loop.backward("value", part.mean_weight * value_loss(actors.value, batch[as_index(part, batch.scores)], clip))
         for part in micro_batches(response_tokens(batch), micro_batch, loop.share)
     )
     norm = loop.optimizer_step("value", lr=cfg.value_learning_rate, max_grad_norm=cfg.optimizer.max_grad_norm)
@@ -117,38 +127,39 @@ def policy_learning_rate(round_: int, cfg: PPOConfig) -> float:
 def update_round(
     loop: TrainingLoop,
     actors: PPOModels,
-    ema: dict[str, Tensor],
     experience: Experience,
     round_: int,
     cfg: PPOConfig,
-    seed: int,
-    ptx_rows: Tensor | None,
-    micro_batch: int = 0,
+    setup: StageSetup,
+    ptx_rows: Tensor | None = None,
 ) -> dict[str, float]:
     """Train on one round's experience; returns the round's update metrics (see METRICS).
 
     The first `value_warmup_rounds` rounds train the value model alone, without value clipping, because it starts as a
-    reward model and has far to go; the policy and its average do not move.
+    reward model and has far to go; the policy and its average (`loop.extra["ema"]`) do not move. ptx_rows (N, T): token ids
+    of pretraining text, needed if cfg.gamma_ptx > 0.
     """
     value_only = round_ < cfg.value_warmup_rounds
     epochs = cfg.value_warmup_epochs if value_only else cfg.inner_epochs
     lr = 0.0 if value_only else policy_learning_rate(round_, cfg)
-    device = experience.scores.device
+    clip = math.inf if value_only else cfg.value_clip
+    device, micro_batch = experience.scores.device, setup.compute.micro_batch
     weights = dict(actors.policy.named_parameters())
     steps: list[dict[str, float]] = []
-    order = minibatches(len(experience.rollout), cfg.minibatch_size, epochs, seed, round_)
+    order = minibatches(len(experience.rollout), cfg.minibatch_size, epochs, setup.seed, round_)
     for number, rows in enumerate(order):
-        batch = experience[rows.to(device)]
+        batch = experience[rows.to(device)]  # minibatch_size episodes
         metrics: dict[str, float] = {}
+        # The policy's step (PPO, or PPO-ptx with pretraining rows drawn for this minibatch), then its average follows.
         if not value_only:
             ptx = None
             if cfg.gamma_ptx > 0 and ptx_rows is not None:
-                generator = torch_generator(seed, "ppo", "ptx", round_, number)
+                generator = torch_generator(setup.seed, "ppo", "ptx", round_, number)
                 ptx = draw_ptx_rows(ptx_rows, len(rows), cfg, generator).to(device)
-            metrics |= update_policy(loop, actors.policy, batch, ptx, actors.pad_id, lr, cfg, micro_batch)
-            ema_update(ema, weights, cfg.ema_decay)
-        clip = math.inf if value_only else cfg.value_clip
-        metrics |= update_value(loop, actors.value, batch, clip, cfg, micro_batch)
+            metrics |= update_policy(loop, actors, batch, ptx, lr, cfg, micro_batch)
+            ema_update(loop.extra["ema"], weights, cfg.ema_decay)
+        # The value model's step on the same episodes.
+        metrics |= update_value(loop, actors, batch, clip, cfg, micro_batch)
         steps.append(metrics)
     return _summary(steps, lr, cfg, loop.accelerator)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from utils.config import ComputeConfig, DataConfig, RewardConfig
+from utils.config import RewardConfig
 from utils.core import processes
 from utils.core.errors import UserError
 from utils.core.io import digest, digest_path, read_json, write_json
@@ -20,6 +20,7 @@ from utils.models.tokenizers import load_tokenizer
 from utils.reward.metrics import clustered_mean, pair_accuracy, rank_values
 from utils.reward.scoring import RewardModel
 from utils.reward.train import Rankings, fit
+from utils.training.setup import StageSetup
 
 _OLD_NAMES = {"inside": "training", "outside": "heldout"}  # in results of older runs
 
@@ -87,11 +88,7 @@ def cross_validate(
     init_dir: Path | str,
     comparisons: Sequence[Comparison],
     cfg: RewardConfig,
-    data_cfg: DataConfig,
-    seed: int,
-    *,
-    device: str = "auto",
-    compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
+    setup: StageSetup,
 ) -> dict[str, Any]:
     """Cross-validation over groups of labelers (4.1; paper: 72.4 +- 0.4 % training, 69.6 +- 0.9 % held-out).
 
@@ -100,12 +97,12 @@ def cross_validate(
     cross_validation.json, mean and standard error over folds of both, their difference, and the folds. A finished
     fold is not run again.
     """
-    groups = labeler_groups(comparisons, cfg.cv_groups, seed)
-    key = digest([digest_path(init_dir), cfg, data_cfg, seed, comparisons, *compute.lora])
-    trial = Trial(init_dir, cfg, data_cfg, seed, key, device, compute)
+    groups = labeler_groups(comparisons, cfg.cv_groups, setup.seed)
+    key = digest([digest_path(init_dir), cfg, setup.data, setup.seed, comparisons, *setup.compute.lora])
+    trial = Trial(init_dir, cfg, setup, key)
     folds = []
     for held_out in range(cfg.cv_groups):
-        fold = split_fold(comparisons, groups, held_out, cfg.cv_prompts, seed)
+        fold = split_fold(comparisons, groups, held_out, cfg.cv_prompts, setup.seed)
         folds.append(trial.run(Path(out_dir) / f"fold_{held_out}", fold))
     result: dict[str, Any] = {"groups": cfg.cv_groups, "train_rows": folds[0]["train_rows"], "folds": folds}
     for name in ("training", "heldout"):
@@ -128,11 +125,8 @@ class Trial:
 
     init_dir: Path | str
     cfg: RewardConfig
-    data: DataConfig
-    seed: int
+    setup: StageSetup
     key: str
-    device: str
-    compute: ComputeConfig
 
     def run(self, out_dir: Path, fold: Fold) -> dict[str, Any]:
         """Train and test one fold; its model is not kept, its result is `out_dir`.json."""
@@ -140,10 +134,11 @@ class Trial:
         known = processes.on_main(lambda: with_names_of_today(read_json(done)) if done.exists() else {})
         if known.get("key") == self.key:
             return known
-        model = reward_from_policy(self.init_dir, choose_device(self.device), self.seed)
-        judge = RewardModel(model, load_tokenizer(self.init_dir), self.data)
+        seed = self.setup.seed
+        model = reward_from_policy(self.init_dir, choose_device(self.setup.device), seed)
+        judge = RewardModel(model, load_tokenizer(self.init_dir), self.setup.data)
         rankings = Rankings(judge.encode(fold.train).groups)
-        loop = fit(out_dir, judge, rankings, self.cfg, self.seed, f"{self.key} {out_dir.name}", self.compute)
+        loop = fit(out_dir, judge, rankings, self.cfg, seed, f"{self.key} {out_dir.name}", self.setup.compute)
         result: dict[str, Any] = {"key": self.key, "train_rows": len(fold.train)}
         for name, part in (("training", fold.training_labelers), ("heldout", fold.heldout_labelers)):
             groups = judge.encode(part).groups

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from utils.config import ComputeConfig, DataConfig, RewardConfig
+from utils.config import ComputeConfig, RewardConfig
 from utils.core import processes
 from utils.core.errors import UserError
 from utils.core.io import digest, digest_path, write_json
@@ -31,6 +31,7 @@ from utils.reward.metrics import pair_accuracy, rank_values
 from utils.reward.scoring import RewardModel, Scorer, score_groups
 from utils.training.loop import LoopSettings, TrainingLoop, save_trained, stage_optimizer
 from utils.training.micro_batches import micro_batches
+from utils.training.setup import StageSetup
 
 
 class Step(NamedTuple):
@@ -101,25 +102,24 @@ def train_reward(
     out_dir: Path | str,
     init_dir: Path | str,
     comparisons: Sequence[Comparison],
-    cfg: RewardConfig,
-    data_cfg: DataConfig,
-    seed: int,
     demonstrations: Sequence[Demonstration],
-    *,
-    device: str = "auto",
-    compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
+    cfg: RewardConfig,
+    setup: StageSetup,
 ) -> None:
     """Train a reward model from the policy in `init_dir`; write it to `out_dir/model`, with metrics and data.json.
 
     The shift makes the mean reward of `demonstrations` (those of training prompts) 0; without any it stays 0. A run that
     was interrupted continues where it stopped. Raises UserError if no comparison has a pair that is not tied.
     """
-    judge = RewardModel(reward_from_policy(init_dir, choose_device(device), seed), load_tokenizer(init_dir), data_cfg)
+    # The policy without its unembedding, with a new scalar head.
+    model = reward_from_policy(init_dir, choose_device(setup.device), setup.seed)
+    judge = RewardModel(model, load_tokenizer(init_dir), setup.data)
     encoded = judge.encode(comparisons)
     if processes.is_main():
         write_json(Path(out_dir) / "data.json", encoded.counts)
-    fingerprint = digest([digest_path(init_dir), cfg, data_cfg, encoded.groups, *compute.lora])
-    loop = fit(out_dir, judge, Rankings(encoded.groups), cfg, seed, fingerprint, compute)
+    fingerprint = digest([digest_path(init_dir), cfg, setup.data, encoded.groups, *setup.compute.lora])
+    loop = fit(out_dir, judge, Rankings(encoded.groups), cfg, setup.seed, fingerprint, setup.compute)
+    # Eq. 1 does not depend on a constant, so the shift comes after training; the checkpoint goes when the model is saved.
     judge.set_shift(demonstrations)
     save_trained(judge.model, judge.tokenizer, Path(out_dir) / "model")
     loop.finish()

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from utils.sft.rows import Row, encode_demonstrations, make_batch, token_loss
-from utils.sft.run import SFTRun, checkpoint_dir, kept_epochs, plan
+from utils.sft.run import SFTData, SFTRun, checkpoint_dir, kept_epochs, plan
 from utils.sft.train import batch_loss, select_checkpoint, train_own, train_sft
 
 __all__ = [
     "Row",
+    "SFTData",
     "SFTRun",
     "batch_loss",
     "checkpoint_dir",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor
 
 from utils.config import ComputeConfig, SFTConfig
+from utils.data.schemas import Demonstration
+from utils.sft.rows import Row, evaluate_loss
 from utils.training.loop import save_trained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from utils.sft.rows import Row, evaluate_loss
 
 PRETRAIN_VALID_ROWS = 64
 SELECTION_PROMPTS = 400  # validation prompts whose answers decide between the checkpoints (sec. 3.5)
@@ -50,6 +52,19 @@ def remove_checkpoints(out_dir: Path | str) -> None:
     """Delete the checkpoints of an earlier run, which may have had other settings."""
     for folder in Path(out_dir).glob("epoch_*"):
         shutil.rmtree(folder)
+
+
+@dataclass(frozen=True)
+class SFTData:
+    """What SFT trains on.
+
+    train, valid: demonstrations. pretrain_rows: (N, T) token ids of pretraining text; the last 64 (at most a tenth) are kept
+    for validation.
+    """
+
+    train: Sequence[Demonstration]
+    valid: Sequence[Demonstration] = ()
+    pretrain_rows: Tensor | None = None
 
 
 @dataclass

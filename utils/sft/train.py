@@ -19,21 +19,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from utils.config import ComputeConfig, DataConfig, SFTConfig
+from utils.config import SFTConfig
 from utils.core import processes
 from utils.core.errors import UserError
 from utils.core.io import digest, digest_path, write_json
 from utils.core.runtime import choose_device, stream_seed, torch_generator
-from utils.data.schemas import Demonstration
 from utils.losses import learning_rate
 from utils.models.dropout import Rows, by_row, set_residual_dropout
 from utils.models.loading import checkpoint_gradients, context_length, load_policy
 from utils.models.lora import add_adapters
 from utils.models.tokenizers import load_tokenizer
 from utils.sft.rows import Row, encode_demonstrations, epoch_batches, make_batch, token_loss
-from utils.sft.run import Schedule, SFTRun, plan, remove_checkpoints
+from utils.sft.run import Schedule, SFTData, SFTRun, plan, remove_checkpoints
 from utils.training.loop import LoopSettings, TrainingLoop, stage_optimizer
 from utils.training.micro_batches import ONE_PROCESS, Share, micro_batches
+from utils.training.setup import StageSetup
 from utils.training.sharding import is_sharded
 
 
@@ -48,59 +48,53 @@ def select_checkpoint(scores: Mapping[str, float]) -> str:
 
 
 def train_sft(
-    out_dir: Path | str,
-    model_dir: Path | str,
-    train: Sequence[Demonstration],
-    valid: Sequence[Demonstration],
-    cfg: SFTConfig,
-    data_cfg: DataConfig,
-    seed: int,
-    pretrain_rows: Tensor | None = None,
-    *,
-    label: str = "sft",
-    device: str = "auto",
-    compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
+    out_dir: Path | str, model_dir: Path | str, data: SFTData, cfg: SFTConfig, setup: StageSetup, label: str = "sft"
 ) -> None:
     """Fine-tune `model_dir` on demonstrations; write checkpoints `epoch_NN`, metrics.jsonl and data.json to `out_dir`.
 
-    pretrain_rows: (N, T) token ids of pretraining text; the last 64 (at most a tenth) are kept for validation.
     label: name of the stage ("sft", "init") in messages and random streams. A killed run goes on where it was.
     Raises UserError if no demonstration fits the length limits, if a pretraining mix is asked for without rows, or if
     backend "trl" is asked for and TRL is not installed.
     """
-    if cfg.backend not in ("own", "trl"):
-        raise UserError(f'sft.backend is "{cfg.backend}": use "own" or "trl".')
-    if cfg.backend == "trl" and processes.shards() > 1:
-        raise UserError('sft.backend "trl" does not shard models: use "own", or configs/accelerate/ddp.yaml.')
-    tokenizer = load_tokenizer(model_dir)
-    model = load_policy(model_dir, choose_device(device))
-    add_adapters(model, compute, seed, label)
-    if compute.gradient_checkpointing:
-        checkpoint_gradients(model)
-    context = context_length(model)
-    encoded = [encode_demonstrations(tokenizer, rows, data_cfg, context) for rows in (train, valid)]
-    if not encoded[0].rows:
-        raise UserError(
-            f"None of {len(train)} training demonstrations fits data.max_prompt_tokens {data_cfg.max_prompt_tokens}, "
-            f"data.max_response_tokens {data_cfg.max_response_tokens} and the model's {context} positions: raise the "
-            "limits or use shorter demonstrations."
-        )
-    if cfg.pretrain_fraction > 0 and pretrain_rows is None:
-        raise UserError(
-            f"pretrain_fraction is {cfg.pretrain_fraction} but there is no pretraining text: give some, or set it to 0."
-        )
-    counts = {"train": len(encoded[0].rows), "train_too_long": encoded[0].too_long}
-    counts |= {"valid": len(encoded[1].rows), "valid_too_long": encoded[1].too_long}
-    if processes.is_main():
-        write_json(Path(out_dir) / "data.json", counts)
-    run = SFTRun(Path(out_dir), model, tokenizer, encoded[0].rows, encoded[1].rows, cfg, seed, pretrain_rows, label, compute)
+    run = _prepared_run(Path(out_dir), model_dir, data, cfg, setup, label)
     if cfg.backend == "trl":
         from utils.sft.trl import train_with_trl  # it needs the optional package trl
 
         train_with_trl(run)
     else:
-        text = None if pretrain_rows is None else hashlib.sha256(pretrain_rows.cpu().numpy().tobytes()).hexdigest()
-        train_own(run, digest([digest_path(model_dir), cfg, [part.rows for part in encoded], text, *compute.lora]))
+        text = None if run.pretrain is None else hashlib.sha256(run.pretrain.cpu().numpy().tobytes()).hexdigest()
+        train_own(run, digest([digest_path(model_dir), cfg, [run.train, run.valid], text, *setup.compute.lora]))
+
+
+def _prepared_run(out_dir: Path, model_dir: Path | str, data: SFTData, cfg: SFTConfig, setup: StageSetup, label: str) -> SFTRun:
+    """The model, with adapters if asked for, and the encoded rows. Counts of what was left out go to data.json."""
+    if cfg.backend not in ("own", "trl"):
+        raise UserError(f'sft.backend is "{cfg.backend}": use "own" or "trl".')
+    if cfg.backend == "trl" and processes.shards() > 1:
+        raise UserError('sft.backend "trl" does not shard models: use "own", or configs/accelerate/ddp.yaml.')
+    tokenizer = load_tokenizer(model_dir)
+    model = load_policy(model_dir, choose_device(setup.device))
+    add_adapters(model, setup.compute, setup.seed, label)
+    if setup.compute.gradient_checkpointing:
+        checkpoint_gradients(model)
+    context = context_length(model)
+    train, valid = (encode_demonstrations(tokenizer, rows, setup.data, context) for rows in (data.train, data.valid))
+    if not train.rows:
+        raise UserError(
+            f"None of {len(data.train)} training demonstrations fits data.max_prompt_tokens {setup.data.max_prompt_tokens}, "
+            f"data.max_response_tokens {setup.data.max_response_tokens} and the model's {context} positions: raise the "
+            "limits or use shorter demonstrations."
+        )
+    if cfg.pretrain_fraction > 0 and data.pretrain_rows is None:
+        raise UserError(
+            f"pretrain_fraction is {cfg.pretrain_fraction} but there is no pretraining text: give some, or set it to 0."
+        )
+    counts = {"train": len(train.rows), "train_too_long": train.too_long}
+    counts |= {"valid": len(valid.rows), "valid_too_long": valid.too_long}
+    if processes.is_main():
+        write_json(out_dir / "data.json", counts)
+    seed, rows = setup.seed, data.pretrain_rows
+    return SFTRun(out_dir, model, tokenizer, train.rows, valid.rows, cfg, seed, rows, label, setup.compute)
 
 
 class Batches:

@@ -15,6 +15,7 @@ from utils.training.loop import (
     trained_parameters,
 )
 from utils.training.micro_batches import MicroBatch, Share, micro_batches
+from utils.training.setup import StageSetup
 from utils.training.sharding import is_sharded, unsharded
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "LoopSettings",
     "MicroBatch",
     "Share",
+    "StageSetup",
     "TrainingLoop",
     "is_sharded",
     "make_optimizer",
