@@ -35,6 +35,17 @@ def test_token_logprobs_are_those_of_the_softmax() -> None:
     torch.testing.assert_close(losses.token_logprobs(logits, ids), expected)
 
 
+def test_sums_over_parts_of_a_batch_give_the_mean_of_the_whole() -> None:
+    logprobs = torch.randn(6, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    mask = torch.arange(5) < torch.tensor([5, 2, 0, 4, 1, 3])[:, None]
+    logprobs[2, 0] = -torch.inf  # does not count
+    parts = sum(losses.nll_sum(logprobs[rows], mask[rows]) for rows in torch.arange(6).split(4))
+    expected = losses.nll(logprobs, mask)
+    torch.testing.assert_close(parts / mask.sum(), expected)
+    torch.testing.assert_close(losses.nll_sum(logprobs, mask, dim=-1).sum() / mask.sum(), expected)
+    assert losses.nll(logprobs, torch.zeros_like(mask)) == 0
+
+
 def test_lm_loss_predicts_the_next_token_of_counted_tokens_only() -> None:
     logits, ids = noise(1, 2, 4, 9), torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])
     mask = torch.tensor([[True, True, False, True], [False, False, True, False]])

@@ -35,9 +35,21 @@ def token_logprobs(logits: Tensor, ids: Tensor) -> Tensor:
 # Language modelling (SFT, the pretraining term of Eq. 2)
 
 
+def nll_sum(logprobs: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
+    """Summed negative log-likelihood in nats of tokens whose log-probs (...) count where mask (...) is True.
+
+    Over everything (scalar), or over dimension `dim`. A loss over micro-batches or processes adds up these sums and divides
+    by the number of tokens that count, which gives `nll` of the whole batch.
+    """
+    return -logprobs.masked_fill(~mask, 0.0).sum(dim)
+
+
 def nll(logprobs: Tensor, mask: Tensor) -> Tensor:
-    """Mean negative log-likelihood in nats, scalar: log-probs (B, T) of tokens, averaged where mask (B, T) is True."""
-    return -masked_mean(logprobs, mask)
+    """Mean negative log-likelihood in nats, scalar: log-probs (B, T) of tokens, averaged where mask (B, T) is True.
+
+    0 if no token counts.
+    """
+    return nll_sum(logprobs, mask) / mask.sum().clamp(min=1)
 
 
 def lm_loss(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerBase
 
 from utils.config import PPOConfig
 from utils.core.errors import UserError
-from utils.data.encoding import encode_prompts
+from utils.data.encoding import decode_response, encode_prompts
 from utils.losses import lm_loss
 from utils.models.loading import load_policy, load_reward, save_model
 from utils.models.tokenizers import load_tokenizer
@@ -54,7 +54,9 @@ from utils.ppo.update import (
     update_round,
     value_loss,
 )
+from utils.reward.scoring import RewardModel
 from utils.sampling.rollout import Rollout, response_logprobs, response_values
+from utils.sampling.sampler import Response
 from utils.training.loop import LoopSettings, TrainingLoop, make_optimizer
 from utils.training.micro_batches import Share, micro_batches
 from utils.training.setup import StageSetup
@@ -498,6 +500,18 @@ def test_a_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert process_device("cuda") == torch.device("cuda", 1)
     assert process_device("cuda:0") == torch.device("cuda", 0)
     assert process_device("cpu") == torch.device("cpu")
+
+
+def test_ppo_scores_as_the_reward_model_does_everywhere_else(
+    actors: PPOModels, prompts: list[list[int]], policy_dir: Path
+) -> None:
+    tokenizer = load_tokenizer(policy_dir)
+    experience = collect(actors, prompts, n=64)
+    said = [Response(*decode_response(tokenizer, ids), tuple(ids)) for ids in experience.rollout.responses()]
+    texts = [TEXTS[i % len(TEXTS)] for i in range(len(said))]
+    assert len({response.finished for response in said}) == 2, "both kinds of endings must be tried"
+    expected = RewardModel(actors.reward, tokenizer, DATA).score_responses(texts, said)
+    assert experience.scores.tolist() == pytest.approx(expected, abs=1e-5)
 
 
 # Resume and bad input

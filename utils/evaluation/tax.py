@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from utils.core import processes
 from utils.data.encoding import pad_right
-from utils.losses import token_logprobs
+from utils.losses import nll_sum, token_logprobs
 
 
 class ChoiceItem(NamedTuple):
@@ -56,7 +56,7 @@ def next_token_logprobs(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
 
 
 def pretraining_loss(model: nn.Module, rows: Tensor | np.ndarray | Sequence[Sequence[int]], batch_size: int = 64) -> float:
-    """Mean next-token loss on held-out pretraining text, in nats per predicted token.
+    """Mean next-token loss (`losses.nll` of all rows together) on held-out pretraining text, in nats per predicted token.
 
     rows: (N, T) token ids, packed or padded on the right with the model's pad id; pad tokens are neither predicted
     nor read. Every token counts the same, whatever the batch size. Raises ValueError if nothing can be predicted.
@@ -75,9 +75,9 @@ def pretraining_loss(model: nn.Module, rows: Tensor | np.ndarray | Sequence[Sequ
         with _evaluating(model) as device:
             for part in torch.tensor(own).split(batch_size):
                 batch, keep = ids[part].to(device), mask[part].to(device)
-                predicted = keep[:, 1:] & keep[:, :-1]
-                losses = -next_token_logprobs(model, batch, keep).masked_fill(~predicted, 0.0).double()
-                result += zip(losses.sum(-1).tolist(), predicted.sum(-1).tolist(), strict=True)
+                predicted = keep[:, 1:] & keep[:, :-1]  # (B, T - 1)
+                losses = nll_sum(next_token_logprobs(model, batch, keep).double(), predicted, dim=-1)  # (B,)
+                result += zip(losses.tolist(), predicted.sum(-1).tolist(), strict=True)
         return result
 
     found = processes.map_ranks(range(len(ids)), sums)

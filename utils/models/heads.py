@@ -27,6 +27,11 @@ def float32_head(head: nn.Module, select: Select | None = None) -> Iterator[None
     """Inside the block `head` is computed in float32, also when the forward pass of its model runs under autocast.
 
     select: the part of the input (B, S, C) that the head reads, for example some positions; None: all of it.
+
+    The head's `forward` is replaced, because nothing less does it for models of any architecture. A forward hook of PyTorch
+    can change the head's input, but the head would still compute under autocast. Calling the model's body and then its head
+    leaves out what some models do with the logits afterwards (Gemma 2 caps them, Granite scales them), and goes past the
+    model's own forward, which gathers the weights of a sharded model.
     """
     own, inherited = vars(head).get("forward"), head.forward
 

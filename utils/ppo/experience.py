@@ -84,23 +84,29 @@ def model_inputs(rollout: Rollout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def round_prompts(n_prompts: int, round_: int, episodes: int, seed: int) -> list[int]:
     """Indices of the prompts of a round: the next `episodes` of an endless row of permutations of all prompts."""
-    positions = range(round_ * episodes, (round_ + 1) * episodes)
+    positions = range(round_ * episodes, (round_ + 1) * episodes)  # in the endless row
     passes = {position // n_prompts for position in positions}
     orders = {p: torch.randperm(n_prompts, generator=torch_generator(seed, "ppo", "prompts", p)) for p in passes}
     return [int(orders[position // n_prompts][position % n_prompts]) for position in positions]
 
 
 def reward_scores(reward: PreTrainedModel, rollout: Rollout, stops: Sequence[int], eos_id: int) -> Tensor:
-    """(B,) reward of each response, read at its end token, or at its last token if it was cut off."""
+    """(B,) reward of each response, read at its end token, or at its last token if it was cut off.
+
+    The same function as `RewardModel.score_responses`, on ids: `reward_input`, then `reward_at_end`. Here a process scores its
+    own episodes, and no text and no tokenizer is needed.
+    """
     pairs = zip(rollout.prompts(), rollout.responses(), strict=True)
     return reward_at_end(reward, [reward_input(prompt, response, stops, eos_id) for prompt, response in pairs])
 
 
 def build_experience(rollout: Rollout, scores: Tensor, ref_logprobs: Tensor, values: Tensor, cfg: PPOConfig) -> Experience:
     """Rewards with the KL penalty, advantages and returns from what the four models said of the responses."""
-    mask = rollout.response_mask
-    rewards = kl_shaped_rewards(scores, rollout.logprobs, ref_logprobs, mask, cfg.beta)
-    advantages, returns = gae(rewards, values, mask, cfg.gae_gamma, cfg.gae_lambda)
+    mask = rollout.response_mask  # (B, R)
+    # Eq. 2: the KL penalty at every token, the score at the last one.
+    rewards = kl_shaped_rewards(scores, rollout.logprobs, ref_logprobs, mask, cfg.beta)  # (B, R)
+    advantages, returns = gae(rewards, values, mask, cfg.gae_gamma, cfg.gae_lambda)  # (B, R) each
+    # Whitening sets the scale of the policy's gradient; the returns, which the value model learns, keep theirs.
     if cfg.whiten_advantages:
         advantages = whiten(advantages, mask)
     return Experience(rollout, scores, ref_logprobs, values, rewards, advantages, returns)
@@ -110,14 +116,16 @@ def build_experience(rollout: Rollout, scores: Tensor, ref_logprobs: Tensor, val
 def read_responses(actors: PPOModels, rollout: Rollout, cfg: PPOConfig, micro_batch: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """scores (B,), ref_logprobs (B, R) and values (B, R) of sampled responses."""
     rows = torch.arange(len(rollout), device=rollout.finished.device)
+    # As many episodes at once as in an update, so that reading them needs no more memory than training.
     parts = [model_inputs(rollout[some]) for some in rows.split(micro_batch or cfg.minibatch_size)]
     with unsharded(actors.reward):
-        scores = reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)
+        scores = reward_scores(actors.reward, rollout, actors.stops, actors.eos_id)  # (B,)
+    # At the temperature of sampling: the KL is between the policies that are sampled.
     with unsharded(actors.reference):
         ref_logprobs = [response_logprobs(actors.reference, *part, temperature=cfg.temperature) for part in parts]
     with unsharded(actors.value):
         values = [response_values(actors.value, *part) for part in parts]
-    return scores, torch.cat(ref_logprobs), torch.cat(values)
+    return scores, torch.cat(ref_logprobs), torch.cat(values)  # (B,), (B, R), (B, R)
 
 
 def collect_round(
@@ -167,21 +175,22 @@ def _gather(
 ) -> tuple[Rollout, tuple[Tensor, Tensor, Tensor]]:
     """All processes' episodes in the order of `prompts`, of which each process has done every n-th."""
 
-    def unsharded(part: Tensor) -> Tensor:
-        by_process = accelerator.gather(part).view(accelerator.num_processes, *part.shape)
-        return by_process.transpose(0, 1).reshape(len(prompts), *part.shape[1:])
+    def whole(part: Tensor) -> Tensor:
+        """(B / n, ...) of this process -> (B, ...) of all n."""
+        by_process = accelerator.gather(part).view(accelerator.num_processes, *part.shape)  # (n, B / n, ...)
+        return by_process.transpose(0, 1).reshape(len(prompts), *part.shape[1:])  # row i is episode i // n of process i % n
 
     prompt_ids, prompt_mask = (x.to(rollout.finished.device) for x in pad_left(prompts, pad_id))
     responses = (rollout.response_ids, rollout.response_mask, rollout.logprobs, rollout.finished)
-    scores, ref_logprobs, values = map(unsharded, readings)
-    return Rollout(prompt_ids, prompt_mask, *map(unsharded, responses)), (scores, ref_logprobs, values)
+    scores, ref_logprobs, values = map(whole, readings)
+    return Rollout(prompt_ids, prompt_mask, *map(whole, responses)), (scores, ref_logprobs, values)
 
 
 def experience_metrics(experience: Experience) -> dict[str, float]:
     """What a round's samples say of the policy that made them; see METRICS."""
     rollout, mask = experience.rollout, experience.rollout.response_mask
     metrics = {
-        "reward": experience.rewards.sum(1).mean(),
+        "reward": experience.rewards.sum(1).mean(),  # (B, R) -> (B,) -> scalar
         "score": experience.scores.mean(),
         "kl_k1": kl_k1(rollout.logprobs, experience.ref_logprobs, mask).mean(),
         "kl_k3": kl_k3(rollout.logprobs, experience.ref_logprobs, mask).mean(),

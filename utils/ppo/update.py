@@ -36,27 +36,28 @@ from utils.training.setup import StageSetup
 
 def policy_loss(policy: PreTrainedModel, batch: Experience, cfg: PPOConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """Clipped policy loss of a minibatch (scalar) and its statistics."""
-    logprobs = response_logprobs(policy, *model_inputs(batch.rollout), temperature=cfg.temperature)
+    logprobs = response_logprobs(policy, *model_inputs(batch.rollout), temperature=cfg.temperature)  # (B, R), with gradient
     mask = batch.rollout.response_mask
     return ppo_policy_loss(logprobs, batch.rollout.logprobs, batch.advantages, mask, cfg.clip)
 
 
 def value_loss(value: PreTrainedModel, batch: Experience, clip: float) -> Tensor:
     """Value loss of a minibatch (scalar)."""
-    values = response_values(value, *model_inputs(batch.rollout))
+    values = response_values(value, *model_inputs(batch.rollout))  # (B, R), with gradient
     return ppo_value_loss(values, batch.values, batch.returns, batch.rollout.response_mask, clip)
 
 
 def ptx_loss(policy: PreTrainedModel, rows: Tensor, pad_id: int) -> Tensor:
     """Mean -log pi per token of pretraining rows (N, T), right-padded if padded at all: the gamma term of Eq. 2."""
-    mask = rows != pad_id
-    return nll(sequence_logprobs(policy, rows, mask, mask)[:, 1:], mask[:, 1:])
+    mask = rows != pad_id  # (N, T)
+    logprobs = sequence_logprobs(policy, rows, mask, mask)  # (N, T), 0 at the first token, which nothing predicts
+    return nll(logprobs[:, 1:], mask[:, 1:])
 
 
 def draw_ptx_rows(ptx_rows: Tensor, episodes: int, cfg: PPOConfig, generator: torch.Generator) -> Tensor:
     """`ptx_rows_per_episode` rows for each of `episodes`, at least one, drawn with replacement from (N, T)."""
     count = max(1, round(cfg.ptx_rows_per_episode * episodes))
-    return ptx_rows[torch.randint(len(ptx_rows), (count,), generator=generator)]
+    return ptx_rows[torch.randint(len(ptx_rows), (count,), generator=generator)]  # (count, T)
 
 
 def ptx_tokens(rows: Tensor, pad_id: int) -> list[int]:
@@ -101,6 +102,7 @@ def update_value(
     loop: TrainingLoop, actors: PPOModels, batch: Experience, clip: float, cfg: PPOConfig, micro_batch: int = 0
 ) -> dict[str, float]:
     """One value step; `batch` and `micro_batch` as in `update_policy`."""
+    # A mean over the minibatch's response tokens, as the policy's loss.
     loss = math.fsum(
         loop.backward("value", part.mean_weight * value_loss(actors.value, batch[as_index(part, batch.scores)], clip))
         for part in micro_batches(response_tokens(batch), micro_batch, loop.share)
@@ -176,7 +178,9 @@ def as_index(part: MicroBatch, like: Tensor) -> Tensor:
 
 def _summary(steps: Sequence[dict[str, float]], lr: float, cfg: PPOConfig, accelerator: Accelerator) -> dict[str, float]:
     """Means over the minibatches of a round and over the processes; the ratio only of the first minibatch."""
+    # Every minibatch counts the same.
     summary = {name: math.fsum(step[name] for step in steps) / len(steps) for name in steps[0]}
+    # Before the first update the ratio must be 1: a check that sampling and training read the same policy.
     if "ratio" in summary:
         summary["first_ratio"] = steps[0]["ratio"]
         del summary["ratio"]

@@ -83,11 +83,13 @@ def encode_comparisons(
     counts = {"comparisons": len(comparisons), "prompts_cut": 0, "answers_cut": 0, "all_tied": 0}
     for row, comparison in enumerate(comparisons, 1):
         _check(comparison, row)
+    # All texts are encoded in one call, which is much faster: the completions of all comparisons, one after the other.
     ends = [comparison.finished or (True,) * len(comparison.completions) for comparison in comparisons]
     texts = [text for comparison in comparisons for text in comparison.completions]
     flat = [end or not text for text, end in zip(texts, itertools.chain.from_iterable(ends), strict=True)]
     encoded = iter(encode_completions(tokenizer, texts, flat, data_cfg))
     prompts = encode_prompts(tokenizer, [comparison.prompt for comparison in comparisons], data_cfg)
+    # Back to rankings: each takes its K completions, and equal ids get the same place among its distinct responses.
     groups = []
     for comparison, prompt, finished in zip(comparisons, prompts, ends, strict=True):
         distinct: dict[tuple[int, ...], int] = {}
@@ -117,8 +119,8 @@ def _check(comparison: Comparison, row: int) -> None:
 def make_targets(groups: Sequence[Group]) -> Targets:
     """Where each completion's score is among those of all U distinct responses, and its rank: each (N, K), K the largest."""
     width = max(len(group.which) for group in groups)
-    which, ranks = torch.zeros(2, len(groups), width, dtype=torch.long)
-    mask = torch.zeros(len(groups), width, dtype=torch.bool)
+    which, ranks = torch.zeros(2, len(groups), width, dtype=torch.long)  # (N, K) each, 0 beyond a prompt's own K
+    mask = torch.zeros(len(groups), width, dtype=torch.bool)  # (N, K)
     offset = 0  # responses of the groups before
     for row, group in enumerate(groups):
         k = len(group.which)
@@ -140,6 +142,7 @@ def as_pairs(groups: Sequence[Group]) -> list[Group]:
     for group in groups:
         for i, j in itertools.combinations(range(len(group.which)), 2):
             if group.ranks[i] != group.ranks[j]:
+                # Its two responses, or the one of both: the same text may have been ranked twice.
                 rows = list(dict.fromkeys((group.which[i], group.which[j])))
                 which = [rows.index(group.which[i]), rows.index(group.which[j])]
                 pairs.append(Group(group.prompt, [group.responses[r] for r in rows], which, [group.ranks[i], group.ranks[j]]))

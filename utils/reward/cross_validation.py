@@ -134,11 +134,13 @@ class Trial:
         known = processes.on_main(lambda: with_names_of_today(read_json(done)) if done.exists() else {})
         if known.get("key") == self.key:
             return known
+        # The same training as of the reward model itself, on the fold's rows.
         seed = self.setup.seed
         model = reward_from_policy(self.init_dir, choose_device(self.setup.device), seed)
         judge = RewardModel(model, load_tokenizer(self.init_dir), self.setup.data)
         rankings = Rankings(judge.encode(fold.train).groups)
         loop = fit(out_dir, judge, rankings, self.cfg, seed, f"{self.key} {out_dir.name}", self.setup.compute)
+        # Tested on prompts it never saw, as ranked by the labelers it knows and by those it does not.
         result: dict[str, Any] = {"key": self.key, "train_rows": len(fold.train)}
         for name, part in (("training", fold.training_labelers), ("heldout", fold.heldout_labelers)):
             groups = judge.encode(part).groups

@@ -22,7 +22,7 @@ def evaluate_reward(judge: RewardModel, comparisons: Sequence[Comparison]) -> tu
     (bins), calibration_error, labelers {id: Accuracy}, counts (what was cut).
     """
     encoded = judge.encode(comparisons)
-    scores = judge.score_groups(encoded.groups)
+    scores = judge.score_groups(encoded.groups)  # K numbers for each ranking
     ranks = [group.ranks for group in encoded.groups]  # in which answers that are equal to the model tie
     accuracy = pair_accuracy(scores, rank_values(ranks))
     table = calibration(scores, rank_values(ranks))

@@ -45,10 +45,10 @@ def _margins(scores: Sequence[float], values: Sequence[float], tie: float, marke
 
     marked: only pairs of a worse one that is marked and a better one that is not.
     """
-    r, v = np.asarray(scores, float), np.asarray(values, float)
+    r, v = np.asarray(scores, float), np.asarray(values, float)  # (K,) each
     if r.shape != v.shape:
         raise ValueError(f"{r.size} scores for {v.size} values")
-    counts = v[:, None] - v[None, :] > tie
+    counts = v[:, None] - v[None, :] > tie  # (K, K): [i, j] is True if i is better than j
     if marked is not None:
         counts &= np.asarray(marked)[None, :] & ~np.asarray(marked)[:, None]
     better, worse = np.nonzero(counts)
@@ -65,8 +65,8 @@ def clustered_mean(sums: Iterable[float], counts: Iterable[int]) -> Accuracy:
 
     se = sqrt(G / (G - 1) * sum_g (sum_g - mean * count_g)^2) / sum(counts); NaN with fewer than two clusters.
     """
-    s, n = np.asarray(list(sums), float), np.asarray(list(counts), float)
-    s, n = s[n > 0], n[n > 0]
+    s, n = np.asarray(list(sums), float), np.asarray(list(counts), float)  # (G,) each
+    s, n = s[n > 0], n[n > 0]  # a prompt without pairs is no cluster
     if not len(n):
         return Accuracy(math.nan, math.nan, 0, 0)
     mean, clusters = s.sum() / n.sum(), len(n)
@@ -93,16 +93,18 @@ def part_weights(scores: Nested, parts: Sequence[Sequence[Sequence[float]]]) -> 
     worth by itself does not count. Standard errors are clustered by prompt. Raises ValueError if parts do not vary
     enough to be told apart.
     """
-    groups = [(np.asarray(p, float), np.asarray(s, float)) for p, s in zip(parts, scores, strict=True)]
+    groups = [(np.asarray(p, float), np.asarray(s, float)) for p, s in zip(parts, scores, strict=True)]  # (K, P), (K,)
     centred = [(x - x.mean(0), y - y.mean()) for x, y in groups]
-    xs, ys = np.concatenate([x for x, _ in centred]), np.concatenate([y for _, y in centred])
-    gram = xs.T @ xs
+    # Least squares over the completions of all prompts: (X'X)^-1 X'y.
+    xs, ys = np.concatenate([x for x, _ in centred]), np.concatenate([y for _, y in centred])  # (M, P), (M,)
+    gram = xs.T @ xs  # (P, P)
     if np.linalg.matrix_rank(gram) < len(gram):
         raise ValueError("part_weights: some parts never differ, or always together")
     inverse = np.linalg.inv(gram)
-    weights = inverse @ (xs.T @ ys)
+    weights = inverse @ (xs.T @ ys)  # (P,)
+    # The clustered ("sandwich") variance: residuals are added up within each prompt before they are squared.
     pulls = np.array([x.T @ (y - x @ weights) for x, y in centred])
-    spread = inverse @ (pulls.T @ pulls) @ inverse
+    spread = inverse @ (pulls.T @ pulls) @ inverse  # (P, P)
     return [(float(w), math.sqrt(v)) for w, v in zip(weights, np.diag(spread), strict=True)]
 
 
@@ -113,8 +115,9 @@ def calibration(scores: Nested, values: Nested, bins: int = CALIBRATION_BINS) ->
     predicted = observed in every bin; noise of the labelers is part of what it has to predict.
     """
     parts = [_margins(r, v, 0.0) for r, v in zip(scores, values, strict=True)]
-    margins = np.concatenate(parts) if parts else np.zeros(0)
+    margins = np.concatenate(parts) if parts else np.zeros(0)  # (pairs,)
     predicted, right = 1.0 / (1.0 + np.exp(-np.abs(margins))), _right(margins)
+    # The bin of each pair; a probability of exactly 1 belongs to the last one.
     edges = np.linspace(0.5, 1.0, bins + 1)
     place = np.minimum(np.searchsorted(edges, predicted, side="right") - 1, bins - 1)
     table = []

@@ -147,6 +147,7 @@ class RewardModel:
             part = [groups[i] for i in rows]
             scores = score_groups(self.model, part, pad_id, device) - self.model.config.reward_shift  # (U,) of all of them
             which = make_targets(part).which.to(device)  # (N, K) places in the scores
+            # (N, K) rewards; what is right of a ranking's own K is padding.
             for i, row in zip(rows, scores[which].tolist(), strict=True):
                 result[i] = row[: len(groups[i].which)]
         return result
@@ -176,6 +177,7 @@ def plain_scores(model: nn.Module, groups: Sequence[Group], pad_id: int, device:
     mask = mask.long().to(device)  # (U, T)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     with float32_head(unwrapped(model).score), autocast(device):  # type: ignore[arg-type]
+        # The classifier reads its head at the last token that is not padding.
         output = model(input_ids=ids.to(device), attention_mask=mask, position_ids=positions, use_cache=False)
     return output.logits.squeeze(-1).float()  # (U, 1) -> (U,)
 

@@ -49,9 +49,9 @@ def kwise_step(
 
     scorer: how the responses are scored, `score_groups` or `plain_scores`. Gradients flow through loss and scores.
     """
-    targets = Targets(*(tensor.to(device) for tensor in make_targets(groups)))
+    targets = Targets(*(tensor.to(device) for tensor in make_targets(groups)))  # (N, K) each
     scores = scorer(model, groups, pad_id, device)[targets.which]  # (U,) -> (N, K)
-    accuracy = kwise_accuracy(scores.detach(), targets.ranks, targets.mask)
+    accuracy = kwise_accuracy(scores.detach(), targets.ranks, targets.mask)  # scalar
     return Step(kwise_loss(scores, targets.ranks, targets.mask), accuracy, scores)
 
 
@@ -149,9 +149,11 @@ def fit(
     schedule = Schedule(elements, per_step, cfg.epochs, seed)
     loop = _start(out_dir, judge, schedule, cfg, fingerprint, compute)
     for step in loop:
+        # Gradient of Eq. 1 over the step's rankings, then one step of AdamW.
         loss, accuracy = _gradient(loop, judge, schedule.batch(step), compute.micro_batch)
         rate = learning_rate(step, schedule.total, cfg.learning_rate, final_fraction=cfg.final_lr_fraction)
         norm = loop.optimizer_step("reward", lr=rate, max_grad_norm=cfg.optimizer.max_grad_norm)
+        # Now and then: the loss on rankings that are not trained on.
         held_out = {}
         if rankings.valid and schedule.is_checked(step, rankings.valid_per_epoch):
             held_out = {"passes": (step + 1) / schedule.per_epoch, **_held_out(judge, rankings.valid)}
@@ -191,12 +193,13 @@ def _gradient(loop: TrainingLoop, judge: RewardModel, batch: Sequence[Group], mi
         loss += loop.backward("reward", step.loss * part.mean_weight)
         if not part.is_dummy:
             counted += torch.stack([step.accuracy, torch.ones_like(step.accuracy)]) * n_pairs(groups)
+    # Pairs of all processes, so that every pair counts the same.
     right, pairs = accelerator.reduce(counted, reduction="sum").tolist()
     return loss, right / pairs
 
 
 def _held_out(judge: RewardModel, groups: Sequence[Group]) -> dict[str, float]:
     """valid_loss (Eq. 1, mean over prompts) and valid_accuracy of encoded rankings."""
-    scores = judge.score_groups(groups)
+    scores = judge.score_groups(groups)  # K numbers for each of N rankings
     ranks = [group.ranks for group in groups]
     return {"valid_loss": ranking_loss(scores, ranks), "valid_accuracy": pair_accuracy(scores, rank_values(ranks)).mean}

@@ -14,7 +14,7 @@ from utils.config import DataConfig
 from utils.core import processes
 from utils.data.encoding import encode_completions, encode_prompts, pad_right
 from utils.data.schemas import Demonstration
-from utils.losses import token_logprobs
+from utils.losses import nll_sum, token_logprobs
 from utils.models.dropout import Rows
 from utils.sampling.rollout import eval_mode, selected_logits
 from utils.training.sharding import unsharded
@@ -94,17 +94,19 @@ def token_loss(
     rows: Rows | None = None,
     seeds: Sequence[int] = (),
 ) -> TokenLoss:
-    """Summed negative log-likelihood of the labelled tokens; ids, mask, labels (B, T), right-padded.
+    """Summed negative log-likelihood of the labelled tokens (`losses.nll_sum`); ids, mask, labels (B, T), right-padded.
+
+    Divided by the number of tokens it is `losses.lm_loss`, without the logits of positions that are not read.
 
     rows: the model's dropout (`dropout.by_row`), which draws the masks of row i from the stream seeds[i].
     """
-    keep = torch.zeros_like(mask)
+    keep = torch.zeros_like(mask)  # (B, T): a token is predicted one position earlier
     keep[:, :-1] = labels[:, 1:] != IGNORED
     if rows is not None:
         rows.read(seeds, mask, keep)
-    targets = labels[:, 1:][keep[:, :-1]]
-    logits = selected_logits(model, ids, mask, keep)
-    return TokenLoss(-token_logprobs(logits, targets).sum(), len(targets))
+    targets = labels[:, 1:][keep[:, :-1]]  # (N,)
+    logprobs = token_logprobs(selected_logits(model, ids, mask, keep), targets)  # (N, V) -> (N,), all of which count
+    return TokenLoss(nll_sum(logprobs, torch.ones_like(targets, dtype=torch.bool)), len(targets))
 
 
 @torch.no_grad()

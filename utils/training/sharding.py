@@ -58,7 +58,11 @@ def unsharded(model: nn.Module) -> Iterator[None]:
     for module in modules:
         module.set_reshard_after_forward(False, recurse=False)
         module.unshard()
-    sharded, plain = type(model), type(model).__mro__[2]  # `fully_shard` has derived a class from FSDPModule and its own
+    # `fully_shard` has derived a class from FSDPModule and the model's own, and PyTorch has no function that takes it back.
+    # The model would run without the exchange (the hooks of FSDP find gathered weights), but who asks for its type would get
+    # the wrong answer: `gpt2.supported` compares types exactly, because a subclass may compute something else, and
+    # `save_pretrained` writes the name of the class. So the object changes its class while its weights are whole.
+    sharded, plain = type(model), type(model).__mro__[2]
     model.__class__ = plain
     try:
         yield
