@@ -329,7 +329,7 @@ def sequence_logprobs(model: PreTrainedModel, ids: Tensor, mask: Tensor, targets
     """(B, S) log-prob of each token of `targets` given those before it, 0 elsewhere.
 
     ids, mask (B, S) right-padded; targets (B, S) bool, a part of mask; the first column cannot be a target. Logits
-    exist only where they are needed. `-masked_mean(sequence_logprobs(...), targets)` equals `losses.lm_loss`.
+    exist only where they are needed. `nll(sequence_logprobs(...), targets)` equals `losses.lm_loss`.
     """
     targets = targets.clone()
     targets[:, 0] = False
