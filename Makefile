@@ -1,6 +1,7 @@
 # make tutorial [SEED=7] [OUT=runs/x]   install into .venv, run the tiny pipeline, say where the report is
 # make test [COVERAGE=1]                install what the tests need, run them all (COVERAGE=1: fail below 90 % of the lines)
 # make test-deepspeed                   install DeepSpeed too (Linux), run the tests that need it
+# make label                            install what labeling needs, make a store, open its pages in the browser
 # make notebooks | lab | colab | lint | coverage | clean
 #
 # Every target installs what it needs once (the stamp files .venv/.installed-*). Plain lines: README.
@@ -10,6 +11,7 @@
 SEED ?= 1
 OUT ?= runs/tiny
 WORKERS ?= 2
+LABELS ?= runs/labeling/labels.db
 COVERAGE ?=
 TORCH ?= torch==2.13.0
 
@@ -21,13 +23,17 @@ NEW_ENOUGH := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_i
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	"$$p" -c "$(NEW_ENOUGH)" >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
 
-.PHONY: help tutorial test test-deepspeed coverage lint notebooks lab colab clean
+.PHONY: help tutorial label test test-deepspeed coverage lint notebooks lab colab clean
 
 help:
-	@sed -n '1,9s/^# \{0,1\}//p' Makefile
+	@sed -n '1,10s/^# \{0,1\}//p' Makefile
 
 tutorial: $(VENV)/.installed-run
 	$(PY) scripts/pipeline.py --profile tiny --seed $(SEED) --out $(OUT)
+
+label: $(VENV)/.installed-labeling
+	@test -f $(LABELS) || $(PY) scripts/label.py init $(LABELS)
+	$(PY) scripts/label.py serve $(LABELS) --open
 
 # Two workers of one thread each beat one process of two threads on models this small.
 test: $(VENV)/.installed-dev
@@ -71,6 +77,10 @@ $(VENV)/.installed-run: pyproject.toml constraints.txt
 	@$(PY) -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	$(PIP) $(TORCH)
 	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-labeling: $(VENV)/.installed-run
+	$(PIP) -e ".[labeling]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-run

@@ -32,7 +32,7 @@ WORLD = known_world("tiny")
 SCRIPTS = {
     "make_data": ("prompts", "labelers", "demonstrations"),
     "sft": ("sft", "init"),
-    "label": ("comparisons",),
+    "comparisons": ("comparisons",),
     "reward_model": ("reward", "sft_select"),
     "ppo": ("ppo", "ppo_ptx"),
     "evaluate": ("evaluate", "report"),
@@ -114,7 +114,7 @@ def test_ppo_refuses_both_switches(calls: list[tuple[Any, ...]], monkeypatch: py
 
 
 def test_a_script_says_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    script = load_script("label", monkeypatch)
+    script = load_script("comparisons", monkeypatch)
     assert main(script.run, ["--profile", "nosuch"]) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.startswith('Unknown profile "nosuch"') and shown.err.count("\n") == 1

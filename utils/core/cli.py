@@ -21,6 +21,7 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_UNREAD = 141
 OWN_DATA = ("prompts", "demonstrations", "comparisons", "pretraining")
+FROM_PEOPLE = ("demonstrations", "comparisons")
 EXIT_TERMINATED = 143
 ALONE = "Stopped, because the system terminated this process: run the same command again to continue."
 LEFT = "Stopped, because another process of this run ended or was killed: run the same command again to continue."
@@ -140,8 +141,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="auto, cpu, cuda or mps")
     parser.add_argument("--track", metavar="NAME", help="also send metrics to tensorboard, wandb, mlflow, ... (default: none)")
     for name in OWN_DATA:
+        people = ", a store of scripts/label.py," if name in FROM_PEOPLE else ""
         parser.add_argument(
-            f"--{name}", metavar="FILE", help=f"your own {name} (jsonl, csv, parquet, file.db::table) or hub:NAME"
+            f"--{name}", metavar="FILE", help=f"your own {name} (jsonl, csv, parquet, file.db::table){people} or hub:NAME"
         )
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting, such as --set ppo.beta=0.02"

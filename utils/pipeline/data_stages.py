@@ -41,6 +41,7 @@ from utils.labeling import (
     screening_set,
 )
 from utils.pipeline.artifacts import SOURCE_FILE
+from utils.pipeline.labels import is_store, store_demonstrations, store_rankings
 from utils.pipeline.run import Run
 from utils.sampling.sampler import Draw, Response, completions_to_rank
 from utils.worlds.protocol import Scores, World
@@ -363,7 +364,8 @@ def _held_out(run: Run) -> list[Prompt]:
 
 def user_demonstrations(path: str, notes: Notes) -> dict[str, list[Demonstration]]:
     """The user's demonstrations by split. Raises UserError if there are none in train, and as `load_demonstrations` does."""
-    return _by_split(path, load_demonstrations(path, notes=notes), ("train",), notes)
+    rows = store_demonstrations(path, notes) if is_store(path) else load_demonstrations(path, notes=notes)
+    return _by_split(path, rows, ("train",), notes)
 
 
 def user_comparisons(path: str, seed: int, notes: Notes, needed: Sequence[str] = FINAL) -> dict[str, list[Comparison]]:
@@ -374,6 +376,8 @@ def user_comparisons(path: str, seed: int, notes: Notes, needed: Sequence[str] =
     rows: list[Any] = (
         hub.rows_of(hub.load_examples(path, "comparisons", quiet=True))
         if hub.is_hub(path)
+        else store_rankings(path, notes)
+        if is_store(path)
         else load_comparisons(path, notes=notes)
     )
     if "test" in needed:

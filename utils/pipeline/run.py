@@ -35,6 +35,7 @@ from utils.core.runtime import choose_device, choose_dtype, locate, precision
 from utils.core.tracking import tracked
 from utils.data.hub import is_hub, parse_source
 from utils.pipeline.artifacts import CONFIG_FILE, Artifacts
+from utils.pipeline.labels import is_store, store_digest
 
 STAGE_FILE = "stage.json"
 BEFORE = ".before"  # old results of stages whose new run has not finished yet
@@ -125,6 +126,8 @@ class Run(Artifacts):
         if is_hub(name):
             local = parse_source(name).path
             return digest([name, None if local is None or not local.exists() else digest_path(local)])
+        if is_store(name):
+            return store_digest(name)
         if name not in self._digests:
             place = locate(name)
             on_hub = not place.exists() and HUB_NAME.fullmatch(name)

@@ -168,7 +168,7 @@ def open_chat(
         folders = named_folders(models)
         settings = [load_config(profile) if profile else settings_of(place) for place in folders.values()]
     parts = zip(folders.items(), settings, strict=True)
-    speakers = [Speaker(name, _sampler(place, config, max_tokens)) for (name, place), config in parts]
+    speakers = [Speaker(name, sampler_of(place, config, max_tokens)) for (name, place), config in parts]
     judge = None
     if reward_model is not None:
         place = model_directory(locate(reward_model))
@@ -199,7 +199,8 @@ def _short_name(model: PathLike) -> str:
     return place.parent.name if place.name == "model" else place.name
 
 
-def _sampler(place: Path, config: Config, max_tokens: int | None) -> Sampler:
+def sampler_of(place: Path, config: Config, max_tokens: int | None = None) -> Sampler:
+    """The policy in a folder, asked as `config` says; max_tokens: longest answer instead of the settings'."""
     data = replace(config.data, max_response_tokens=max_tokens) if max_tokens else config.data
     return Sampler.load(place, data, device=choose_device(config.device))
 

@@ -26,6 +26,8 @@ Design:
 - **Quality.** `dashboard` and `progress` (agreement, drift, who deserves a look), `list_disagreements`, `get_case` and
   `adjudicate` (blind), `screening_table`, `demonstrations_to_score` and `score_demonstration` (B.1's four criteria),
   `decide_labeler`, `delete_labeler`. One read of all submissions as arrays (`labels`), no counters to keep in step.
+- **Rows.** `import_*` and `export_*` exchange rows of `utils.data.schemas` with a store; `exchange` has the forms of TRL,
+  Label Studio and Potato. The pipeline reads a store where a file of rankings can be named (`utils.pipeline.labels`).
 - **Transactions.** SQLite has WAL and synchronous=FULL; writers wait in a queue. PostgreSQL locks the rows it gives away.
 """
 
@@ -57,7 +59,7 @@ from utils.labeling.store.dashboard import (
     dashboard,
     progress,
 )
-from utils.labeling.store.database import Store, is_store, open_store
+from utils.labeling.store.database import Store, open_store
 from utils.labeling.store.errors import (
     Forbidden,
     InvalidAnswer,
@@ -67,6 +69,7 @@ from utils.labeling.store.errors import (
     StoreError,
     Unavailable,
 )
+from utils.labeling.store.exchange import from_label_studio, from_potato, preference_pairs, to_label_studio
 from utils.labeling.store.forms import BEST_RATING, FLAGS, KINDS, PHASES, ROLES, SCREENING, TOPICS, Answer, check_answer
 from utils.labeling.store.people import (
     add_labeler,
@@ -95,6 +98,15 @@ from utils.labeling.store.records import (
     ShownOutput,
     Task,
 )
+from utils.labeling.store.rows import (
+    ExportChoice,
+    export_comparisons,
+    export_demonstrations,
+    import_comparisons,
+    import_demonstrations,
+    import_outputs,
+    import_prompts,
+)
 from utils.labeling.store.work import add_items, count_tasks, get_task, next_task, save_draft, skip, submit
 
 __all__ = [
@@ -115,6 +127,7 @@ __all__ = [
     "DayRow",
     "DemonstrationToScore",
     "Disagreement",
+    "ExportChoice",
     "Forbidden",
     "InvalidAnswer",
     "Labeler",
@@ -146,18 +159,26 @@ __all__ = [
     "decide_labeler",
     "delete_labeler",
     "demonstrations_to_score",
+    "export_comparisons",
+    "export_demonstrations",
     "find_labeler",
+    "from_label_studio",
+    "from_potato",
     "get_case",
     "get_labeler",
     "get_project",
     "get_setting",
     "get_task",
-    "is_store",
+    "import_comparisons",
+    "import_demonstrations",
+    "import_outputs",
+    "import_prompts",
     "list_disagreements",
     "list_labelers",
     "list_projects",
     "next_task",
     "open_store",
+    "preference_pairs",
     "progress",
     "revoke_invitation",
     "save_draft",
@@ -167,4 +188,5 @@ __all__ = [
     "signing_key",
     "skip",
     "submit",
+    "to_label_studio",
 ]

@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, ProgrammingError
 
 from utils.core.errors import UserError
 from utils.labeling.store.errors import StoreError, Unavailable
@@ -23,7 +23,6 @@ from utils.labeling.store.schema import metadata
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 WAIT_SECONDS = 20.0  # for a database that another process has locked
-VERSION_TABLE = "alembic_version"
 
 
 class Store:
@@ -172,7 +171,9 @@ def open_store(place: str | Path, create: bool = True, clock: Callable[[], float
     Raises StoreError for a file that is no store, a newer one, missing tables, and Unavailable if it cannot be reached.
     """
     url = _url(str(place))
-    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+    if url.get_backend_name() == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            raise StoreError("A store in memory would be lost: give the path of a file.")
         file = Path(str(url.database))
         if not create and not file.is_file():
             raise StoreError(f"The store {file} does not exist: make it with `scripts/label.py init {file}`.")
@@ -185,25 +186,6 @@ def open_store(place: str | Path, create: bool = True, clock: Callable[[], float
         store.close()
         raise
     return store
-
-
-def is_store(place: str | Path) -> bool:
-    """Whether `place` is a URL of a database or an SQLite file with the tables of a store."""
-    text = str(place)
-    if "://" in text:
-        return text.startswith(("postgresql", "sqlite"))
-    if not Path(text).is_file():
-        return False
-    with Path(text).open("rb") as handle:
-        if handle.read(16) != b"SQLite format 3\x00":
-            return False
-    engine = _engine(_url(text))
-    try:
-        return {VERSION_TABLE, "projects", "submissions"} <= set(sa.inspect(engine).get_table_names())
-    except DatabaseError:
-        return False
-    finally:
-        engine.dispose()
 
 
 def _url(place: str) -> sa.URL:

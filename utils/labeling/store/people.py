@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -17,7 +18,7 @@ from utils.labeling.store.records import STATUSES, Labeler, Project, ProjectSett
 from utils.labeling.store.schema import assignments, items, labelers, projects, settings, submissions
 
 LONGEST_NAME = 200
-_LABELER = [labelers.c[name] for name in Labeler.__dataclass_fields__]
+LABELER_COLUMNS = [labelers.c[name] for name in Labeler.__dataclass_fields__]
 
 
 # --- settings ------------------------------------------------------------------------------------------------------
@@ -73,7 +74,10 @@ def create_project(store: Store, name: str, chosen: ProjectSettings | None = Non
 def list_projects(store: Store) -> list[Project]:
     """All projects, oldest first."""
     with store.read() as connection:
-        return [_project(row) for row in connection.execute(sa.select(projects).order_by(projects.c.id))]
+        return [
+            project_of(row.id, row.name, row.settings)
+            for row in connection.execute(sa.select(projects).order_by(projects.c.id))
+        ]
 
 
 def get_project(store: Store, project: int | str | None = None) -> Project:
@@ -95,7 +99,7 @@ def load_project(connection: sa.Connection, project_id: int) -> Project:
     row = connection.execute(sa.select(projects).where(projects.c.id == project_id)).one_or_none()
     if row is None:
         raise NotFound(f"There is no project {project_id}.")
-    return _project(row)
+    return project_of(row.id, row.name, row.settings)
 
 
 def change_project(store: Store, project_id: int, **changes: object) -> Project:
@@ -107,8 +111,9 @@ def change_project(store: Store, project_id: int, **changes: object) -> Project:
     return Project(project.id, project.name, chosen)
 
 
-def _project(row: sa.Row) -> Project:
-    return Project(row.id, row.name, row_from_dict(row.settings, ProjectSettings, f"project {row.name}"))
+def project_of(key: int, name: str, chosen: dict[str, Any]) -> Project:
+    """A project from its row."""
+    return Project(key, name, row_from_dict(chosen, ProjectSettings, f"project {name}"))
 
 
 def _checked(chosen: ProjectSettings) -> ProjectSettings:
@@ -168,7 +173,9 @@ def add_labeler(
 def list_labelers(store: Store, project_id: int) -> list[Labeler]:
     """All labelers of a project, oldest first."""
     with store.read() as connection:
-        rows = connection.execute(sa.select(*_LABELER).where(labelers.c.project_id == project_id).order_by(labelers.c.id))
+        rows = connection.execute(
+            sa.select(*LABELER_COLUMNS).where(labelers.c.project_id == project_id).order_by(labelers.c.id)
+        )
         return [Labeler(*row) for row in rows]
 
 
@@ -188,7 +195,7 @@ def find_labeler(store: Store, project_id: int, name: str) -> Labeler:
 
 def load_labeler(connection: sa.Connection, labeler_id: int) -> Labeler:
     """A labeler inside a transaction. Raises NotFound."""
-    row = connection.execute(sa.select(*_LABELER).where(labelers.c.id == labeler_id)).one_or_none()
+    row = connection.execute(sa.select(*LABELER_COLUMNS).where(labelers.c.id == labeler_id)).one_or_none()
     if row is None:
         raise NotFound("There is no such labeler in this store.")
     return Labeler(*row)

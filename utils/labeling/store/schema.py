@@ -153,6 +153,9 @@ items = sa.Table(
         "phase",
         "role",
         "position",
+        "closed",  # the index alone answers how many items are open
+        "overlap",
+        "taken",
         sqlite_where=sa.text("closed = 0 AND (overlap IS NULL OR taken < overlap)"),
         postgresql_where=sa.text("NOT closed AND (overlap IS NULL OR taken < overlap)"),
     ),

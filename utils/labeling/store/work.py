@@ -16,16 +16,74 @@ from utils.core.runtime import python_rng
 from utils.labeling.store.database import Store
 from utils.labeling.store.errors import Forbidden, InvalidAnswer, LeaseLost, NotFound, StaleDraft, StoreError
 from utils.labeling.store.forms import FLAGS, KINDS, PHASES, ROLES, SCREENING, Answer, check_answer, gold_score
-from utils.labeling.store.people import load_labeler, load_project
+from utils.labeling.store.people import LABELER_COLUMNS, load_project, project_of
 from utils.labeling.store.records import WORKING, Labeler, NewItem, Project, Receipt, ShownOutput, Task
-from utils.labeling.store.schema import assignments, items, outputs, submissions
+from utils.labeling.store.schema import assignments, items, labelers, outputs, projects, submissions
 
 MAX_KEY = 64
 MAX_DRAFT = 1_000_000  # characters of JSON
 MAX_REASON = 1_000
 
-_OPEN = sa.and_(sa.not_(items.c.closed), sa.or_(items.c.overlap.is_(None), items.c.taken < items.c.overlap))
+# --- statements: built once, because building one takes longer than SQLite takes to run it ---------------------------
 
+_p = sa.bindparam
+_a, _i, _s = assignments.c, items.c, submissions.c
+_OPEN = sa.and_(sa.not_(_i.closed), sa.or_(_i.overlap.is_(None), _i.taken < _i.overlap))
+_IN_PHASE = sa.and_(_i.project_id == _p("project"), _i.phase == _p("phase"))
+_WORK = sa.and_(_IN_PHASE, _i.role == _p("role"), _OPEN)
+_OF_MINE = sa.and_(_a.item_id == _i.id, _a.labeler_id == _p("labeler"))
+_HAD = sa.and_(_OF_MINE, _a.state != "expired")
+_WORKER = (
+    sa.select(*LABELER_COLUMNS, projects.c.id.label("project_key"), projects.c.name.label("project_name"), projects.c.settings)
+    .join(projects, projects.c.id == labelers.c.project_id)
+    .where(labelers.c.id == _p("labeler"))
+)
+_WORKER_LOCKED = _WORKER.with_for_update(of=labelers)
+_HELD = (
+    sa.select(assignments)
+    .join(items, _i.id == _a.item_id)
+    .where(_a.labeler_id == _p("labeler"), _a.state == "leased", _a.lease_until > _p("now"), _i.phase == _p("phase"))
+    .order_by(_a.id)
+    .limit(1)
+)
+_EXPIRED = (
+    sa.select(_a.id, _a.item_id)
+    .where(_a.state == "leased", _a.lease_until <= _p("now"), _a.project_id == _p("project"))
+    .with_for_update(skip_locked=True)
+)
+_OPEN_ITEM = (
+    sa.select(_i.id, _i.n_outputs, _i.position, sa.select(_a.id).where(_OF_MINE).scalar_subquery().label("before"))
+    .where(_WORK, ~sa.exists().where(_HAD))
+    .order_by(_i.position)
+    .limit(1)
+    .with_for_update(of=items, skip_locked=True)
+)
+_N_TAKEN = sa.select(sa.func.count()).select_from(assignments).where(_a.labeler_id == _p("labeler"))
+_N_SUBMITTED = (
+    sa.select(sa.func.count())
+    .select_from(assignments)
+    .join(items, _i.id == _a.item_id)
+    .where(_a.labeler_id == _p("labeler"), _a.state == "submitted", _IN_PHASE)
+)
+_N_OPEN = sa.select(sa.func.count()).select_from(items).where(_WORK)
+_N_OPEN_MINE = (
+    sa.select(sa.func.count())
+    .select_from(assignments)
+    .where(_a.labeler_id == _p("labeler"), _a.state != "expired", sa.exists().where(_i.id == _a.item_id, _WORK))
+)
+_ITEM = sa.select(items).where(_i.id == _p("item"))
+_TEXTS = sa.select(outputs.c.text, outputs.c.finished).where(outputs.c.item_id == _p("item")).order_by(outputs.c.position)
+_OF_ITEM = sa.select(assignments).where(_a.item_id == _p("item"), _a.labeler_id == _p("labeler"))
+_OF_TOKEN = sa.select(assignments).where(_a.token == _p("token"), _a.labeler_id == _p("labeler")).with_for_update()
+_CURRENT = sa.select(submissions).where(_s.assignment_id == _p("assignment"), _s.current)
+_OF_ASSIGNMENT = sa.select(_s.id, _s.key, _s.current).where(_s.assignment_id == _p("assignment"))
+_NEW_ASSIGNMENT, _NEW_SUBMISSION = sa.insert(assignments), sa.insert(submissions)
+_SET_STATE = sa.update(assignments).where(_a.id == _p("key")).values(state=_p("new_state"))
+_LEASE_AGAIN = (
+    sa.update(assignments).where(_a.id == _p("key")).values(state="leased", leased_at=_p("at"), lease_until=_p("until"))
+)
+_FINISH = sa.update(assignments).where(_a.id == _p("key")).values(state="submitted", draft=None)
+_TAKE = sa.update(items).where(_i.id == _p("key")).values(taken=_i.taken + _p("by"))
 
 # --- items ---------------------------------------------------------------------------------------------------------
 
@@ -109,6 +167,7 @@ def next_task(store: Store, labeler_id: int) -> Task | None:
             return _task(connection, held, labeler, project)
     with store.write() as connection:
         now = store.clock()
+        labeler, project = _worker(connection, labeler_id, lock=True)
         _release_expired(connection, project.id, now)
         phase = _phase(labeler, project)
         held = _held(connection, labeler_id, phase, now) or _lease(connection, labeler, project, now)
@@ -132,11 +191,15 @@ def count_tasks(store: Store, labeler_id: int) -> tuple[int, int]:
         return open_counts(connection, labeler_id, project.id, _phase(labeler, project))
 
 
-def _worker(connection: sa.Connection, labeler_id: int) -> tuple[Labeler, Project]:
-    labeler = load_labeler(connection, labeler_id)
+def _worker(connection: sa.Connection, labeler_id: int, lock: bool = False) -> tuple[Labeler, Project]:
+    """The labeler, if they work here, and the project. lock: two requests of one labeler wait for each other."""
+    row = connection.execute(_WORKER_LOCKED if lock else _WORKER, {"labeler": labeler_id}).one_or_none()
+    if row is None:
+        raise NotFound("There is no such labeler in this store.")
+    labeler, project = Labeler(*row[: len(LABELER_COLUMNS)]), project_of(row.project_key, row.project_name, row.settings)
     if labeler.status not in WORKING:
         raise Forbidden("You get no tasks in this project any more: ask the lead.")
-    return labeler, load_project(connection, labeler.project_id)
+    return labeler, project
 
 
 def _phase(labeler: Labeler, project: Project) -> str:
@@ -145,18 +208,14 @@ def _phase(labeler: Labeler, project: Project) -> str:
 
 def _held(connection: sa.Connection, labeler_id: int, phase: str, now: float) -> sa.Row | None:
     """The assignment that the labeler has now in this phase."""
-    query = sa.select(assignments).join(items, items.c.id == assignments.c.item_id)
-    mine = (assignments.c.labeler_id == labeler_id, assignments.c.state == "leased", assignments.c.lease_until > now)
-    return connection.execute(query.where(*mine, items.c.phase == phase).order_by(assignments.c.id).limit(1)).one_or_none()
+    return connection.execute(_HELD, {"labeler": labeler_id, "phase": phase, "now": now}).one_or_none()
 
 
 def _release_expired(connection: sa.Connection, project_id: int, now: float) -> None:
     """Give items back whose time has ended; their drafts stay."""
-    over = sa.and_(assignments.c.state == "leased", assignments.c.lease_until <= now)
-    query = sa.select(assignments.c.id, assignments.c.item_id).where(over, assignments.c.project_id == project_id)
-    for row in connection.execute(query.with_for_update(skip_locked=True)).all():
-        connection.execute(sa.update(assignments).where(assignments.c.id == row.id).values(state="expired"))
-        connection.execute(sa.update(items).where(items.c.id == row.item_id).values(taken=items.c.taken - 1))
+    for row in connection.execute(_EXPIRED, {"project": project_id, "now": now}).all():
+        connection.execute(_SET_STATE, {"key": row.id, "new_state": "expired"})
+        connection.execute(_TAKE, {"key": row.item_id, "by": -1})
 
 
 def _lease(connection: sa.Connection, labeler: Labeler, project: Project, now: float) -> sa.Row | None:
@@ -172,18 +231,17 @@ def _lease(connection: sa.Connection, labeler: Labeler, project: Project, now: f
     item = next((one for one in found if one is not None), None)
     if item is None:
         return None
-    # A task whose time ended comes back to the same labeler with its draft and its order.
-    again = sa.and_(assignments.c.item_id == item.id, assignments.c.labeler_id == labeler.id)
     until = now + 60 * project.settings.lease_minutes
-    values = {"state": "leased", "leased_at": now, "lease_until": until}
-    if not connection.execute(sa.update(assignments).where(again).values(**values)).rowcount:
+    if item.before is not None:  # a task whose time ended comes back with its draft and its order
+        connection.execute(_LEASE_AGAIN, {"key": item.before, "at": now, "until": until})
+    else:
         shown = list(range(item.n_outputs))
         python_rng(project.settings.seed, "shown", item.id, labeler.id, labeler.pseudonym).shuffle(shown)
+        keys = {"project_id": project.id, "item_id": item.id, "labeler_id": labeler.id, "state": "leased"}
         first = {"token": secrets.token_urlsafe(18), "shown": shown, "draft_version": 0, "reason": ""}
-        keys = {"project_id": project.id, "item_id": item.id, "labeler_id": labeler.id}
-        connection.execute(sa.insert(assignments).values(**values, **first, **keys))
-    connection.execute(sa.update(items).where(items.c.id == item.id).values(taken=items.c.taken + 1))
-    return connection.execute(sa.select(assignments).where(again)).one()
+        connection.execute(_NEW_ASSIGNMENT, keys | first | {"leased_at": now, "lease_until": until})
+    connection.execute(_TAKE, {"key": item.id, "by": 1})
+    return connection.execute(_OF_ITEM, {"item": item.id, "labeler": labeler.id}).one()
 
 
 def _check_is_due(connection: sa.Connection, labeler: Labeler, project: Project) -> bool:
@@ -191,8 +249,7 @@ def _check_is_due(connection: sa.Connection, labeler: Labeler, project: Project)
     every = project.settings.gold_every
     if not every:
         return False
-    taken = sa.select(sa.func.count()).select_from(assignments).where(assignments.c.labeler_id == labeler.id)
-    block, place = divmod(connection.scalar(taken) or 0, every)
+    block, place = divmod(connection.scalar(_N_TAKEN, {"labeler": labeler.id}) or 0, every)
     return python_rng(project.settings.seed, "gold", labeler.pseudonym, block).randrange(every) == place
 
 
@@ -202,27 +259,17 @@ def _open_item(connection: sa.Connection, labeler_id: int, project_id: int, phas
     SQLite: the transaction is the only one that writes. PostgreSQL: rows that another transaction is giving away are
     locked and left out.
     """
-    had = sa.exists().where(
-        assignments.c.item_id == items.c.id, assignments.c.labeler_id == labeler_id, assignments.c.state != "expired"
-    )
-    query = (
-        sa.select(items.c.id, items.c.n_outputs)
-        .where(items.c.project_id == project_id, items.c.phase == phase, items.c.role.in_(roles), _OPEN, ~had)
-        .order_by(items.c.position)
-        .limit(1)
-        .with_for_update(of=items, skip_locked=True)
-    )
-    return connection.execute(query).one_or_none()
+    given = {"project": project_id, "phase": phase, "labeler": labeler_id}
+    found = (connection.execute(_OPEN_ITEM, given | {"role": role}).one_or_none() for role in roles)
+    return min((one for one in found if one is not None), key=lambda one: one.position, default=None)
 
 
 def _task(connection: sa.Connection, row: sa.Row, labeler: Labeler, project: Project) -> Task:
     """What the labeler sees of an assignment."""
-    item = connection.execute(sa.select(items).where(items.c.id == row.item_id)).one()
-    texts = connection.execute(
-        sa.select(outputs.c.text, outputs.c.finished).where(outputs.c.item_id == item.id).order_by(outputs.c.position)
-    ).all()
+    item = connection.execute(_ITEM, {"item": row.item_id}).one()
+    texts = connection.execute(_TEXTS, {"item": row.item_id}).all() if item.n_outputs else []
     shown = [ShownOutput(texts[k].text, bool(texts[k].finished)) for k in row.shown]
-    last = connection.execute(_current(row.id)).one_or_none()
+    last = connection.execute(_CURRENT, {"assignment": row.id}).one_or_none() if row.state == "submitted" else None
     done, available = open_counts(connection, labeler.id, project.id, item.phase)
     return Task(
         token=row.token,
@@ -245,14 +292,13 @@ def open_counts(connection: sa.Connection, labeler_id: int, project_id: int, pha
 
     Open items are counted from an index, and the labeler's own are subtracted: both are fast with many items.
     """
-    of_phase = (items.c.project_id == project_id, items.c.phase == phase)
-    work = (*of_phase, items.c.role.in_(ROLES if phase == SCREENING else ("work",)), _OPEN)
-    mine = sa.select(sa.func.count()).select_from(assignments).join(items, items.c.id == assignments.c.item_id)
-    mine = mine.where(assignments.c.labeler_id == labeler_id)
-    done = connection.scalar(mine.where(assignments.c.state == "submitted", *of_phase)) or 0
-    had = connection.scalar(mine.where(assignments.c.state != "expired", *work)) or 0
-    everything = connection.scalar(sa.select(sa.func.count()).select_from(items).where(*work)) or 0
-    return done, everything - had
+    given = {"labeler": labeler_id, "project": project_id, "phase": phase}
+    done = connection.scalar(_N_SUBMITTED, given) or 0
+    left = 0
+    for role in ROLES if phase == SCREENING else ("work",):
+        left += connection.scalar(_N_OPEN, given | {"role": role}) or 0
+        left -= connection.scalar(_N_OPEN_MINE, given | {"role": role}) or 0
+    return done, left
 
 
 # --- drafts, submissions, skips ------------------------------------------------------------------------------------
@@ -290,11 +336,11 @@ def submit(store: Store, labeler_id: int, token: str, answer: Mapping[str, Any],
     with store.write() as connection:
         labeler, project = _worker(connection, labeler_id)
         row = _assignment(connection, labeler_id, token)
-        same = sa.and_(submissions.c.assignment_id == row.id, submissions.c.key == key)
-        known = connection.scalar(sa.select(submissions.c.id).where(same))
+        before = connection.execute(_OF_ASSIGNMENT, {"assignment": row.id}).all()
+        known = next((one.id for one in before if one.key == key), None)
         if known is not None:
             return Receipt(known, repeated=True)
-        item = connection.execute(sa.select(items).where(items.c.id == row.item_id)).one()
+        item = connection.execute(_ITEM, {"item": row.item_id}).one()
         checked = check_answer(answer, item.kind, item.n_outputs, project.settings.rate).reordered(row.shown)
         lost = row.state in ("expired", "skipped") and not _take_again(connection, row.item_id)
         if lost:
@@ -317,16 +363,15 @@ def _record(
     connection: sa.Connection, row: sa.Row, answer: Answer, *, gold: Any, key: str, seconds: float, now: float
 ) -> Receipt:
     """Write a checked answer and finish the assignment."""
-    earlier = sa.update(submissions).where(submissions.c.assignment_id == row.id, submissions.c.current)
-    replaced = bool(connection.execute(earlier.values(current=False)).rowcount)
+    earlier = sa.update(submissions).where(_s.assignment_id == row.id, _s.current).values(current=False)
+    replaced = row.state == "submitted" and bool(connection.execute(earlier).rowcount)
     same = ("project_id", "item_id", "labeler_id")
     values = {name: getattr(row, name) for name in same} | answer_row(answer)
     values |= {"assignment_id": row.id, "key": key, "current": True, "submitted_at": now}
     values["seconds"] = min(max(float(seconds), 0.0), max(now - row.leased_at, 0.0))
     values["gold_score"] = None if gold is None else gold_score(answer, gold)
-    (submission_id,) = connection.execute(sa.insert(submissions).values(values)).inserted_primary_key or (0,)
-    done = {"state": "submitted", "draft": None}
-    connection.execute(sa.update(assignments).where(assignments.c.id == row.id).values(**done))
+    (submission_id,) = connection.execute(_NEW_SUBMISSION, values).inserted_primary_key or (0,)
+    connection.execute(_FINISH, {"key": row.id})
     return Receipt(submission_id, replaced=replaced)
 
 
@@ -355,8 +400,7 @@ def skip(store: Store, labeler_id: int, token: str, reason: str = "") -> None:
 
 def _assignment(connection: sa.Connection, labeler_id: int, token: str) -> sa.Row:
     """The labeler's assignment with this token, locked where the database locks rows. Raises NotFound."""
-    mine = sa.and_(assignments.c.token == token, assignments.c.labeler_id == labeler_id)
-    row = connection.execute(sa.select(assignments).where(mine).with_for_update()).one_or_none()
+    row = connection.execute(_OF_TOKEN, {"token": token, "labeler": labeler_id}).one_or_none()
     if row is None:
         raise NotFound("This task does not exist, or it belongs to another labeler.")
     return row
@@ -367,10 +411,6 @@ def _inverse(order: Sequence[int]) -> list[int]:
     for place, value in enumerate(order):
         found[value] = place
     return found
-
-
-def _current(assignment_id: int) -> sa.Select[Any]:
-    return sa.select(submissions).where(submissions.c.assignment_id == assignment_id, submissions.c.current)
 
 
 # --- answers as rows -----------------------------------------------------------------------------------------------

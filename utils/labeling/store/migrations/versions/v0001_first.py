@@ -54,7 +54,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_items_open",
         "items",
-        ["project_id", "phase", "role", "position"],
+        ["project_id", "phase", "role", "position", "closed", "overlap", "taken"],
         unique=False,
         sqlite_where=sa.text("closed = 0 AND (overlap IS NULL OR taken < overlap)"),
         postgresql_where=sa.text("NOT closed AND (overlap IS NULL OR taken < overlap)"),

@@ -1,0 +1,301 @@
+"""Files in and out of a store of people's labels, and outputs of policies into it: what scripts/label.py does.
+
+The functions need the extra `[labeling]`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from utils.config import load_config
+from utils.core.errors import UserError
+from utils.core.io import PathLike, convert, read_json, read_rows, read_table, write_json, write_jsonl, write_rows, write_text
+from utils.core.runtime import locate
+from utils.data.formats import load_comparisons, load_demonstrations, load_prompts
+from utils.data.rows import id_of_prompt
+from utils.data.schemas import Comparison, Demonstration, Prompt
+from utils.labeling.store import (
+    ExportChoice,
+    Project,
+    Store,
+    export_comparisons,
+    export_demonstrations,
+    from_label_studio,
+    from_potato,
+    import_comparisons,
+    import_demonstrations,
+    import_outputs,
+    import_prompts,
+    preference_pairs,
+    to_label_studio,
+)
+from utils.pipeline.run import open_run, settings_of
+from utils.publish.chat import named_folders, sampler_of
+from utils.sampling.sampler import Sampler
+from utils.worlds.protocol import TRAINING
+
+FORMS = ("prompts", "outputs", "comparisons", "demonstrations", "label-studio", "potato")
+EXPORTS = ("jsonl", "pairs", "label-studio", "csv")
+POTATO_FILE = "annotated_instances.jsonl"
+
+
+# --- in ------------------------------------------------------------------------------------------------------------
+
+
+def import_files(
+    store: Store, project: Project, files: Sequence[str], form: str, *, kind: str = "ranking", phase: str = TRAINING
+) -> int:
+    """Read files of a form into a project and return how many rows.
+
+    prompts: to write demonstrations for. outputs: to rank or rate (kind); one file of rows with `completions`, or one file
+    per policy with `prompt` and an answer, joined by prompt. comparisons, demonstrations, label-studio: labels made elsewhere.
+    potato: see `potato_rows`. Raises UserError.
+    """
+    if form == "outputs":
+        return import_outputs(store, project.id, outputs_of(files), kind, phase)
+    if form == "potato":
+        return import_comparisons(store, project.id, potato_rows(files), phase)
+    total = 0
+    for file in files:
+        if form == "prompts":
+            total += import_prompts(store, project.id, load_prompts(file), phase)
+        elif form == "demonstrations":
+            total += import_demonstrations(store, project.id, load_demonstrations(file), phase)
+        elif form == "comparisons":
+            total += import_comparisons(store, project.id, _comparisons(file), phase)
+        elif form == "label-studio":
+            total += import_comparisons(store, project.id, from_label_studio(_tasks(file)), phase)
+        else:
+            raise UserError(f"The form {form!r} is unknown: use one of {', '.join(FORMS)}.")
+    return total
+
+
+def _comparisons(file: str) -> list[Comparison]:
+    """Rows of our own export as they are (tied ones too); any other form of rankings by the loader."""
+    names = set(read_table(file)[0])
+    return (
+        read_rows(file, Comparison) if {"prompt_id", "completions", "ranks", "labeler_id"} <= names else load_comparisons(file)
+    )
+
+
+def _tasks(file: str) -> list[Mapping[str, Any]]:
+    tasks = read_json(file)
+    if not isinstance(tasks, list) or not all(isinstance(one, Mapping) for one in tasks):
+        raise UserError(f"{file}: expected a list of tasks, as Label Studio exports them in JSON.")
+    return tasks
+
+
+def outputs_of(files: Sequence[str]) -> list[Comparison]:
+    """Rows without ranks: the outputs of one file with lists, or of one file per policy (its name is the policy's).
+
+    Raises UserError if no prompt has two outputs.
+    """
+    if len(files) == 1:
+        return [_listed(row, f"{files[0]}, row {number}") for number, row in enumerate(read_table(files[0]), 1)]
+    found: dict[str, list[tuple[str, Demonstration]]] = {}
+    for file in files:
+        for row in load_demonstrations(file):
+            found.setdefault(row.prompt, []).append((Path(file).name.split(".")[0], row))
+    rows = [
+        Comparison(
+            prompt_id=made[0][1].prompt_id,
+            prompt=prompt,
+            completions=tuple(row.completion for _, row in made),
+            ranks=(),
+            finished=(True,) * len(made),
+            policies=tuple(policy for policy, _ in made),
+            use_case=made[0][1].use_case,
+        )
+        for prompt, made in found.items()
+        if len(made) > 1
+    ]
+    if not rows:
+        raise UserError(f"{', '.join(files)}: no prompt has outputs in two of these files.")
+    return rows
+
+
+def _listed(row: Mapping[str, Any], where: str) -> Comparison:
+    for field in ("prompt", "completions"):
+        if field not in row:
+            raise UserError(f'{where}: the field "{field}" is missing; give several files to join the outputs of policies.')
+    try:
+        texts = convert(row["completions"], tuple[str, ...])
+        ends = convert(row.get("finished") or [True] * len(texts), tuple[bool, ...])
+        policies = convert(row.get("policies") or [""] * len(texts), tuple[str, ...])
+        if not len(texts) == len(ends) == len(policies):
+            raise ValueError('"finished" and "policies" need one value for each of "completions"')
+    except ValueError as error:
+        raise UserError(f"{where}: {error}.") from None
+    prompt = str(row["prompt"])
+    return Comparison(
+        prompt_id=str(row.get("prompt_id") or id_of_prompt(prompt)),
+        prompt=prompt,
+        completions=texts,
+        ranks=(),
+        finished=ends,
+        policies=policies,
+        use_case=str(row.get("use_case") or "other"),
+        split=str(row.get("split") or "train"),
+    )
+
+
+def potato_rows(files: Sequence[str]) -> list[Comparison]:
+    """Rankings of Potato: the file of the outputs that it showed, then its folder annotation_output (or files in it).
+
+    The outputs are rows with `id`, `prompt` and `completions`. The one ranking scheme of the answers is used; its labels,
+    sorted, name the outputs in their order (A, B, C, ... or 1, 2, 3, ...).
+    """
+    if len(files) < 2:
+        raise UserError("Potato's rankings need two files: the outputs that it showed, then its folder of annotations.")
+    tasks = {}
+    for number, row in enumerate(read_table(files[0]), 1):
+        where = f"{files[0]}, row {number}"
+        if "id" not in row:
+            raise UserError(f'{where}: the field "id" is missing, by which Potato names it.')
+        tasks[str(row["id"])] = _listed(row, where)
+    rows: list[Comparison] = []
+    for file in _potato_files(files[1:]):
+        answers = read_table(file)
+        scheme, labels = _potato_scheme(answers, file)
+        rows += from_potato(answers, tasks, scheme, labels, file.parent.name)
+    return rows
+
+
+def _potato_files(places: Sequence[str]) -> list[Path]:
+    found = [file for place in map(Path, places) for file in (sorted(place.rglob(POTATO_FILE)) if place.is_dir() else [place])]
+    if not found:
+        raise UserError(f"{', '.join(places)}: no {POTATO_FILE} in it, give Potato's folder annotation_output.")
+    return found
+
+
+def _potato_scheme(rows: Sequence[Mapping[str, Any]], file: Path) -> tuple[str, list[str]]:
+    """The name of the scheme with an order of labels, and the labels of the longest one, sorted."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for scheme, answers in (row.get("label_annotations") or {}).items():
+            order = answers.get("rank_order") if isinstance(answers, Mapping) else None
+            if order and len(str(order).split(",")) > len(found.get(scheme, ())):
+                found[scheme] = sorted(str(order).split(","))
+    if len(found) != 1:
+        raise UserError(
+            f"{file}: found {len(found)} schemes of the type ranking ({', '.join(found) or 'none'}), one is needed."
+        )
+    return next(iter(found.items()))
+
+
+# --- out -----------------------------------------------------------------------------------------------------------
+
+
+def export_file(store: Store, project: Project, file: PathLike, form: str = "jsonl", choice: ExportChoice | None = None) -> int:
+    """Write a project's rankings (or demonstrations, if there are only these) to a file and return how many rows.
+
+    jsonl: rows of the pipeline. pairs: prompt, chosen, rejected (TRL). label-studio: JSON for its Ranker. csv: a row per
+    ranking, lists as JSON. Raises UserError if there is nothing to write.
+    """
+    rankings = export_comparisons(store, project.id, choice)
+    demonstrations = export_demonstrations(store, project.id, choice) if not rankings else []
+    rows: list[Any] = [*rankings, *demonstrations]
+    if not rows:
+        raise UserError(f'The project "{project.name}" has no labels of this phase yet: nothing was written.')
+    if form in ("pairs", "label-studio") and demonstrations:
+        raise UserError(f"Demonstrations have no preferences: write them as jsonl or csv, not as {form}.")
+    if form == "jsonl":
+        write_rows(file, rows)
+    elif form == "pairs":
+        rows = list(preference_pairs(rankings))
+        write_jsonl(file, rows)
+    elif form == "label-studio":
+        write_json(file, to_label_studio(rankings))
+    elif form == "csv":
+        write_text(file, _csv(rows))
+    else:
+        raise UserError(f"The form {form!r} is unknown: use one of {', '.join(EXPORTS)}.")
+    return len(rows)
+
+
+def _csv(rows: Sequence[Comparison | Demonstration]) -> str:
+    """A header and a row per label; a cell with a list or an object is JSON."""
+    lines = io.StringIO(newline="")
+    writer = csv.writer(lines, lineterminator="\n")
+    records = [asdict(row) for row in rows]
+    writer.writerow(records[0])
+    for record in records:
+        writer.writerow([v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in record.values()])
+    return lines.getvalue()
+
+
+# --- outputs of policies -------------------------------------------------------------------------------------------
+
+
+def sample_into(
+    store: Store,
+    project: Project,
+    prompts: Sequence[Prompt],
+    policies: Mapping[str, Sampler],
+    *,
+    each: int = 1,
+    temperature: float = 1.0,
+    seed: int = 1,
+) -> int:
+    """Outputs of policies on prompts, for labelers to rank; `each` per policy and prompt. Returns how many items.
+
+    Equal outputs of a prompt are shown once, for the first policy that said it; prompts with one distinct output are left
+    out. Raises UserError if none is left, or if a prompt is too long for a policy.
+    """
+    names = [p.prompt_id for p in prompts]
+    found: list[dict[str, tuple[str, bool]]] = [{} for _ in prompts]
+    for policy, sampler in policies.items():
+        for k in range(each):
+            streams = [f"label {policy} {k} {name}" for name in names]
+            answers = sampler([p.prompt for p in prompts], seed=seed, names=streams, temperature=temperature)
+            for made, answer in zip(found, answers, strict=True):
+                made.setdefault(answer.text, (policy, answer.finished))
+    rows = []
+    for prompt, made in zip(prompts, found, strict=True):
+        texts = [text for text in made if text.strip()]
+        if len(texts) > 1:
+            said_by, ends = zip(*(made[text] for text in texts), strict=True)
+            rows.append(
+                Comparison(
+                    prompt_id=prompt.prompt_id,
+                    prompt=prompt.prompt,
+                    completions=tuple(texts),
+                    ranks=(),
+                    finished=ends,
+                    policies=said_by,
+                    use_case=prompt.use_case,
+                    split=prompt.split,
+                )
+            )
+    if not rows:
+        raise UserError("Every prompt got one distinct output only: add policies, or raise --each or --temperature.")
+    return import_outputs(store, project.id, rows)
+
+
+def load_policies(models: Sequence[str], run: str | None = None, profile: str | None = None) -> dict[str, Sampler]:
+    """Samplers by name: of folders of models, and of all policies of a run."""
+    found: dict[str, Sampler] = {}
+    if run:
+        source = open_run(locate(run))
+        found |= {name: sampler_of(place, source.config) for name, place in source.policy_dirs().items()}
+    if models:
+        for name, place in named_folders(models).items():
+            found[name] = sampler_of(place, load_config(profile) if profile else settings_of(place))
+    if not found:
+        raise UserError("There is no policy: give folders of models, or --run with a run folder.")
+    return found
+
+
+def prompts_for(file: str | None, run: str | None, which: str, limit: int | None) -> list[Prompt]:
+    """Prompts of a file, or the set `which` of a run; the first `limit`, equal ones once."""
+    if file is None and run is None:
+        raise UserError("There are no prompts: give --prompts FILE, or --run with the run whose prompts are used.")
+    rows = load_prompts(file) if file else open_run(locate(str(run))).prompts(which)
+    distinct = {one.prompt: one for one in rows if one.prompt.strip()}
+    return [replace(one, prompt_id=one.prompt_id or id_of_prompt(one.prompt)) for one in distinct.values()][:limit]
