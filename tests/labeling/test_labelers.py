@@ -414,6 +414,8 @@ def test_relabelling_by_the_same_labelers_gives_the_same_labels() -> None:
     rows, prompts = lesson.comparisons("test")[:60], lesson.prompts("test")
     again = relabel(WORLD, rows, prompts, lesson.labelers("hired"), lesson.config.seed)
     assert again == rows
+    sampled = [replace(row, ids=((5, 1),) * len(row.completions)) for row in rows]
+    assert relabel(WORLD, sampled, prompts, lesson.labelers("hired"), lesson.config.seed) == sampled
     parts = read_json(lesson.path("comparisons") / "test_parts.json")[:60]
     assert [[list(scores) for scores in row] for row in comparison_parts(WORLD, rows, prompts)] == parts
     items = comparison_items(WORLD, rows, prompts)

@@ -27,6 +27,7 @@ from utils.pipeline import STAGES, check_inputs
 from utils.pipeline.base import prepared
 from utils.pipeline.data_stages import SETS, assign_prompts
 from utils.pipeline.run import Run
+from utils.reward.batches import encode_comparisons
 from utils.reward.evaluation import evaluate_reward
 from utils.reward.scoring import RewardModel
 
@@ -138,6 +139,21 @@ def test_comparisons_rank_k_outputs_of_several_policies(finished: Path) -> None:
     assert len(rows) == 24 and {len(row["completions"]) for row in rows} <= {4, 5, 6}
     assert all(len(row["ranks"]) == len(row["completions"]) == len(row["policies"]) for row in rows)
     assert len({name for row in rows for name in row["policies"]}) >= 6
+
+
+def test_the_reward_model_reads_the_ids_that_were_sampled(finished: Path) -> None:
+    """Those that PPO scores too; only answers that no policy sampled are encoded from their text."""
+    rows = read_rows(finished / "comparisons" / "train.jsonl", Comparison)
+    tokenizer = load_tokenizer(finished / "reward" / "model")
+    groups = encode_comparisons(tokenizer, rows, load_config(finished / "reward" / "config.yaml").data).groups
+    assert {bool(ids) for row in rows for name, ids in zip(row.policies, row.ids, strict=True) if name == "repeated"} == {False}
+    sampled = [
+        (list(ids), group.responses[which])
+        for row, group in zip(rows, groups, strict=True)
+        for ids, which in zip(row.ids, group.which, strict=True)
+        if ids and ids[-1] != tokenizer.bos_token_id  # the end token takes its place
+    ]
+    assert len(sampled) > 50 and all(ids == read for ids, read in sampled)
 
 
 def test_a_second_run_does_nothing(finished: Path, base: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from settings import DATA, comparisons
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from utils.core.errors import UserError
+from utils.data.encoding import encode_text
 from utils.data.schemas import Comparison
 from utils.reward.batches import Group, as_pairs, batch_elements, encode_comparisons, forward_rows, leave_out, usable
 from utils.reward.evaluation import evaluate_reward
@@ -51,7 +52,7 @@ def test_long_prompts_lose_their_beginning_and_are_counted(tokenizer: PreTrained
     row = Comparison("p", "Old words here. " * 20 + "Name the sea.", ("Paris. " * 30, ""), (1, 2))
     encoded = encode_comparisons(tokenizer, [row], replace(DATA, max_response_tokens=12), context=32)
     (group,) = encoded.groups
-    assert encoded.counts == {"comparisons": 1, "prompts_cut": 1, "answers_cut": 1, "all_tied": 0}
+    assert encoded.counts == {"comparisons": 1, "prompts_cut": 1, "answers_cut": 1, "equal_after_cut": 0, "all_tied": 0}
     assert len(group.prompt) == 20 and tokenizer.decode(group.prompt).endswith("Name the sea.\n")
     assert len(group.responses[0]) == 12 and tokenizer.eos_token_id not in group.responses[0]
     assert group.responses[1] == [tokenizer.eos_token_id]
@@ -66,7 +67,7 @@ def test_answers_that_are_equal_after_the_cut_make_no_pair_anywhere(
     data = replace(DATA, max_response_tokens=12)
     encoded = encode_comparisons(tokenizer, [three, pair], data)
     assert [group.ranks for group in encoded.groups] == [[1, 1, 2], [1, 1]]
-    assert encoded.counts["all_tied"] == 1
+    assert encoded.counts["equal_after_cut"] == 2 and encoded.counts["all_tied"] == 1
     assert usable(encoded.groups) == encoded.groups[:1], "nothing of the pair is trained on"
     found, _ = evaluate_reward(RewardModel(reward_model, tokenizer, data), [three, pair])
     assert (found["pairs"], found["prompts"]) == (2, 1) and set(found["labelers"]) == {"L0", "L1"}
@@ -80,12 +81,30 @@ def test_answers_that_are_equal_after_the_cut_make_no_pair_anywhere(
     [
         (Comparison("a", "x", ("b", "c"), (1,)), r"comparison 1 \(prompt a\) has 2 completions but 1 ranks"),
         (Comparison("a", "x", ("b", "c"), (1, 2), (True,)), "2 completions but 1 in finished"),
+        (Comparison("a", "x", ("b", "c"), (1, 2), ids=((3,),)), "2 completions but 1 in ids"),
         (Comparison("a", "x", ("b",), (1,)), "has 1 completions: at least two"),
     ],
 )
 def test_mismatched_rows_get_one_sentence(tokenizer: PreTrainedTokenizerBase, row: Comparison, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         encode_comparisons(tokenizer, [row], DATA)
+
+
+def test_a_sampled_completion_is_read_as_it_was_sampled(tokenizer: PreTrainedTokenizerBase) -> None:
+    """One character a token is not how the text is encoded; ids that say something else, or too many, are not read."""
+    eos = tokenizer.eos_token_id
+    spelled = tuple(i for letter in " Paris" for i in encode_text(tokenizer, letter))
+    row = Comparison("p", "Name one.", ("Paris", "Paris", "Rome"), (1, 1, 2), (True, False, True))
+    (again,) = encode_comparisons(tokenizer, [row], DATA).groups
+    assert [*spelled, eos] not in again.responses
+    sampled = replace(row, ids=((*spelled, eos), spelled, (*spelled, eos)))
+    (group,) = encode_comparisons(tokenizer, [sampled], DATA).groups
+    assert group.responses == [[*spelled, eos], list(spelled), again.responses[2]], "the ids of Paris do not say Rome"
+    short = replace(DATA, max_response_tokens=len(spelled))
+    (cut,) = encode_comparisons(tokenizer, [sampled], short).groups
+    assert cut.responses[:2] == [again.responses[0], list(spelled)]
+    other = replace(row, ids=((len(tokenizer), eos), (), (eos,)))
+    assert encode_comparisons(tokenizer, [other], DATA).groups == [again]
 
 
 def test_no_room_for_a_prompt(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -110,6 +110,7 @@ def test_training_fits_a_tiny_set_and_demonstrations_average_zero(
         "comparisons": 6,
         "prompts_cut": 0,
         "answers_cut": 0,
+        "equal_after_cut": 0,
         "all_tied": 0,
     }
     assert not (tmp_path / "checkpoint").exists()

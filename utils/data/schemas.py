@@ -18,7 +18,7 @@ USE_CASES = (
     "other",
 )
 SPLITS = ("train", "valid", "test")
-PER_COMPLETION = ("completions", "ranks", "finished", "policies", "ratings", "flags")  # fields of a Comparison
+PER_COMPLETION = ("completions", "ranks", "finished", "policies", "ratings", "flags", "ids")  # fields of a Comparison
 SOURCES = ("labeler_plain", "labeler_few_shot", "labeler_user_based", "customer")
 
 
@@ -57,6 +57,8 @@ class Comparison:
 
     `ranks[i]` is the rank of `completions[i]`: 1 is best, equal ranks are ties. `finished[i]` says that the completion
     has its end token (False: cut off at the length limit). `ratings` (Likert 1-7) and `flags` (Table 3) may be empty.
+    `ids[i]` are the tokens of `completions[i]` as a policy sampled them, the stop token included; empty if they are unknown,
+    as in your own files.
     """
 
     prompt_id: str
@@ -70,3 +72,4 @@ class Comparison:
     labeler_id: str = ""
     use_case: str = "other"
     split: str = "train"
+    ids: tuple[tuple[int, ...], ...] = ()

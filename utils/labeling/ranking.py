@@ -227,7 +227,8 @@ def relabel(
     phase: str = TRAINING,
 ) -> list[Comparison]:
     """The same completions ranked by other labelers, one per prompt, under the priority rule of `phase`."""
-    return label_comparisons(world, _completions(world, comparisons, prompts), labelers, phase, seed)
+    rows = label_comparisons(world, _completions(world, comparisons, prompts), labelers, phase, seed)
+    return [replace(row, ids=old.ids) for row, old in zip(rows, comparisons, strict=True)]
 
 
 def _completions(world: World, comparisons: Sequence[Comparison], prompts: Sequence[Prompt]) -> Completions:

@@ -558,9 +558,10 @@ def _label(
     labelers: Sequence[SimulatedLabeler],
     phase: str,
 ) -> list[Comparison]:
-    """Each prompt's outputs ranked by one of the labelers."""
+    """Each prompt's outputs ranked by one of the labelers; the rows keep the ids that were sampled."""
     made = _completions(prompts, outputs, parts)
-    return label_comparisons(known_world(run.config), made, labelers, phase, run.config.seed)
+    rows = label_comparisons(known_world(run.config), made, labelers, phase, run.config.seed)
+    return [replace(row, ids=tuple(r.ids for _, r in drawn)) for row, drawn in zip(rows, outputs, strict=True)]
 
 
 def _completions(prompts: Sequence[Prompt], outputs: Outputs, parts: Parts) -> Completions:

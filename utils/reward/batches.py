@@ -15,7 +15,7 @@ from torch import Tensor
 
 from utils.config import DataConfig, RewardConfig
 from utils.core.errors import UserError
-from utils.data.encoding import encode_completions, encode_prompts
+from utils.data.encoding import decode_response, encode_completions, encode_prompts, reward_input, stop_ids
 from utils.data.limits import best_ranks
 from utils.data.schemas import PER_COMPLETION, Comparison
 
@@ -75,12 +75,14 @@ def encode_comparisons(
     """Ids of ranked completions; identical responses become one.
 
     A prompt over `prompt_limit` loses its beginning, so that the last turns of a dialogue stay; a longer answer is cut
-    and so counts as not finished. Both are counted. Answers that are equal after the cut tie at the best of their ranks:
-    no model can tell them apart. An empty answer is the end token alone. Raises
-    UserError naming the row if ranks or `finished` do not match the completions, or if the context has no room for a prompt.
+    and so counts as not finished. Both are counted. A sampled completion is read as its ids were sampled, if
+    `sampled_answer` knows them and they are within the limit. Answers that are equal after the cut tie at the best of their
+    ranks, and are counted if they had different ones: no model can tell them apart. An empty answer is the end token alone.
+    Raises UserError naming the row if ranks, `finished` or `ids` do not match the completions, or if the context has no room
+    for a prompt.
     """
     limit = prompt_limit(data_cfg, context)
-    counts = {"comparisons": len(comparisons), "prompts_cut": 0, "answers_cut": 0, "all_tied": 0}
+    counts = {"comparisons": len(comparisons), "prompts_cut": 0, "answers_cut": 0, "equal_after_cut": 0, "all_tied": 0}
     for row, comparison in enumerate(comparisons, 1):
         _check(comparison, row)
     # All texts are encoded in one call, which is much faster: the completions of all comparisons, one after the other.
@@ -88,20 +90,39 @@ def encode_comparisons(
     texts = [text for comparison in comparisons for text in comparison.completions]
     flat = [end or not text for text, end in zip(texts, itertools.chain.from_iterable(ends), strict=True)]
     encoded = iter(encode_completions(tokenizer, texts, flat, data_cfg))
+    stops = stop_ids(tokenizer)
     prompts = encode_prompts(tokenizer, [comparison.prompt for comparison in comparisons], data_cfg)
     # Back to rankings: each takes its K completions, and equal ids get the same place among its distinct responses.
     groups = []
     for comparison, prompt, finished in zip(comparisons, prompts, ends, strict=True):
         distinct: dict[tuple[int, ...], int] = {}
         which = []
-        for end, ids in zip(finished, itertools.islice(encoded, len(finished)), strict=True):
+        sampled = comparison.ids or ((),) * len(finished)
+        again = itertools.islice(encoded, len(finished))
+        for text, end, drawn, ids in zip(comparison.completions, finished, sampled, again, strict=True):
+            if len(drawn) <= data_cfg.max_response_tokens:
+                ids = sampled_answer(tokenizer, text, end, drawn, stops) or ids
             counts["answers_cut"] += end and ids[-1] != tokenizer.eos_token_id
             which.append(distinct.setdefault(tuple(ids), len(distinct)))
         counts["prompts_cut"] += len(prompt) > limit
         ranks = best_ranks(which, comparison.ranks)
+        counts["equal_after_cut"] += sum(a != b for a, b in zip(ranks, comparison.ranks, strict=True))
         counts["all_tied"] += len(set(ranks)) < 2
         groups.append(Group(prompt[-limit:], [list(ids) for ids in distinct], which, ranks))
     return Encoded(groups, counts)
+
+
+def sampled_answer(
+    tokenizer: PreTrainedTokenizerBase, text: str, finished: bool, ids: Sequence[int], stops: Sequence[int]
+) -> list[int]:
+    """Sampled ids of an answer as a reward model reads them, which may differ from those of its text encoded again.
+
+    stops: `stop_ids` of the tokenizer; the end token takes the place of any other of them. Empty if there are no ids, or
+    if they do not decode to the same text and end in this vocabulary (another tokenizer sampled them).
+    """
+    if not ids or max(ids) >= len(tokenizer) or decode_response(tokenizer, ids) != (text, finished):
+        return []
+    return reward_input((), ids, stops, tokenizer.eos_token_id)
 
 
 def _check(comparison: Comparison, row: int) -> None:
@@ -114,6 +135,8 @@ def _check(comparison: Comparison, row: int) -> None:
         raise UserError(f"{where} has {k} completions but {len(comparison.ranks)} ranks: give one rank per completion.")
     if comparison.finished and len(comparison.finished) != k:
         raise UserError(f"{where} has {k} completions but {len(comparison.finished)} in finished: give one each, or none.")
+    if comparison.ids and len(comparison.ids) != k:
+        raise UserError(f"{where} has {k} completions but {len(comparison.ids)} in ids: give one each, or none.")
 
 
 def make_targets(groups: Sequence[Group]) -> Targets:

@@ -19,13 +19,11 @@ from utils.config import DataConfig
 from utils.core import processes
 from utils.core.runtime import autocast
 from utils.data.encoding import (
-    decode_response,
     encode_completion,
     encode_completions,
     encode_prompt,
     encode_prompts,
     pad_right,
-    reward_input,
     stop_ids,
 )
 from utils.data.schemas import Comparison, Demonstration
@@ -33,7 +31,7 @@ from utils.models.heads import float32_head
 from utils.models.loading import context_length, load_reward
 from utils.models.prompt_sharing import can_share, pack, shared_prompt_scores
 from utils.models.tokenizers import load_tokenizer
-from utils.reward.batches import Encoded, Group, encode_comparisons, make_targets, prompt_limit, size_batches
+from utils.reward.batches import Encoded, Group, encode_comparisons, make_targets, prompt_limit, sampled_answer, size_batches
 from utils.sampling.rollout import eval_mode, selected_scores, unwrapped
 from utils.sampling.sampler import Response
 from utils.training.sharding import unsharded
@@ -81,7 +79,9 @@ class RewardModel:
         """
         texts, finished = [r.text for r in responses], [r.finished for r in responses]
         encoded = encode_completions(self.tokenizer, texts, finished, self.data)
-        answers = [self._sampled(r) or ids for r, ids in zip(responses, encoded, strict=True)]
+        stops = stop_ids(self.tokenizer)
+        sampled = [sampled_answer(self.tokenizer, r.text, r.finished, r.ids, stops) for r in responses]
+        answers = [drawn or ids for drawn, ids in zip(sampled, encoded, strict=True)]
         return self._score_answers(prompts, answers)
 
     def score_demonstrations(self, demonstrations: Sequence[Demonstration]) -> list[float]:
@@ -122,14 +122,6 @@ class RewardModel:
     def _limit(self) -> int:
         """Most tokens of a prompt that this model reads."""
         return prompt_limit(self.data, context_length(self.model))
-
-    def _sampled(self, response: Response) -> list[int]:
-        """The ids of a response as this model reads them; none if they do not say the response in its vocabulary."""
-        ids = list(response.ids)
-        known = ids and max(ids) < len(self.tokenizer)
-        if not known or decode_response(self.tokenizer, ids) != (response.text, response.finished):
-            return []
-        return reward_input((), ids, stop_ids(self.tokenizer), self.tokenizer.eos_token_id)
 
     def _score_answers(self, prompts: Sequence[str], answers: Sequence[Sequence[int]]) -> list[float]:
         """Reward of each encoded answer to its prompt."""
