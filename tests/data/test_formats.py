@@ -214,11 +214,14 @@ def test_messages_as_other_programs_write_them(write) -> None:
     )
 
 
+TWICE = gzip.compress(b"{}", mtime=0)  # to be compressed once more
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a.jsonl", gzip.compress(b'{"text": "a"}', mtime=0), "it holds gzip data: unpack it, or let its name end in .gz"),
-        ("a.jsonl.gz", gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), "it holds gzip data: unpack it, or let its name end in .gz"),
+        ("a.jsonl.gz", gzip.compress(TWICE, mtime=0), "it holds gzip data: unpack it, or let its name end in .gz"),
         ("a.csv", b"PK\x03\x04\x14\x00", "it is a zip archive or an Excel file: unpack it, or save the sheet as CSV"),
         ("a.json", b"PAR1\x15\x04", "it holds parquet data: let its name end in .parquet"),
         ("a.jsonl", b"\n <!DOCTYPE html><html>", "it is a web page and not data: download the file itself"),
