@@ -32,6 +32,7 @@ from utils.lessons.exercises.reward import (
 )
 from utils.lessons.exercises.sft import check_batch_loss, check_choose, check_labels, check_rate, check_web_share
 from utils.lessons.exercises.start import check_loss_mask, check_pairs, check_tax_undone, check_token_rewards
+from utils.lessons.label_box import label_box, rank_box
 from utils.lessons.notebook import (
     chat_box,
     compared,
@@ -95,8 +96,10 @@ __all__ = [
     "compared",
     "fast",
     "fast_settings",
+    "label_box",
     "picture",
     "quiet",
+    "rank_box",
     "run_folder",
     "ship",
     "shipped",

@@ -198,7 +198,7 @@ def text_box(text: str, label: str = "") -> Any:
     Without ipywidgets, outside a notebook, or with WIDGETS=0 in the environment (used when notebooks are built, so that they
     hold no widget state) the value is the text itself: edit it in the cell.
     """
-    if not _shows_widgets():
+    if not shows_widgets():
         return Typed(text)
     from IPython.display import display
     from ipywidgets import Layout, Textarea
@@ -231,7 +231,7 @@ def chat_box(
     chat = open_chat(found, max_tokens=max_tokens, **named)
     if prompts:
         table([{"prompt": prompt} | {a.name: _said(a) for a in chat.ask(prompt, temperature)} for prompt in prompts])
-    if _shows_widgets():
+    if shows_widgets():
         from IPython.display import display
 
         display(_ChatBox(chat, temperature).box)
@@ -292,7 +292,7 @@ def _fill(column: HTML, text: str, note: str = "") -> None:
     column.value = f'<div style="{PLAIN}">{escape(text)}</div><i>{escape(note)}</i>'
 
 
-def _shows_widgets() -> bool:
+def shows_widgets() -> bool:
     """Whether a widget is wanted and can be shown."""
     return os.environ.get("WIDGETS") != "0" and _has_widgets()
 
