@@ -73,5 +73,12 @@ def labeler_progress(store: Store, labeler_id: int) -> Progress:
     )
 
 
+def answers_of_labelers(store: Store, project_id: int) -> dict[int, int]:
+    """How many answers each labeler of a project has sent."""
+    counts = sa.select(submissions.c.labeler_id, sa.func.count()).where(submissions.c.project_id == project_id, submissions.c.current)
+    with store.read() as connection:
+        return {labeler: int(n) for labeler, n in connection.execute(counts.group_by(submissions.c.labeler_id))}
+
+
 def _local(form: str, at: float) -> str:
     return time.strftime(form, time.localtime(at))
