@@ -22,7 +22,9 @@ HOSTILE = (
 PLAIN = ("Rain fell. Mina read.", "It rained and rained.", "A day. Rain.", "The sun. No rain.")
 
 
-def make_project(folder: Path, kinds: tuple[str, ...] = ("ranking",), texts: tuple[str, ...] = PLAIN, **settings: Any) -> tuple[Store, Project]:
+def make_project(
+    folder: Path, kinds: tuple[str, ...] = ("ranking",), texts: tuple[str, ...] = PLAIN, **settings: Any
+) -> tuple[Store, Project]:
     """A store with one project that has one item per kind, three times each."""
     store = open_store(folder / "labels.db")
     project = create_project(store, "Week 1", ProjectSettings(**({"gold_every": 0, "overlap": 5} | settings)))
@@ -37,7 +39,9 @@ def make_project(folder: Path, kinds: tuple[str, ...] = ("ranking",), texts: tup
 class Person:
     """A client with a session, as a browser without scripts has it."""
 
-    def __init__(self, store: Store, project: Project, address: Address | None = None, base: str = "http://localhost:8000") -> None:
+    def __init__(
+        self, store: Store, project: Project, address: Address | None = None, base: str = "http://localhost:8000"
+    ) -> None:
         self.client = TestClient(create_app(store, project.id, address), base_url=base, follow_redirects=False)
 
     @property

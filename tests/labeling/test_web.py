@@ -45,7 +45,11 @@ def rating_fields(n: int, score: str = "4") -> dict[str, str]:
     [
         ("demonstration", {"text": "Rain\r\nfell."}, {"text": "Rain\nfell."}),
         ("ranking", {f"rank-{i}": str(r) for i, r in enumerate([2, 1, 4, 2])}, {"ranks": [2, 1, 3, 2]}),
-        ("flagging", {f"sensitive-{i}": "yes" if i == 2 else "no" for i in range(4)}, {"sensitive": [False, False, True, False]}),
+        (
+            "flagging",
+            {f"sensitive-{i}": "yes" if i == 2 else "no" for i in range(4)},
+            {"sensitive": [False, False, True, False]},
+        ),
         ("rating", rating_fields(4, "6") | {"flag-1-harmful_advice": "yes"}, {"ratings": [6] * 4}),
         ("topics", {"topic-age": "yes", "topics-more": "chess, tea"}, {"topics": ["age", "chess", "tea"]}),
     ],
@@ -111,7 +115,7 @@ def test_one_key_counts_once_and_another_tab_replaces(tmp_path: Path) -> None:
     path, answer = f"/tasks/{task['token']}", {"ranks": [1, 2, 3, 4]}
     sent = [person.ask(path, {"key": key, "answer": answer}).json() for key in ("one", "one", "two")]
     assert [(one["repeated"], one["replaced"]) for one in sent] == [(False, False), (True, False), (False, True)]
-    assert labeler_pages.labeler_progress(store, 1).done == 1
+    assert labeler_pages.progress(store, 1).done == 1
 
 
 def test_a_draft_comes_back_and_a_newer_one_is_not_overwritten(tmp_path: Path) -> None:
@@ -201,7 +205,9 @@ def test_a_labeler_sees_no_policy_no_other_labeler_and_no_lead_page(tmp_path: Pa
         if who == "lead":
             place = path.replace("{item:int}", "1")
             answer = other.get(place) if method == "GET" else other.post(place)
-            assert answer.status_code == (303 if method == "GET" else 403) and "lead/sign-in" in answer.headers.get("location", "lead/sign-in")
+            assert answer.status_code == (303 if method == "GET" else 403) and "lead/sign-in" in answer.headers.get(
+                "location", "lead/sign-in"
+            )
 
 
 def test_tokens_of_tasks_tell_nothing_about_their_order(tmp_path: Path) -> None:
@@ -228,7 +234,7 @@ def test_a_form_of_another_session_is_rejected(tmp_path: Path) -> None:
         answer = person.client.post(path, data=given | {"key": "k", "rank-0": "1"})
         assert answer.status_code == 403 and "another session" in answer.text
     assert person.client.put(f"{path}/draft", json={"version": 0, "draft": {}}).status_code == 403
-    assert labeler_pages.labeler_progress(store, 1).done == 0
+    assert labeler_pages.progress(store, 1).done == 0
 
 
 def test_a_changed_cookie_is_nobody(tmp_path: Path) -> None:
@@ -339,7 +345,12 @@ def test_language_and_colours_are_kept_and_the_way_back_stays_here(tmp_path: Pat
     store, project = make_project(tmp_path)
     person = Person(store, project)
     assert '<html lang="ko"' in person.get("/", **{"accept-language": "ko-KR,en;q=0.5"}).text
-    for back, expected in (("/progress", "/progress"), ("//evil.example", "/"), ("https://evil.example", "/"), ("/\\evil", "/")):
+    for back, expected in (
+        ("/progress", "/progress"),
+        ("//evil.example", "/"),
+        ("https://evil.example", "/"),
+        ("/\\evil", "/"),
+    ):
         assert person.post("/settings", language="ko", theme="dark", back=back).headers["location"] == expected
     assert '<html lang="ko" data-theme="dark"' in person.get("/").text
 
@@ -407,7 +418,13 @@ def test_wrong_bodies_are_rejected(tmp_path: Path) -> None:
     task = person.task()
     assert task is not None
     path, headers = f"/tasks/{task['token']}", {"X-CSRF": person.csrf, "Accept": "application/json"}
-    for body in (b"{", b"[" * 100_000, b'{"answer": 3}', b'{"answer": {"ranks": ["x"]}, "key": "k"}', b'{"answer": {}, "key": ""}'):
+    for body in (
+        b"{",
+        b"[" * 100_000,
+        b'{"answer": 3}',
+        b'{"answer": {"ranks": ["x"]}, "key": "k"}',
+        b'{"answer": {}, "key": ""}',
+    ):
         answer = person.client.post(path, content=body, headers=headers | {"Content-Type": "application/json"})
         assert answer.status_code in (400, 422) and answer.json()["error"]
     assert person.client.delete(path, headers=headers).status_code == 405

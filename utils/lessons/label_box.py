@@ -215,7 +215,9 @@ class _Form:
         rule = f"{words('kind.' + task.kind)}. {words('phase_rule.' + task.phase)}"
         self.parts: tuple[Widget, ...] = (_text(rule), _text(task.prompt, bold=True))
         self.box = Textarea(value=start.get("text", ""), layout=Layout(width="95%", height="9em"))
-        self.topics = SelectMultiple(options=TOPICS, value=[t for t in start.get("topics", ()) if t in TOPICS], rows=len(TOPICS))
+        self.topics = SelectMultiple(
+            options=TOPICS, value=[t for t in start.get("topics", ()) if t in TOPICS], rows=len(TOPICS)
+        )
         self.notes = Text(value=start.get("notes", ""), description=words("work.notes"), style=WIDE, layout=Layout(width="95%"))
         self.ratings = [_Rating(i, start) for i in range(len(task.outputs))] if task.rate else []
         self.sensitive = self._sensitive(start) if task.kind == "flagging" else []
@@ -234,7 +236,9 @@ class _Form:
         words, before = words_of("en"), start.get("sensitive") or ()
         options = [("–", None), (words("app.yes"), True), (words("app.no"), False)]
         return [
-            Dropdown(options=options, value=before[i] if i < len(before) else None, description=f"{LETTERS[i % 26]}", style=WIDE)
+            Dropdown(
+                options=options, value=before[i] if i < len(before) else None, description=f"{LETTERS[i % 26]}", style=WIDE
+            )
             for i in range(len(self.task.outputs))
         ]
 

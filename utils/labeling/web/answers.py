@@ -37,10 +37,12 @@ def answer_of_fields(fields: Fields, task: Task) -> dict[str, Any]:
         more = [part.strip() for part in plain(fields.get("topics-more", "")).split(",")]
         found["topics"] = [name for name in TOPICS if fields.get(f"topic-{name}")] + [name for name in more if name]
     if rated(task):
-        found["ratings"] = [_number(fields, f"rating-{i}", 7) for i in places]
-        found["flags"] = [{name: v for name in FLAGS if (v := YES_NO.get(fields.get(f"flag-{i}-{name}", ""))) is not None} for i in places]
+        found["ratings"] = [number(fields, f"rating-{i}", 7) for i in places]
+        found["flags"] = [
+            {name: v for name in FLAGS if (v := YES_NO.get(fields.get(f"flag-{i}-{name}", ""))) is not None} for i in places
+        ]
     if task.kind == "ranking":
-        found["ranks"] = [_number(fields, f"rank-{i}", len(task.outputs)) for i in places]
+        found["ranks"] = [number(fields, f"rank-{i}", len(task.outputs)) for i in places]
     if task.kind == "flagging":
         found["sensitive"] = [YES_NO.get(fields.get(f"sensitive-{i}", "")) for i in places]
     if notes := plain(fields.get("notes", "").replace("\r\n", "\n")):
@@ -94,6 +96,7 @@ def problems_of(answer: Mapping[str, Any], task: Task, words: Words) -> list[Pro
     return found
 
 
-def _number(fields: Fields, name: str, largest: int) -> int | None:
+def number(fields: Fields, name: str, largest: int) -> int | None:
+    """The whole number from 1 to `largest` in a field; None for anything else."""
     text = fields.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= largest else None

@@ -38,10 +38,10 @@ PAGES: tuple[tuple[str, str, Handler, str], ...] = (
     ("POST", "/tasks/{token}", labeler_pages.send, "labeler"),
     ("PUT", "/tasks/{token}/draft", labeler_pages.draft, "labeler"),
     ("POST", "/tasks/{token}/skip", labeler_pages.leave_out, "labeler"),
-    ("GET", "/progress", labeler_pages.progress, "labeler"),
+    ("GET", "/progress", labeler_pages.own_progress, "labeler"),
     ("GET", "/lead/sign-in", entry_pages.sign_in, "anyone"),
     ("POST", "/lead/sign-in", entry_pages.check_sign_in, "anyone"),
-    ("GET", "/lead", lead_pages.dashboard, "lead"),
+    ("GET", "/lead", lead_pages.show_dashboard, "lead"),
     ("GET", "/lead/disagreements", lead_pages.next_disagreement, "lead"),
     ("GET", "/lead/disagreements/{item:int}", lead_pages.disagreement, "lead"),
     ("POST", "/lead/disagreements/{item:int}", lead_pages.decide, "lead"),
@@ -51,8 +51,6 @@ PAGES: tuple[tuple[str, str, Handler, str], ...] = (
     ("GET", "/lead/people", lead_pages.people, "lead"),
     ("POST", "/lead/people", lead_pages.invite, "lead"),
     ("POST", "/lead/people/access", lead_pages.change_access, "lead"),
-    ("GET", "/lead/export", lead_pages.export, "lead"),
-    ("POST", "/lead/export", lead_pages.download, "lead"),
 )
 
 

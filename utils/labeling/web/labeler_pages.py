@@ -10,12 +10,12 @@ from typing import Any
 
 from starlette.responses import Response
 
-from utils.labeling.store import FLAGS, PHASES, SCREENING, TOPICS, Task, get_task, next_task, save_draft, skip, submit
+from utils.labeling.store import FLAGS, PHASES, SCREENING, TOPICS, Task, get_task, next_task, progress, save_draft, skip, submit
 from utils.labeling.web.answers import Problem, answer_of_fields, fields_of_answer, problems_of, rated
 from utils.labeling.web.call import Call, Refused
 from utils.labeling.web.entry_pages import welcome
+from utils.labeling.web.history import history
 from utils.labeling.web.limits import MAX_TEXT
-from utils.labeling.web.progress import labeler_progress
 
 # Sentences that the script of a task says.
 SCRIPT_WORDS = {
@@ -30,8 +30,9 @@ def home(call: Call) -> Response:
     """The first page: what is to be done, for somebody who is in; the way in for everybody else."""
     if call.viewer.labeler is None:
         return call.go("/lead") if call.viewer.lead else welcome(call)
+    mine = progress(call.store, call.labeler.id)
     left = "none" in call.request.query_params
-    return call.page("home.html", mine=labeler_progress(call.store, call.labeler.id), phase=_phase(call), nothing_left=left)
+    return call.page("home.html", mine=mine, past=history(call.store, call.labeler.id), nothing_left=left)
 
 
 def _phase(call: Call) -> str:
@@ -107,7 +108,11 @@ def send(call: Call) -> Response:
             raise Refused(400, "error.form.not_json")
     else:
         task = get_task(call.store, call.labeler.id, token)
-        answer, key, seconds = answer_of_fields(call.fields, task), call.fields.get("key", ""), _seconds(call.fields.get("seconds"))
+        answer, key, seconds = (
+            answer_of_fields(call.fields, task),
+            call.fields.get("key", ""),
+            _seconds(call.fields.get("seconds")),
+        )
         problems = problems_of(answer, task, call.words)
         if problems and call.wants_json:
             return call.json({"problems": [one.sentence for one in problems], "step": problems[0].step}, 422)
@@ -148,10 +153,10 @@ def instructions(call: Call) -> Response:
     )
 
 
-def progress(call: Call) -> Response:
+def own_progress(call: Call) -> Response:
     """The labeler's own numbers and agreement with gold items; nobody else's."""
-    mine = labeler_progress(call.store, call.labeler.id)
-    return call.page("progress.html", mine=mine)
+    mine = progress(call.store, call.labeler.id)
+    return call.page("progress.html", mine=mine, past=history(call.store, call.labeler.id))
 
 
 def _seconds(given: object) -> float:

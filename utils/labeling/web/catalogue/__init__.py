@@ -20,7 +20,7 @@ class Words:
 
     def __init__(self, language: str) -> None:
         self.language = language
-        self._texts: Mapping[str, Any] = _read(language)
+        self.texts: Mapping[str, Any] = _read(language)
 
     def __call__(self, path: str, **values: Any) -> str:
         """Raises KeyError for a path that the catalogue does not have: a mistake in a template."""
@@ -29,7 +29,7 @@ class Words:
 
     def part(self, path: str) -> Any:
         """A whole branch of the catalogue, such as the names of all flags."""
-        found: Any = self._texts
+        found: Any = self.texts
         for key in path.split("."):
             found = found[key]
         return found
