@@ -351,6 +351,43 @@ print(f"where another answer becomes the best:      {(ranks.argmin(-1) != evalua
 # This is the effect of the priority rule of section 1 on real rankings. Most rankings change somewhere, but few change at the
 # top: there, helpful answers are mostly true ones as well.
 #
+# ### Rank nine answers yourself
+#
+# Now you are the labeler. Rank the nine answers below: 1 is best, and answers of similar quality share a rank. The start is not
+# a judgement: the longest answer is first.
+
+# %%
+from utils.lessons import rank_box
+
+gold_points = [judge.utility(rubric, parts, TRAINING) for parts in items.parts]
+which = int(np.argmax([np.ptp(points) for points in gold_points]))  # the prompt whose answers differ most in gold
+answers = comparisons[which].completions
+longest_first = dense_ranks(np.array([[float(len(text)) for text in answers]]), 0.0)[0].tolist()
+yours = rank_box(comparisons[which].prompt, answers, longest_first)
+
+# %% [markdown]
+# Choose the ranks in the box (if there is no box, write nine ranks in place of `longest_first` in the last line and run the
+# cell again). Then run the next cell.
+
+# %%
+others = [pair_agreement([yours.ranks], [one[which]]) for one in ranks]
+agreement_of = {
+    "gold": pair_agreement([yours.ranks], [gold_ranks[which]]),
+    "hired labelers, mean": float(np.nanmean(others)),
+    "hired labelers, lowest": float(np.nanmin(others)),
+    "hired labelers, highest": float(np.nanmax(others)),
+}
+print("Your ranks." if yours.ranks != longest_first else "Nobody has ranked yet: the longest answer first.")
+table([{"agreement with": name, "share of decided pairs": share} for name, share in agreement_of.items()], digits=2)
+
+# %% [markdown]
+# One prompt gives few pairs, so this number is rough: rank again, and see how much it moves. If you agree with gold more often
+# than with the simulated labelers, you probably saw what the answer should do, and they were distracted. If you agree less,
+# look for the part of the rubric that you weigh differently.
+#
+# People can do this for a whole project, in a browser or with `label_box` in a notebook, and train on what they said:
+# [Labeling with people](../docs/labeling.md).
+#
 # ### A labeler of your own, in three lines
 #
 # Now we make a pedant: a labeler who looks at form (capitals, full stops, a proper end) and hardly at the content:

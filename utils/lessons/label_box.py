@@ -30,10 +30,9 @@ WIDE = {"description_width": "initial"}
 
 @dataclass
 class Ranks:
-    """The ranks of K answers, 1 is best, equal ranks tie. own: whether the reader has chosen them."""
+    """The ranks of K answers, 1 is best, equal ranks tie."""
 
     ranks: list[int]
-    own: bool = False
 
 
 def rank_box(prompt: str, answers: Sequence[str], ranks: Sequence[int]) -> Ranks:
@@ -54,7 +53,7 @@ def rank_box(prompt: str, answers: Sequence[str], ranks: Sequence[int]) -> Ranks
     board = _Choices(answers, found.ranks)
 
     def changed() -> None:
-        found.ranks, found.own = [rank or len(answers) for rank in board.ranks()], True
+        found.ranks = [rank or len(answers) for rank in board.ranks()]
 
     board.on_change(changed)
     display(VBox([_text(prompt, bold=True), board.box]))

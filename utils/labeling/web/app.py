@@ -63,13 +63,19 @@ def create_app(store: Store, project_id: int, address: Address | None = None) ->
         status = error.status_code if isinstance(error, HTTPException) else 500
         return await run_in_threadpool(answered, site, request, b"", handler=_saying(status), who="nobody")
 
-    session = {"max_age": SESSION_DAYS * DAY, "same_site": "lax", "https_only": site.address.secure}
     return Starlette(
         routes=[*routes, Mount("/static", KeptFiles(directory=str(STATIC)))],
         middleware=[
             Middleware(Guard, address=site.address),
             Middleware(LimitedBody),
-            Middleware(SessionMiddleware, secret_key=load_keys(store).secret, session_cookie="labeling", **session),
+            Middleware(
+                SessionMiddleware,
+                secret_key=load_keys(store).secret,
+                session_cookie="labeling",
+                max_age=SESSION_DAYS * DAY,
+                same_site="lax",
+                https_only=site.address.secure,
+            ),
         ],
         exception_handlers={404: refused, 405: refused},
     )
@@ -78,9 +84,9 @@ def create_app(store: Store, project_id: int, address: Address | None = None) ->
 class KeptFiles(StaticFiles):
     """Files of `static/`; their address holds a digest, so a browser may keep them."""
 
-    def file_response(self, full_path: str, stat_result: object, scope: Scope, status_code: int = 200) -> Response:
+    async def get_response(self, path: str, scope: Scope) -> Response:
         """The file, with a header that lets it be kept."""
-        answer = super().file_response(full_path, stat_result, scope, status_code)  # type: ignore[arg-type]
+        answer = await super().get_response(path, scope)
         answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return answer
 
