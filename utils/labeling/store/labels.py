@@ -72,6 +72,11 @@ def load_labels(store: Store, project_id: int, phase: str) -> Labels:
     kept = np.flatnonzero(here)
     place = place[kept]
 
+    ranks, shown = _padded(found[7], 0)[kept], _places(_padded(found[6], -1)[kept])
+    sizes = _padded(lengths, -1)[place]
+    # Submissions of other phases may have more outputs: one width for all lists of outputs.
+    width = max(one.shape[1] for one in (ranks, shown, sizes))
+
     def lists(texts: Sequence[str | None], fill: int = -1) -> IntArray:
         return _padded(texts, fill)[kept]
 
@@ -82,9 +87,9 @@ def load_labels(store: Store, project_id: int, phase: str) -> Labels:
         at=np.array(found[3], dtype=np.float64)[kept],
         seconds=np.array(found[4], dtype=np.float64)[kept],
         gold=np.array(found[5], dtype=np.float64)[kept],
-        ranks=lists(found[7], 0),
-        shown=_places(_padded(found[6], -1)[kept]),
-        lengths=_padded(lengths, -1)[place],
+        ranks=_widened(ranks, width, 0),
+        shown=_widened(shown, width, -1),
+        lengths=_widened(sizes, width, -1),
         ratings=lists(found[8], 0),
         flags=lists(found[9]),
         sensitive=lists(found[10]),
@@ -110,6 +115,11 @@ def _padded(texts: Sequence[str | None], fill: int) -> IntArray:
         there = np.arange(padded.shape[1]) < counts[:, None]
         padded[there] = np.fromstring(" ".join(text for text in texts if text), dtype=np.int64, sep=" ")
     return padded
+
+
+def _widened(values: IntArray, width: int, fill: int) -> IntArray:
+    """(n, width) from (n, K), with `fill` in the new columns."""
+    return np.pad(values, ((0, 0), (0, width - values.shape[1])), constant_values=fill)
 
 
 def _places(shown: IntArray) -> IntArray:
