@@ -32,7 +32,7 @@ def make_project(
     for number in range(3):
         for kind in kinds:
             shown = () if kind in ("demonstration", "topics") else outputs
-            add_items(store, project.id, [NewItem(kind, f"{PROMPT} ({number})", shown)])
+            add_items(store, project.id, [NewItem(kind, PROMPT if number == 0 else f"{PROMPT} ({number})", shown)])
     return store, project
 
 

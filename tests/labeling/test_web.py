@@ -18,8 +18,10 @@ import utils.labeling.web.labeler_pages as labeler_pages
 from utils.core.errors import UserError
 from utils.labeling.store import (
     FLAGS,
+    NewItem,
     ProjectSettings,
     Unavailable,
+    add_items,
     add_labeler,
     change_project,
     decide_labeler,
@@ -174,7 +176,7 @@ def test_hostile_texts_are_escaped_and_made_visible(tmp_path: Path) -> None:
 def test_no_inline_script_or_style_and_a_strict_policy(tmp_path: Path) -> None:
     store, project = make_project(tmp_path, ("ranking", "demonstration", "flagging", "topics"))
     person = Person(store, project).enter().lead()
-    pages = ["/", "/instructions", "/progress", "/lead", "/lead/screening", "/lead/people", "/lead/export", "/nowhere"]
+    pages = ["/", "/instructions", "/progress", "/lead", "/lead/screening", "/lead/people", "/nowhere"]
     pages += [person.get("/next").headers["location"]]
     for path in pages:
         answer = person.get(path)
@@ -353,6 +355,87 @@ def test_language_and_colours_are_kept_and_the_way_back_stays_here(tmp_path: Pat
     ):
         assert person.post("/settings", language="ko", theme="dark", back=back).headers["location"] == expected
     assert '<html lang="ko" data-theme="dark"' in person.get("/").text
+
+
+# --- the lead ------------------------------------------------------------------------------------------------------------
+
+
+def ranked_project(folder: Path) -> tuple[Any, Any]:
+    """Two people who rank the first item in opposite orders."""
+    store, project = make_project(folder, rate=False)
+    for name, ranks in (("Ana", [1, 2, 3, 4]), ("Bob", [4, 3, 2, 1])):
+        person = Person(store, project).enter(name)
+        task = person.task()
+        assert task is not None
+        by_text = dict(zip(PLAIN, ranks, strict=True))
+        answer = {"ranks": [by_text[one["text"]] for one in task["outputs"]]}
+        person.ask(f"/tasks/{task['token']}", {"key": "k", "answer": answer, "seconds": 5})
+    return store, project
+
+
+def test_the_dashboard_shows_the_agreement_and_what_is_to_be_decided(tmp_path: Path) -> None:
+    store, project = ranked_project(tmp_path)
+    lead = Person(store, project).lead()
+    html = lead.get("/lead").text
+    assert html.count("0.0 %") >= 3 and "/lead/disagreements/1" in html and ">Bob<" in html
+    assert lead.get("/lead?phase=screening").status_code == 200 and lead.get("/lead?phase=no").status_code == 404
+
+
+def test_the_lead_decides_a_disagreement_blind(tmp_path: Path) -> None:
+    store, project = ranked_project(tmp_path)
+    lead = Person(store, project).lead()
+    place = lead.get("/lead/disagreements").headers["location"]
+    html = lead.get(place).text
+    assert "Ana" not in html and "Bob" not in html and "secret-policy" not in html
+    assert lead.post(place, **{"rank-0": "1"}).status_code == 422
+    ranks = {f"rank-{i}": "1" for i in range(4)}
+    assert lead.post(place, notes="all alike", **ranks).headers["location"] == "/lead/disagreements"
+    assert "Every disagreement is decided" in lead.get("/lead/disagreements").text
+    again = lead.get(place).text  # can be changed
+    assert "all alike" in again and again.count('value="1" selected') == 4
+    assert lead.get("/lead/disagreements/999").status_code == 404
+
+
+def test_links_of_people_are_made_and_ended(tmp_path: Path) -> None:
+    store, project = make_project(tmp_path)
+    lead = Person(store, project).lead()
+    for name, days in (("", "3"), ("<b>", "3"), ("Ana", "0"), ("Ana", "91"), ("Ana", "x")):
+        assert lead.post("/lead/people", name=name, days=days).status_code == 422
+    made = lead.post("/lead/people", name="Ana", days="3", **{"held-out": "yes"})
+    link = re.search(r'value="(http[^"]+/join/([^"]+))"', made.text)
+    assert link and link[1].startswith("http://localhost:8000/join/")
+    labeler = get_labeler(store, 1)
+    assert labeler.name == "Ana" and labeler.held_out
+    person = Person(store, project)
+    assert person.get(f"/join/{link[2]}").status_code == 200
+    assert lead.post("/lead/people/access", labeler="1", action="revoke").status_code == 303
+    assert person.get(f"/join/{link[2]}").status_code == 403
+    lead.post("/lead/people/access", labeler="1", action="left")
+    assert get_labeler(store, 1).status == "left" and "blocked" in lead.get("/lead/people").text
+    lead.post("/lead/people/access", labeler="1", action="hired")
+    assert get_labeler(store, 1).status == "hired"
+    for fields in ({"labeler": "1", "action": "no"}, {"labeler": "9", "action": "left"}, {"labeler": "x", "action": "left"}):
+        assert lead.post("/lead/people/access", **fields).status_code == 404
+
+
+def test_the_lead_grades_blind_and_decides_on_candidates(tmp_path: Path) -> None:
+    store, project = make_project(tmp_path, screening=True)
+    item = NewItem("demonstration", "How do I steal a lamp?", phase="screening")
+    add_items(store, project.id, [item, NewItem("topics", phase="screening")])
+    ana = Person(store, project).enter("Ana")
+    for fields in ({"text": "<b>I cannot help with that.</b>"}, {"topic-race": "yes"}):
+        assert ana.post(ana.get("/next").headers["location"], key="k", **fields).status_code == 303
+    lead = Person(store, project).lead()
+    html = lead.get("/lead/screening").text
+    assert "&lt;b&gt;I cannot help" in html and "Race and ethnicity" in html and "1 to grade" in html
+    assert lead.post("/lead/screening/grade", submission="1", score="8").status_code == 422
+    assert lead.post("/lead/screening/grade", submission="x", score="7").status_code == 404
+    assert lead.post("/lead/screening/grade", submission="1", score="7").status_code == 303
+    assert "7.00" in lead.get("/lead/screening").text
+    lead.post("/lead/screening/decide", labeler="1", decision="hired", note="careful")
+    assert (get_labeler(store, 1).status, get_labeler(store, 1).decision_note) == ("hired", "careful")
+    assert lead.post("/lead/screening/decide", labeler="1", decision="boss").status_code == 404
+    assert "helpfulness to the user first" in ana.get("/").text  # the work begins
 
 
 # --- limits and faults ---------------------------------------------------------------------------------------------------
