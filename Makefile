@@ -1,7 +1,8 @@
 # make tutorial [SEED=7] [OUT=runs/x]   install into .venv, run the tiny pipeline, say where the report is
 # make test [COVERAGE=1]                install what the tests need, run them all (COVERAGE=1: fail below 90 % of the lines)
 # make test-deepspeed                   install DeepSpeed too (Linux), run the tests that need it
-# make label                            install what labeling needs, make a store, open its pages in the browser
+# make label [LABELS=labels.db]         people label: install, make a store with outputs to rank, open its pages in a browser
+# make test-browser                     the pages in a headless Chromium, with axe's check of accessibility (npm)
 # make notebooks | lab | colab | lint | coverage | clean
 #
 # Every target installs what it needs once (the stamp files .venv/.installed-*). Plain lines: README.
@@ -23,16 +24,17 @@ NEW_ENOUGH := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_i
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	"$$p" -c "$(NEW_ENOUGH)" >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
 
-.PHONY: help tutorial label test test-deepspeed coverage lint notebooks lab colab clean
+.PHONY: help tutorial label test test-browser test-deepspeed coverage lint notebooks lab colab clean
 
 help:
-	@sed -n '1,10s/^# \{0,1\}//p' Makefile
+	@sed -n '1,11s/^# \{0,1\}//p' Makefile
 
 tutorial: $(VENV)/.installed-run
 	$(PY) scripts/pipeline.py --profile tiny --seed $(SEED) --out $(OUT)
 
 label: $(VENV)/.installed-labeling
-	@test -f $(LABELS) || $(PY) scripts/label.py init $(LABELS)
+	@test -f $(LABELS) || { $(PY) scripts/label.py init $(LABELS) --name "first labels" --no-rate && \
+		$(PY) scripts/label.py import $(LABELS) data/lessons/comparisons/test.jsonl.gz --form outputs; }
 	$(PY) scripts/label.py serve $(LABELS) --open
 
 # Two workers of one thread each beat one process of two threads on models this small.
@@ -43,6 +45,10 @@ test: $(VENV)/.installed-dev
 test-deepspeed: $(VENV)/.installed-dev
 	$(PIP) -e ".[deepspeed]"
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -k "zero or deepspeed" tests/core/test_processes.py
+
+test-browser: $(VENV)/.installed-dev
+	npm install --no-save --no-package-lock axe-core@4
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m browser tests/labeling
 
 coverage:
 	$(MAKE) test COVERAGE=1

@@ -176,7 +176,7 @@ def test_hostile_texts_are_escaped_and_made_visible(tmp_path: Path) -> None:
 def test_no_inline_script_or_style_and_a_strict_policy(tmp_path: Path) -> None:
     store, project = make_project(tmp_path, ("ranking", "demonstration", "flagging", "topics"))
     person = Person(store, project).enter().lead()
-    pages = ["/", "/instructions", "/progress", "/lead", "/lead/screening", "/lead/people", "/nowhere"]
+    pages = ["/", "/instructions", "/progress", "/lead", "/lead/screening", "/lead/people", "/lead/export", "/nowhere"]
     pages += [person.get("/next").headers["location"]]
     for path in pages:
         answer = person.get(path)
@@ -436,6 +436,22 @@ def test_the_lead_grades_blind_and_decides_on_candidates(tmp_path: Path) -> None
     assert (get_labeler(store, 1).status, get_labeler(store, 1).decision_note) == ("hired", "careful")
     assert lead.post("/lead/screening/decide", labeler="1", decision="boss").status_code == 404
     assert "helpfulness to the user first" in ana.get("/").text  # the work begins
+
+
+def test_files_to_download_hold_pseudonyms_unless_names_are_asked_for(tmp_path: Path) -> None:
+    store, project = ranked_project(tmp_path)
+    lead = Person(store, project).lead()
+
+    def file(form: str, **more: str) -> Any:
+        return lead.post("/lead/export", format=form, phase="training", **more)
+
+    answer = file("comparisons")
+    rows = [json.loads(line) for line in answer.text.splitlines()]
+    assert "attachment" in answer.headers["content-disposition"] and len(rows) == 2
+    assert rows[0]["labeler_id"].startswith("labeler-") and "Ana" not in answer.text
+    assert "Ana" in file("comparisons", names="yes").text
+    assert len(file("pairs").text.splitlines()) == 12 and len(json.loads(file("label_studio").text)) >= 1
+    assert file("demonstrations").text == "" and file("exe").status_code == 404
 
 
 # --- limits and faults ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from utils.labeling.store import Store
-from utils.labeling.web import entry_pages, labeler_pages, lead_pages
+from utils.labeling.web import entry_pages, export_page, labeler_pages, lead_pages
 from utils.labeling.web.access import DAY, Address, load_keys
 from utils.labeling.web.call import Call, Handler, Refused, Site, answered, endpoint
 from utils.labeling.web.entry_pages import SESSION_DAYS
@@ -51,6 +51,8 @@ PAGES: tuple[tuple[str, str, Handler, str], ...] = (
     ("GET", "/lead/people", lead_pages.people, "lead"),
     ("POST", "/lead/people", lead_pages.invite, "lead"),
     ("POST", "/lead/people/access", lead_pages.change_access, "lead"),
+    ("GET", "/lead/export", export_page.export, "lead"),
+    ("POST", "/lead/export", export_page.download, "lead"),
 )
 
 

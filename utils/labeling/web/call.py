@@ -214,7 +214,7 @@ def menu(call: Call) -> list[tuple[str, str]]:
         pages += [("tasks", "/"), ("instructions", "/instructions"), ("progress", "/progress")]
     if call.viewer.lead:
         pages += [("dashboard", "/lead"), ("disagreements", "/lead/disagreements"), ("screening", "/lead/screening")]
-        pages += [("people", "/lead/people")]
+        pages += [("people", "/lead/people"), ("export", "/lead/export")]
     return pages
 
 
