@@ -6,8 +6,13 @@ import sys
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
+from utils.core import workers
 from utils.core.cli import main
-from utils.pipeline import pipeline_command
+
+if __name__ == "__main__":
+    workers.warm_up(["utils.pipeline.stages"])  # it imports torch while this process does
+
+from utils.pipeline import pipeline_command  # noqa: E402
 
 run = pipeline_command(__doc__)
 

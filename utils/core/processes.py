@@ -72,6 +72,11 @@ def _joined() -> bool:
     return found.is_available() and found.is_initialized()
 
 
+def launched() -> bool:
+    """Whether a launcher started several processes for this run."""
+    return any(int(os.environ.get(name, "1")) > 1 for name in WORLD_VARIABLES)
+
+
 def join(device: torch.device | str) -> None:
     """Join the process group of all processes that the launcher started, if there are several, for this kind of device.
 
@@ -79,8 +84,7 @@ def join(device: torch.device | str) -> None:
     """
     sharded()
     _take_deepspeed()
-    launched = any(int(os.environ.get(name, "1")) > 1 for name in WORLD_VARIABLES)
-    if launched and not _joined():
+    if launched() and not _joined():
         from accelerate import PartialState
 
         PartialState(cpu=str(device).startswith("cpu"), timeout=PATIENCE)

@@ -170,6 +170,13 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(device.type, pass_dtype(device)) if is_autocast(device) else nullcontext()
 
 
+def threads() -> int:
+    """CPU threads that torch uses in this process: OMP_NUM_THREADS, else one per core."""
+    import torch
+
+    return torch.get_num_threads()
+
+
 def set_threads(count: int | None = None) -> int:
     """Use `count` CPU threads (default: OMP_NUM_THREADS, else all cores) and return the number in use."""
     import torch

@@ -168,7 +168,7 @@ def summarise(run: Run) -> Summary:
     if given := run.config.data.comparisons:
         summary.data["comparisons"] = short_name(given)
     seconds = run.seconds()
-    summary.seconds.update(seconds, total=sum(seconds.values()))
+    summary.seconds.update(seconds, total=run.total_seconds())
     summary.labelers, summary.reward_model = _labelers(run), _reward(run)
     return summary
 

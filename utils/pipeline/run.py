@@ -9,7 +9,9 @@ depends on: its settings, the seed, the stages it needs, and the content of the 
   the old folder moves back.
 - A killed stage runs again in the same folder, where its training loop resumes from its checkpoint.
 
-With several processes (`utils.core.processes`) the main one holds the lock and decides what runs.
+Stages that do not need each other run at the same time in worker processes (`utils.pipeline.schedule`), if
+`compute.processes` allows it; else one after another in this process. With several processes that a launcher started
+(`utils.core.processes`) the main one holds the lock and decides what runs.
 """
 
 from __future__ import annotations
@@ -28,12 +30,13 @@ from pathlib import Path
 from typing import Any
 
 from utils.config import Config, load_config, save_config
-from utils.core import processes
+from utils.core import processes, workers
 from utils.core.errors import UserError
 from utils.core.io import PathLike, digest, digest_path, disk_errors, read_json, write_json
-from utils.core.runtime import choose_device, choose_dtype, locate, precision
+from utils.core.runtime import choose_device, choose_dtype, locate, precision, threads
 from utils.core.tracking import tracked
 from utils.data.hub import is_hub, parse_source
+from utils.pipeline import schedule
 from utils.pipeline.artifacts import CONFIG_FILE, Artifacts
 from utils.pipeline.labels import is_store, store_digest
 
@@ -42,6 +45,8 @@ BEFORE = ".before"  # old results of stages whose new run has not finished yet
 EARLIER = ".earlier"  # the last result that a finished new run replaced, one per stage
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # in what CUDA, MPS and CPU raise
 LOCK_FILE = ".lock"
+SMALL_MODEL = 40 * 2**20  # bytes of weights, up to which a model is trained in several processes of one thread
+MOST_WORKERS = 8  # more would get too few rows of a batch each
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
 HUB_NAME = re.compile(r"[\w-]+(/[\w-]+(\.\d[\w-]*)*)?(@[\w./-]+)?")  # a dot only in a version: gpt2, owner/model-2.5b
@@ -59,7 +64,8 @@ class Stage:
     needs: names of the stages whose results it reads. settings(config): the part of the settings that its result depends
     on (any dataclasses, dicts, lists). reads(config): files and model folders that it reads (None is ignored; a hub name
     is hashed by its name). shared: all processes run it together (it trains or samples) and only the main process writes;
-    else the main process runs it alone while the others wait.
+    else the main process runs it alone while the others wait. share: the part of all worker processes that it gets where
+    stages run at the same time; below 1 where two stages side by side are faster than one after another.
     """
 
     name: str
@@ -68,6 +74,7 @@ class Stage:
     settings: Callable[[Config], Any] = _nothing
     reads: Callable[[Config], Iterable[PathLike | None]] = _nothing
     shared: bool = False
+    share: float = 1.0
 
 
 class Run(Artifacts):
@@ -82,9 +89,21 @@ class Run(Artifacts):
 
     def seconds(self) -> dict[str, float]:
         """Seconds that each finished stage took, over all its restarts, in the order they finished."""
+        return {name: state["seconds"] for name, state in self._finished().items()}
+
+    def total_seconds(self) -> float:
+        """Seconds in which at least one finished stage ran: stages that ran at the same time count once."""
+        return covered([(state.get("at", 0.0) - state["seconds"], state.get("at", 0.0)) for state in self._finished().values()])
+
+    def memory(self) -> dict[str, int]:
+        """Largest resident memory of one process of each stage in bytes, where worker processes ran it."""
+        return {name: state["peak_bytes"] for name, state in self._finished().items() if "peak_bytes" in state}
+
+    def _finished(self) -> dict[str, dict[str, Any]]:
+        """The stage.json of every finished stage, in the order they finished."""
         files = sorted(self.out_dir.glob(f"*/{STAGE_FILE}"), key=lambda file: file.stat().st_mtime_ns)
         states = {file.parent.name: read_json(file) for file in files}
-        return {name: state["seconds"] for name, state in states.items() if state["finished"]}
+        return {name: state for name, state in states.items() if state["finished"]}
 
     def execute(self, stages: Sequence[Stage], only: Collection[str] | None = None, force: bool = False) -> None:
         """Run the stages that are missing or changed, in the order given.
@@ -101,8 +120,18 @@ class Run(Artifacts):
             processes.on_main(lambda: held.enter_context(_lock(self.out_dir)))
             chosen = [stage for stage in stages if only is None or stage.name in only]
             processes.on_main(lambda: self._announce(chosen, fingerprints))
-            for stage in chosen:
-                self._execute_one(stage, fingerprints, force)
+            count = worker_count(self.config)
+            if count == 1:
+                for stage in chosen:
+                    self._execute_one(stage, fingerprints, force)
+                return
+
+            def begin(stage: Stage) -> Clock | None:
+                before = self._begin(stage, fingerprints, force)
+                file = self.path(stage.name) / STAGE_FILE
+                return None if before is None else Clock(file, fingerprints[stage.name], before, self.smoke)
+
+            schedule.run_at_once(self, chosen, count, begin, self._finish)
 
     def fingerprints(self, stages: Sequence[Stage]) -> dict[str, str]:
         """Fingerprint of each stage. Raises UserError for a needed stage that does not come before."""
@@ -181,11 +210,10 @@ class Run(Artifacts):
         before = processes.on_main(lambda: self._begin(stage, fingerprints, force))
         if before is None:
             return
-        clock = _Clock(folder / STAGE_FILE, fingerprints[stage.name], before, self.smoke)
+        clock = Clock(folder / STAGE_FILE, fingerprints[stage.name], before, self.smoke)
         try:
             with clock if processes.is_main() else nullcontext():
-                processes.on_main(lambda: save_config(self.config, folder / CONFIG_FILE))
-                with _memory_errors(stage.name):
+                with memory_errors(stage.name):
                     if stage.shared:
                         stage.run(self, folder)
                     else:
@@ -193,10 +221,14 @@ class Run(Artifacts):
                 processes.wait()
         except UserError:
             if processes.is_main():
-                self._undo(stage.name)
+                self.undo(stage.name)
             raise
-        processes.on_main(lambda: clock.write(finished=True))
-        processes.on_main(lambda: self._set_aside(stage.name))
+        processes.on_main(lambda: self._finish(stage, clock))
+
+    def _finish(self, stage: Stage, clock: Clock) -> None:
+        """Mark a stage as finished."""
+        clock.write(finished=True)
+        self._set_aside(stage.name)
         _say(f"{stage.name}: finished in {clock.seconds():.1f} s")
 
     def _begin(self, stage: Stage, fingerprints: dict[str, str], force: bool) -> float | None:
@@ -227,7 +259,11 @@ class Run(Artifacts):
                 _clear(folder, known=state is not None)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        return float(state["seconds"]) if state and resume else 0.0
+        before = float(state["seconds"]) if state and resume else 0.0
+        # First of all files: a folder without it is taken for the user's own.
+        Clock(folder / STAGE_FILE, fingerprint, before, self.smoke).write(finished=False)
+        save_config(self.config, folder / CONFIG_FILE)
+        return before
 
     def _take_back(self, name: str, fingerprint: str) -> None:
         """Swap a stage's folder and its earlier result, which has the present settings."""
@@ -250,12 +286,40 @@ class Run(Artifacts):
         with suppress(OSError):  # not empty: another stage's result is still in it
             (self.out_dir / BEFORE).rmdir()
 
-    def _undo(self, name: str) -> None:
+    def undo(self, name: str) -> None:
         """Restore a stage's previous result if its new run was rejected before it wrote any result."""
         folder, kept = self.path(name), self.out_dir / BEFORE / name
         if kept.exists() and {file.name for file in folder.iterdir()} <= {STAGE_FILE, CONFIG_FILE}:
             _move(kept, folder)
             _say(f"{name}: left as it was")
+
+
+def worker_count(config: Config) -> int:
+    """How many worker processes may run at the same time; 1: stages run one after another in this process.
+
+    With `compute.processes` 0 as many as torch has threads, at most MOST_WORKERS, for a small model on a CPU: two
+    processes of one thread compute more than one process of two. Several processes of a launcher, or a GPU, exclude it.
+    """
+    if processes.launched() or not workers.supported() or choose_device(config.device).type != "cpu":
+        return 1
+    if config.compute.processes:
+        return config.compute.processes
+    return min(threads(), MOST_WORKERS) if _size_on_disk(config.model) <= SMALL_MODEL else 1
+
+
+def _size_on_disk(model: str) -> int:
+    """Bytes of a model's weights; a huge number if they are not on this disk."""
+    files = list(locate(model).glob("*.safetensors")) if locate(model).is_dir() else []
+    return sum(file.stat().st_size for file in files) if files else 2**62
+
+
+def covered(intervals: Iterable[tuple[float, float]]) -> float:
+    """Length of the union of intervals (start, end)."""
+    total, end = 0.0, float("-inf")
+    for first, last in sorted(intervals):
+        total += max(0.0, last - max(first, end))
+        end = max(end, last)
+    return total
 
 
 def open_run(folder: PathLike) -> Run:
@@ -282,7 +346,7 @@ def settings_of(directory: PathLike) -> Config:
 
 
 @contextmanager
-def _memory_errors(stage: str) -> Iterator[None]:
+def memory_errors(stage: str) -> Iterator[None]:
     """Raise a UserError that names the settings to lower if the stage runs out of memory."""
     try:
         yield
@@ -302,12 +366,17 @@ def _say(line: str) -> None:
         print(line, flush=True)
 
 
-class _Clock:
-    """Counts a stage's seconds over all restarts. A thread writes them to stage.json, so that a kill loses only a few."""
+class Clock:
+    """Counts a stage's seconds over all restarts. A thread writes them to stage.json, so that a kill loses only a few.
+
+    cpu_seconds, peak_bytes: what its worker processes used, once they have ended (`utils.core.workers.Outcome`).
+    """
 
     def __init__(self, file: Path, fingerprint: str, before: float, smoke: bool) -> None:
         self.file, self.fingerprint, self.before, self.smoke = file, fingerprint, before, smoke
         self.began = time.monotonic()
+        self.cpu_seconds: float | None = None
+        self.peak_bytes: int | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
@@ -317,7 +386,11 @@ class _Clock:
 
     def write(self, finished: bool) -> None:
         """Write stage.json."""
-        state: dict[str, Any] = {"fingerprint": self.fingerprint, "seconds": round(self.seconds(), 3), "finished": finished}
+        state: dict[str, Any] = {
+            "fingerprint": self.fingerprint, "seconds": round(self.seconds(), 3), "finished": finished, "at": time.time(),
+        }  # fmt: skip
+        if self.cpu_seconds is not None and self.peak_bytes is not None:
+            state |= {"cpu_seconds": round(self.cpu_seconds, 3), "peak_bytes": self.peak_bytes}
         write_json(self.file, state | ({"smoke": True} if self.smoke else {}))
 
     def _tick(self) -> None:

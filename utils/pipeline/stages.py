@@ -50,11 +50,14 @@ STAGES = (
         "demonstrations", demonstrations_stage, needs=("prompts", "labelers"), settings=lambda c: c.labelers,
         reads=lambda c: [c.data.demonstrations, *_rankings(c)],
     ),
-    Stage("sft", sft_stage, needs=("base", "demonstrations"), settings=lambda c: [c.sft, c.data], shared=True),
+    Stage(
+        "sft", sft_stage, needs=("base", "demonstrations"), settings=lambda c: [c.sft, c.data], shared=True,
+        share=0.5,
+    ),
     Stage(
         "init", init_stage, needs=("base", "demonstrations"),
         settings=lambda c: [c.init, c.data, c.ppo_ptx.ptx_length, c.web_documents],
-        reads=lambda c: [c.data.pretraining], shared=True,
+        reads=lambda c: [c.data.pretraining], shared=True, share=0.5,
     ),
     Stage(
         "comparisons", comparisons_stage, needs=("base", "prompts", "labelers", "sft", "init"),
@@ -65,12 +68,14 @@ STAGES = (
         "reward", reward_stage, needs=("comparisons", "sft", "demonstrations"), settings=lambda c: c.reward,
         reads=lambda c: [c.reward_init], shared=True,
     ),
-    Stage("sft_select", sft_select_stage, needs=("sft", "reward", "prompts"), shared=True),
-    Stage("ppo", ppo_stage, needs=("init", "reward", "prompts"), settings=lambda c: c.ppo, shared=True),
+    Stage(
+        "ppo", ppo_stage, needs=("init", "reward", "prompts"), settings=lambda c: c.ppo, shared=True, share=0.5,
+    ),
     Stage(
         "ppo_ptx", ppo_ptx_stage, needs=("init", "reward", "prompts"), settings=lambda c: [c.ppo_ptx, c.web_documents],
-        reads=lambda c: [c.data.pretraining], shared=True,
+        reads=lambda c: [c.data.pretraining], shared=True, share=0.5,
     ),
+    Stage("sft_select", sft_select_stage, needs=("sft", "reward", "prompts"), shared=True, share=0.5),
     Stage(
         "evaluate", evaluate_stage, needs=("base", "sft_select", "init", "ppo", "ppo_ptx", "comparisons", "prompts"),
         settings=lambda c: c.evaluation, reads=lambda c: [c.largest_model], shared=True,

@@ -1,0 +1,205 @@
+"""utils.pipeline.schedule: stages at the same time give what they give one after another, and stop together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import worker_targets as targets
+
+from utils.config import Config, load_config
+from utils.core import workers
+from utils.core.errors import UserError
+from utils.core.io import read_json
+from utils.pipeline import run as run_module
+from utils.pipeline.run import Run, Stage, covered, worker_count
+from utils.pipeline.schedule import StageCrash, processes_of
+from utils.pipeline.stages import STAGES
+
+pytestmark = pytest.mark.skipif(not workers.supported(), reason="workers need Linux")
+ROOT = Path(__file__).resolve().parents[2]
+TWO = load_config("tiny", {"compute.processes": 2})
+
+
+def test_stages_that_need_nothing_of_each_other_run_at_the_same_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = [
+        Stage("left", targets.meet),
+        Stage("right", targets.meet),
+        Stage("both", targets.count, needs=("left", "right"), shared=True),
+        Stage("last", targets.count, needs=("both",)),
+    ]
+    Run(tmp_path, TWO).execute(stages)
+    assert (tmp_path / "both" / "result").read_text() == "2 []"
+    assert (tmp_path / "last" / "result").read_text() == "1 ['both']"
+    lines = capsys.readouterr().out.splitlines()
+    assert {"left saw the other", "right saw the other"} <= set(lines) and lines[-1].startswith("last: finished in ")
+    assert (tmp_path / "logs" / "left.log").read_text() == "left saw the other\n"
+    state = read_json(tmp_path / "both" / "stage.json")
+    assert state["finished"] and state["cpu_seconds"] > 0 and state["peak_bytes"] > 2**20
+    run = Run(tmp_path, TWO)
+    assert 0 < run.total_seconds() < sum(run.seconds().values())  # left and right count once
+    assert set(run.memory()) == {"left", "right", "both", "last"}
+    # Nothing changed: nothing runs.
+    run.execute(stages)
+    assert all("unchanged, skipped" in line for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_failing_stage_stops_the_others_after_they_have_saved(tmp_path: Path) -> None:
+    stages = [
+        Stage("waits", targets.wait_for_interrupt),
+        Stage("fails", targets.refuse),
+        Stage("never", targets.count, ("fails",)),
+    ]
+    with pytest.raises(UserError, match="the rows are wrong"):
+        Run(tmp_path, TWO).execute(stages)
+    assert (tmp_path / "waits" / "saved").exists() and not (tmp_path / "never").exists()
+    assert not read_json(tmp_path / "waits" / "stage.json")["finished"]
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_stage_that_is_rejected_keeps_its_old_result(tmp_path: Path) -> None:
+    Run(tmp_path, TWO).execute([Stage("fails", targets.count)])
+    (tmp_path / "waits").mkdir()
+    (tmp_path / "waits" / "pid").write_text("")
+    with pytest.raises(UserError):
+        Run(tmp_path, TWO).execute([Stage("fails", targets.refuse, settings=lambda c: ["changed"])])
+    assert (tmp_path / "fails" / "result").read_text() == "1 []"
+
+
+def test_an_error_of_the_program_shows_its_traceback(tmp_path: Path) -> None:
+    with pytest.raises(StageCrash, match=r"worker_targets\.py(.|\n)*ValueError: a slip"):
+        Run(tmp_path, TWO).execute([Stage("crashes", targets.crash)])
+
+
+def test_a_stage_that_waits_for_others_needs_them_finished(tmp_path: Path) -> None:
+    stages = [Stage("first", targets.count), Stage("second", targets.count, ("first",))]
+    with pytest.raises(UserError, match='run "first" first'):
+        Run(tmp_path, TWO).execute(stages, only=["second"])
+
+
+PROGRAM = """
+import sys
+sys.path[:0] = {paths!r}
+from pathlib import Path
+import worker_targets as targets
+from utils.config import load_config
+from utils.core.cli import main
+from utils.pipeline.run import Run, Stage
+
+def run(arguments):
+    stages = [Stage(name, targets.wait_for_interrupt) for name in ("one", "two")]
+    Run({out!r}, load_config("tiny", {{"compute.processes": 2}})).execute(stages)
+
+if __name__ == "__main__":
+    sys.exit(main(run, []))
+"""
+
+
+def start_program(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    """A program with two stages that run until Ctrl-C, and the numbers of their processes."""
+    paths = [str(ROOT / "tests"), str(ROOT)]
+    (tmp_path / "program.py").write_text(PROGRAM.format(paths=paths, out=str(tmp_path / "run")))
+    program = subprocess.Popen(
+        [sys.executable, str(tmp_path / "program.py")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    files = [tmp_path / "run" / name / "pid" for name in ("one", "two")]
+    until = time.monotonic() + 120
+    while not all(file.exists() and file.read_text() for file in files):
+        assert time.monotonic() < until and program.poll() is None, program.communicate()
+        time.sleep(0.05)
+    return program, [int(file.read_text()) for file in files]
+
+
+def test_ctrl_c_saves_every_stage_and_says_so_in_one_sentence(tmp_path: Path) -> None:
+    program, _ = start_program(tmp_path)
+    program.send_signal(signal.SIGINT)
+    _, err = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert err.strip() == "Stopped (one: saved, two: saved): run the same command again to continue."
+    assert all((tmp_path / "run" / name / "saved").exists() for name in ("one", "two"))
+
+
+def test_kill_9_leaves_no_process_and_the_run_can_go_on(tmp_path: Path) -> None:
+    program, pids = start_program(tmp_path)
+    program.kill()
+    program.wait()
+    until = time.monotonic() + 10
+    while any(_is_alive(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(_is_alive(pid) for pid in pids)
+    state = json.loads((tmp_path / "run" / "one" / "stage.json").read_text())
+    assert not state["finished"]
+    Run(tmp_path / "run", TWO).execute([Stage(name, targets.count) for name in ("one", "two")])
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_stage_gets_its_share_of_the_processes_but_one_at_least() -> None:
+    half, whole, alone = (
+        Stage("a", targets.count, shared=True, share=0.5),
+        Stage("b", targets.count, shared=True),
+        Stage("c", targets.count),
+    )
+    assert [processes_of(half, n) for n in (2, 3, 4, 8)] == [1, 1, 2, 4]
+    assert [processes_of(whole, n) for n in (2, 8)] == [2, 8] and processes_of(alone, 8) == 1
+
+
+def test_every_stage_comes_after_what_it_needs_and_pairs_share_the_machine() -> None:
+    shares = {stage.name: stage.share for stage in STAGES if stage.shared}
+    assert shares["sft"] + shares["init"] == 1 and shares["ppo"] + shares["ppo_ptx"] == 1
+    names: set[str] = set()
+    for stage in STAGES:
+        assert names.issuperset(stage.needs)
+        names.add(stage.name)
+
+
+def test_how_many_workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(run_module, "threads", lambda: 4)
+    assert worker_count(Config()) == 4
+    assert worker_count(load_config("tiny", {"compute.processes": 1})) == 1
+    assert worker_count(load_config("tiny", {"compute.processes": 3})) == 3
+    monkeypatch.setattr(run_module, "threads", lambda: 64)
+    assert worker_count(Config()) == run_module.MOST_WORKERS
+    large = tmp_path / "large"
+    large.mkdir()
+    with (large / "model.safetensors").open("wb") as file:
+        file.truncate(500 * 2**20)
+    assert worker_count(load_config("tiny", {"model": str(large)})) == 1
+    assert worker_count(load_config("tiny", {"model": "hub/of-unknown-size"})) == 1
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert worker_count(Config()) == 1
+
+
+def test_seconds_that_overlap_count_once() -> None:
+    assert covered([]) == 0
+    assert covered([(0, 2), (1, 3), (5, 6)]) == 4
+    assert covered([(0, 10), (2, 3)]) == 10
+
+
+@pytest.mark.slow
+def test_the_result_does_not_depend_on_the_schedule(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "pipeline.py"), "--profile", "tiny", "--smoke", "--seed", "3"]
+    command += ["--set", "compute.processes=2", "--set", "largest_model=null"]
+    both = {**os.environ, "OMP_NUM_THREADS": "1"}
+    together, apart = tmp_path / "together", tmp_path / "apart"
+    subprocess.run([*command, "--out", str(together)], env=both, check=True, capture_output=True)
+    # One after another: a command for each stage.
+    for stage in STAGES[1:-2]:
+        subprocess.run([*command, "--out", str(apart), "--only", stage.name], env=both, check=True, capture_output=True)
+    files = sorted(file.relative_to(together) for file in together.glob("*/**/*.safetensors"))
+    assert len(files) > 5
+    for file in files:
+        assert (together / file).read_bytes() == (apart / file).read_bytes(), file
