@@ -6,13 +6,8 @@ import sys
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
-from utils.core import workers
 from utils.core.cli import main
-
-if __name__ == "__main__":
-    workers.warm_up(["utils.pipeline.stages"])  # it imports torch while this process does
-
-from utils.pipeline import pipeline_command  # noqa: E402
+from utils.pipeline import pipeline_command
 
 run = pipeline_command(__doc__)
 

@@ -265,8 +265,8 @@ class ComputeConfig:
     """How the models compute and how they fit into memory (not in the paper).
 
     processes: worker processes of one thread each on a CPU, which run stages at the same time and share the work of a stage
-    (`utils.pipeline.schedule`). 0 chooses: one per core for a small model, else 1. 1 is none: all stages run one after
-    another in this process.
+    (`utils.pipeline.schedule`). 1 is none: all stages run one after another in this process. 0 chooses: one per core for a
+    small model, else 1.
     precision: number format of the forward and backward passes: "auto" is bf16 on a GPU that has it in hardware, else fp32;
     "fp16" (with scaled losses) is for GPUs without bf16, such as a T4.
     Weights, gradients, optimizer, losses, KL and values are fp32 in any case. micro_batch: most sequences in one forward
@@ -278,7 +278,7 @@ class ComputeConfig:
     2106.09685: 32 with rank 4 for GPT-2).
     """
 
-    processes: NonNegativeInt = 0
+    processes: NonNegativeInt = 1
     precision: Annotated[str, OneOf(PRECISIONS)] = "auto"
     micro_batch: NonNegativeInt = 0
     sampling_batch: NonNegativeInt = 0

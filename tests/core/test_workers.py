@@ -19,6 +19,14 @@ pytestmark = pytest.mark.skipif(not workers.supported(), reason="workers need Li
 TESTS = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def server() -> None:
+    """Workers are forked from a process that has imported what they do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS))
+        workers.warm_up(["worker_targets"])
+
+
 class Lines(list[tuple[str, bool]]):
     def __call__(self, line: str, is_error: bool) -> None:
         self.append((line, is_error))

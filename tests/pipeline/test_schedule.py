@@ -24,7 +24,16 @@ from utils.pipeline.stages import STAGES
 
 pytestmark = pytest.mark.skipif(not workers.supported(), reason="workers need Linux")
 ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests"
 TWO = load_config("tiny", {"compute.processes": 2})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server() -> None:
+    """Workers are forked from a process that has imported what they do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS))
+        workers.warm_up(["worker_targets"])
 
 
 def test_stages_that_need_nothing_of_each_other_run_at_the_same_time(
@@ -105,7 +114,7 @@ if __name__ == "__main__":
 
 def start_program(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
     """A program with two stages that run until Ctrl-C, and the numbers of their processes."""
-    paths = [str(ROOT / "tests"), str(ROOT)]
+    paths = [str(TESTS), str(ROOT)]
     (tmp_path / "program.py").write_text(PROGRAM.format(paths=paths, out=str(tmp_path / "run")))
     program = subprocess.Popen(
         [sys.executable, str(tmp_path / "program.py")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -167,20 +176,23 @@ def test_every_stage_comes_after_what_it_needs_and_pairs_share_the_machine() -> 
 
 
 def test_how_many_workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def automatic(**more: str) -> Config:
+        return load_config("tiny", {"compute.processes": 0, **more})
+
+    assert worker_count(Config()) == 1  # in this process, unless the setting says otherwise
     monkeypatch.setattr(run_module, "threads", lambda: 4)
-    assert worker_count(Config()) == 4
-    assert worker_count(load_config("tiny", {"compute.processes": 1})) == 1
+    assert worker_count(automatic()) == 4
     assert worker_count(load_config("tiny", {"compute.processes": 3})) == 3
     monkeypatch.setattr(run_module, "threads", lambda: 64)
-    assert worker_count(Config()) == run_module.MOST_WORKERS
+    assert worker_count(automatic()) == run_module.MOST_WORKERS
     large = tmp_path / "large"
     large.mkdir()
     with (large / "model.safetensors").open("wb") as file:
         file.truncate(500 * 2**20)
-    assert worker_count(load_config("tiny", {"model": str(large)})) == 1
-    assert worker_count(load_config("tiny", {"model": "hub/of-unknown-size"})) == 1
+    assert worker_count(automatic(model=str(large))) == 1
+    assert worker_count(automatic(model="hub/of-unknown-size")) == 1
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert worker_count(Config()) == 1
+    assert worker_count(automatic()) == 1
 
 
 def test_seconds_that_overlap_count_once() -> None:

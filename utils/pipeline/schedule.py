@@ -59,6 +59,7 @@ def run_at_once(
     UserError with the sentence of the first stage that fails, after the others have saved what they have; KeyboardInterrupt
     on Ctrl-C, also after they have saved.
     """
+    workers.warm_up(["utils.pipeline.stages"])
     waiting: list[Stage] = list(stages)
     running: dict[Group, _Running] = {}
     try:
