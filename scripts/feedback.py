@@ -1,4 +1,17 @@
-"""Feedback on documents: a database of your own as rows of the pipeline, a sample database, a page for teachers."""
+"""Feedback on documents: its points compared with people's, a database of your own as rows, a page for teachers.
+
+scripts/feedback.py extract feedback.jsonl --out points.jsonl                       points by rules
+scripts/feedback.py train feedback.jsonl --labels labels.jsonl --out my_classifier  a classifier from your labels
+scripts/feedback.py extract feedback.jsonl --classifier my_classifier --out points.jsonl
+scripts/feedback.py dummies feedback.jsonl --out all.jsonl                          generic, title-stuffed and echo beside it
+scripts/feedback.py match all.jsonl --points points.jsonl --out matches.jsonl
+scripts/feedback.py overlap all.jsonl --points points.jsonl --matches matches.jsonl --out overlap.json
+scripts/feedback.py verify feedback.jsonl --points points.jsonl --labels labels.jsonl --match-labels pairs.jsonl
+scripts/feedback.py generate paper.pdf --endpoint http://localhost:8000/v1 --model NAME --out generated.jsonl
+
+extract, match and generate take a language model: --model DIR, or --endpoint URL --model NAME (docs/feedback.md).
+The other commands are explained in docs/learner-feedback.md.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
+from _feedback_stages import add_stages
 
 from utils.core.cli import main
 from utils.core.errors import UserError
@@ -23,8 +37,9 @@ from utils.worlds.reports.sample import write_sample
 
 
 def run(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
+    add_stages(commands)
     add_import(commands)
     add_sample(commands)
     add_page(commands)

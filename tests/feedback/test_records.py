@@ -25,7 +25,7 @@ from utils.feedback import (
 ROWS = {
     "feedback": (Feedback("d", "r1", "Too short.", title="T", year=2023), read_feedback),
     "points": (Point("d", "r1", 1, "Too short.", ((0, 10),), aspect="clarity", confidence=0.5), read_points),
-    "matches": (Match("d", "r1", 1, "d", "r2", 2, 7.5, True, probability=0.01), read_matches),
+    "matches": (Match("d", "r1", 1, "d", "r2", 2, 7.5, True, chance=0.01), read_matches),
     "labels": (SpanLabel("d", "r1", 0, 10, True, "clarity", "me", 1), read_labels),
     "match_labels": (MatchLabel("d", "r1", 1, "r2", 2, True), read_match_labels),
 }

@@ -32,7 +32,8 @@ class Feedback:
     """One feedback: what one reviewer (a person or a system) wrote on one document.
 
     title and topic (an abstract, the first lines of the document) say what the document is about: matching removes that. venue
-    and year: strata of the shuffle. source: "human", "model" or "dummy". split: free, such as "train".
+    and year: strata of the shuffle. source: "human", "model" or "dummy". split: free, such as "train". stands_for: the
+    reviewer in whose place a dummy writes (an echo of this reviewer's own text): the two are not compared.
     """
 
     document_id: str
@@ -44,6 +45,7 @@ class Feedback:
     venue: str = ""
     year: int | None = None
     split: str = ""
+    stands_for: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -79,8 +81,8 @@ class Point:
 class Match:
     """Two points of two feedbacks, with a similarity from 5 to 10 (the paper's scale) and whether the pair is kept.
 
-    null: "real" (both on one document) or "shuffled" (b is on another document). probability: that
-    the points match, as the matcher says; None if it gives none. matcher: who made it, with version and threshold.
+    null: "real" (both on one document) or "shuffled" (b is on another document). chance: how often a point finds a shuffled
+    point at least this similar, if the matcher knows it. matcher: who made it, with version and threshold.
     """
 
     document_id: str
@@ -92,7 +94,7 @@ class Match:
     similarity: float
     kept: bool
     null: str = "real"
-    probability: float | None = None
+    chance: float | None = None
     rationale: str = ""
     matcher: str = ""
 
@@ -111,7 +113,9 @@ class Match:
 class SpanLabel:
     """A person's label of `text[start:end]` of one feedback: a concern or not, and its aspect.
 
-    group: spans with one number (from 1) in one feedback are one point; 0 says nothing about grouping.
+    group: spans with one number (from 1) in one feedback are one point; 0 says nothing about grouping. kind: a finer label,
+    such as "request", "criticism", "praise", "summary"; a classifier that learns kinds finds concerns better. Empty: not
+    labeled.
     """
 
     document_id: str
@@ -122,6 +126,7 @@ class SpanLabel:
     aspect: str | None = None
     annotator: str = ""
     group: int = 0
+    kind: str = ""
 
 
 @dataclass(frozen=True)
