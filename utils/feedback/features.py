@@ -18,7 +18,7 @@ from utils.feedback.text import LIST_MARK, Sentence, without_mark
 
 Floats = npt.NDArray[np.float64]
 WORD_BITS, CHARACTER_BITS = 18, 18
-HEADING_CHARACTERS = 60  # a line as short as this that is one sentence is a heading
+HEADING_CHARACTERS = 60  # a line as short as this, without a full stop, is a heading
 
 HEADINGS = {
     "weakness": (
@@ -92,7 +92,8 @@ def layout(text: str, found: Sequence[Sentence]) -> Floats:
         gap = text[found[i - 1].end : now.start] if i else "\n\n"
         last_of_line = i + 1 == n or found[i + 1].first
         body = without_mark(sentence)
-        heading = now.first and ((last_of_line and len(body) < HEADING_CHARACTERS) or body.rstrip().endswith(":"))
+        alone = now.first and last_of_line and len(body) < HEADING_CHARACTERS and sentence[-1] not in ".?!"
+        heading = alone or (now.first and sentence.endswith(":"))
         kinds = heading_of(body)
         if heading and any(kinds):
             above = kinds

@@ -97,12 +97,14 @@ def find_quote(text: str, quote: str) -> tuple[int, int] | None:
     order, so that a copying slip of a language model does not lose a point.
     """
     haystack, places = folded(text)
-    needle = folded(quote)[0].strip(" .\"'")
+    whole = folded(quote)[0].strip()
+    needle = whole.strip(" .\"'")  # a model may put the quotation in quotes, or a full stop at its end
     if not needle:
         return None
-    at = haystack.find(needle)
-    if at >= 0:
-        return places[at], places[at + len(needle) - 1] + 1
+    for words in (whole, needle):
+        at = haystack.find(words)
+        if at >= 0:
+            return places[at], places[at + len(words) - 1] + 1
     window = _closest_window(haystack, needle)
     return None if window is None else (places[window[0]], places[window[1] - 1] + 1)
 

@@ -1,0 +1,32 @@
+"""Small feedback for the tests of this room."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from utils.feedback import Feedback, Match, Point, SimulatedReviews, simulate_reviews
+
+
+@cache
+def simulated() -> SimulatedReviews:
+    """Twenty simulated documents with three reviewers and one system each."""
+    return simulate_reviews(20, seed=3)
+
+
+def feedback(document: str, reviewer: str, text: str, source: str = "human", **more: str) -> Feedback:
+    return Feedback(document, reviewer, text, source, **more)  # type: ignore[arg-type]
+
+
+def points_of(row: Feedback, *texts: str) -> list[Point]:
+    """A point for each text, which must stand in the feedback."""
+    starts = [row.text.index(text) for text in texts]
+    return [
+        Point(row.document_id, row.reviewer, i, text, ((a, a + len(text)),))
+        for i, (a, text) in enumerate(zip(starts, texts, strict=True), 1)
+    ]
+
+
+def matched(a: Point, b: Point, null: str = "real", similarity: float = 8) -> Match:
+    return Match(
+        a.document_id, a.reviewer, a.point, b.document_id, b.reviewer, b.point, similarity, similarity >= 7, null
+    )  # fmt: skip
