@@ -7,6 +7,7 @@ size becomes a Hugging Face folder with a model card.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,12 +16,13 @@ from pathlib import Path
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
+from utils.config import load_config
 from utils.core.cli import main
 from utils.core.errors import UserError
-from utils.core.io import disk_errors, read_json
-from utils.core.runtime import set_threads
-from utils.evaluation.bases import text_digest, write_card
-from utils.pretraining.base_models import SIZE_FILE, SIZES, PretrainConfig, pretrain, tokenizer_and_rows
+from utils.core.io import disk_errors, read_json, write_json
+from utils.core.runtime import machine, set_threads, versions
+from utils.evaluation import reading_curve, text_digest, write_card
+from utils.pretraining.base_models import READERS, SIZE_FILE, SIZES, PretrainConfig, pretrain, tokenizer_and_rows
 from utils.worlds import known_world
 
 
@@ -28,8 +30,13 @@ def run(arguments: Sequence[str]) -> None:
     args = parse(arguments)
     set_threads(args.threads)
     for name in SIZES if args.size == "all" else (args.size,):
-        cfg, target = SIZES[name], args.out / name
+        cfg, target = {**SIZES, **READERS}[name], args.out / name
         work = args.work or Path("runs/pretrain") / text_digest(known_world(cfg.world))[:8]
+        if args.curve:
+            rows = reading_curve(work / name, known_world(cfg.world), load_config("tiny").data)
+            write_json(args.curve, {"size": name, "machine": machine(), **versions(), "snapshots": rows})
+            print(f"{args.curve}: {len(rows)} snapshots of {name}", flush=True)
+            continue
         if args.cards_only:
             if not target.is_dir():
                 raise UserError(f"{target} does not exist: make it with --size {name}, or leave it out.")
@@ -42,7 +49,9 @@ def run(arguments: Sequence[str]) -> None:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=(*SIZES, "all"), default="all", help="which base (default: %(default)s)")
+    parser.add_argument(
+        "--size", choices=(*SIZES, *READERS, "all"), default="all", help="which base (default: all that are shipped)"
+    )
     parser.add_argument("--out", type=Path, default=Path("data/models"), help="models go to OUT/SIZE")
     parser.add_argument(
         "--work", type=Path, help="state of training (default: runs/pretrain/, one folder per pretraining text)"
@@ -50,13 +59,18 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of weights and order of rows; shipped models use 1")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; another number changes the rounding")
     parser.add_argument("--cards-only", action="store_true", help="measure and describe the models that OUT has")
+    parser.add_argument(
+        "--curve",
+        type=Path,
+        help="write to this file what the snapshots of one size's training in --work can read; no training",
+    )
     return parser.parse_args(arguments)
 
 
 def train(cfg: PretrainConfig, work: Path, target: Path, seed: int) -> dict[str, object]:
     """Train one base in `work` unless it is finished there, copy it to `target`, say how it was made."""
     state = read_json(work / SIZE_FILE) if (work / SIZE_FILE).exists() else {}
-    settings = {**asdict(cfg), "seed": seed}
+    settings = json.loads(json.dumps({**asdict(cfg), "seed": seed}))  # as they are in the file
     if any(state.get(key) != value for key, value in settings.items()):
         tokenizer, rows = tokenizer_and_rows(cfg.world, cfg.documents, cfg.vocabulary, cfg.n_positions)
         pretrain(cfg, work, tokenizer, rows, seed)
@@ -64,7 +78,7 @@ def train(cfg: PretrainConfig, work: Path, target: Path, seed: int) -> dict[str,
     with disk_errors(target):
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(work / "model", target)
-    return {key: state[key] for key in ("seconds", "machine", "torch") if key in state}
+    return {key: state[key] for key in ("seconds", "tokens", "machine", "torch") if key in state}
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from utils.evaluation.policies import (
     temperatures,
 )
 from utils.evaluation.public import evaluate_policies, load_public
+from utils.evaluation.reading import circuits_right, reading, reading_curve
 from utils.evaluation.statistics import mean_se, normal_quantile, paired_difference, score_interval, spread_over_seeds
 from utils.evaluation.summary import Pair, Summary
 from utils.evaluation.tax import choice_accuracy, choice_logprobs, next_token_logprobs, pretraining_loss
@@ -41,6 +42,7 @@ __all__ = [
     "best_of_n",
     "choice_accuracy",
     "choice_logprobs",
+    "circuits_right",
     "compare",
     "evaluate_policies",
     "fact_items",
@@ -59,6 +61,8 @@ __all__ = [
     "overview",
     "paired_difference",
     "part_means",
+    "reading",
+    "reading_curve",
     "respond",
     "score_interval",
     "spread_over_seeds",

@@ -109,10 +109,16 @@ def card(cfg: PretrainConfig, facts: dict[str, Any]) -> str:
     meanings = {"facts": "closed-book facts, multiple choice of up to 4", **world.probe_meanings}
     probed = "\n".join(f"| {meaning} | {f[key]:.3f} |" for key, meaning in meanings.items() if key in f)
     tokens = cfg.steps * cfg.rows_per_step * cfg.n_positions
+    before = ", ".join(f"{stage.name} ({stage.steps:,})" for stage in cfg.stages)
+    before = (
+        f"\n| before the text, and beside it | random words and exercises in reading; steps before: {before} |"
+        if before
+        else ""
+    )
     seconds = f"{t['seconds']:,.0f}" if "seconds" in t else "not recorded"
-    made_with = ", ".join(f"{k} {v}" for k, v in t.items() if k != "seconds") or "not recorded"
+    made_with = ", ".join(f"{k} {v}" for k, v in t.items() if k not in ("seconds", "tokens")) or "not recorded"
     return CARD.format(
-        cfg=cfg, f=f, tokens=tokens / 1e6, seconds=seconds, made_with=made_with, digest=facts["weights_sha256"],
+        cfg=cfg, f=f, tokens=tokens / 1e6, before=before, seconds=seconds, made_with=made_with, digest=facts["weights_sha256"],
         seed=WEB_SEED, heldout=HELD_OUT_WEB_SEED, tokenizer_documents=TOKENIZER_DOCUMENTS, probes=PROBES,
         documents=WEB_DOCUMENTS, world=world, probed=probed,
     )  # fmt: skip
@@ -134,7 +140,7 @@ Load it with `transformers` like any GPT-2.
 | architecture | GPT2LMHeadModel, {cfg.n_layer} layers of width {cfg.n_embd}, {cfg.n_head} heads, context {cfg.n_positions} |
 | tokenizer | byte-level BPE of {cfg.vocabulary}, from the first {tokenizer_documents:,} documents, the same for all sizes |
 | data | {cfg.documents:,} generated documents (seed {seed}), joined by `<|endoftext|>`, rows of {cfg.n_positions} tokens |
-| training | {cfg.steps:,} steps of {cfg.rows_per_step} rows: {tokens:.1f} million tokens |
+| training | {cfg.steps:,} steps of {cfg.rows_per_step} rows: {tokens:.1f} million tokens |{before}
 | learning rate | AdamW, peak {cfg.learning_rate:g}, {cfg.warmup} steps of warm-up, cosine to 5 % |
 | wall-clock seconds, with other work on the machine | {seconds} |
 | made with | {made_with} |

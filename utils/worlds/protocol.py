@@ -90,6 +90,16 @@ class Probe(NamedTuple):
     documents: list[Marked]
 
 
+class Part(NamedTuple):
+    """A piece of an exercise; counted: it is to be predicted, so it counts in the loss."""
+
+    text: str
+    counted: bool
+
+
+Exercise = tuple[Part, ...]  # a short document whose counted parts only a reader of the others can predict
+
+
 class MinimalPair(NamedTuple):
     """Two answers to a prompt that have the same form and differ in content alone: only a judge that reads tells them apart."""
 
@@ -177,6 +187,10 @@ class World(Protocol):
     def documents(self, count: int, seed: int) -> Sequence[str]:
         """Texts for pretraining, the same for the same seed. No prompt of the valid and test split is in them."""
         ...
+
+    def exercises(self, count: int, seed: int, kind: str = "") -> Sequence[Exercise]:
+        """Exercises in reading, for pretraining beside `documents` ("": all kinds mixed). Empty: the world has none."""
+        return ()
 
     def minimal_pairs(self, count: int, seed: int) -> Mapping[str, Sequence[MinimalPair]]:
         """By kind of mistake, `count` minimal pairs each, on prompts of the test part that no model is trained on. Empty:

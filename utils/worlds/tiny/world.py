@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from utils.config import LabelerConfig
 from utils.core.runtime import python_rng
 from utils.data.schemas import Prompt
-from utils.worlds.protocol import Answer, Example, MetricTable, MinimalPair, Probe, Scores, World, Writer
-from utils.worlds.tiny import corpus, examples, near_misses, prompts, rubric
+from utils.worlds.protocol import Answer, Example, Exercise, MetricTable, MinimalPair, Probe, Scores, World, Writer
+from utils.worlds.tiny import corpus, examples, exercises, near_misses, prompts, rubric
 from utils.worlds.tiny.answers import answer
 from utils.worlds.tiny.tables import Tables, fill
 from utils.worlds.tiny.text import IDK
@@ -75,6 +75,9 @@ class TinyWorld(World):
 
     def documents(self, count: int, seed: int) -> Sequence[str]:
         return _documents(count, seed)
+
+    def exercises(self, count: int, seed: int, kind: str = "") -> Sequence[Exercise]:
+        return [exercises.exercise(self.tables, seed, index, kind) for index in range(count)]
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 -- a world lives as long as the program
     def minimal_pairs(self, count: int, seed: int) -> Mapping[str, Sequence[MinimalPair]]:
