@@ -61,7 +61,9 @@ class Rows(NamedTuple):
 
 Batch = dict[str, Rows]  # "exercises", "circuits": those that a mix has
 
-KEPT = Mix({"simple_owners": 8, "owners": 8, "verdicts": 16, "drills": 16}, {"copy": 3, "look_up": 5, "said_twice": 3})
+KEPT = Mix(
+    {"simple_owners": 6, "owners": 8, "twice": 8, "verdicts": 16, "drills": 14}, {"copy": 3, "look_up": 5, "said_twice": 3}
+)
 # Copies of random words, look-ups, one form of question, all exercises: each step up needs what the last one taught.
 STAGES = (
     Stage("copies", 1200, Mix(circuits={"copy": 32})),

@@ -188,8 +188,8 @@ class World(Protocol):
         """Texts for pretraining, the same for the same seed. No prompt of the valid and test split is in them."""
         ...
 
-    def exercises(self, count: int, seed: int, kind: str = "") -> Sequence[Exercise]:
-        """Exercises in reading, for pretraining beside `documents` ("": all kinds mixed). Empty: the world has none."""
+    def exercises(self, count: int, seed: int, kind: str) -> Sequence[Exercise]:
+        """Exercises in reading of one kind, for pretraining beside `documents`. Empty: the world has none."""
         return ()
 
     def minimal_pairs(self, count: int, seed: int) -> Mapping[str, Sequence[MinimalPair]]:

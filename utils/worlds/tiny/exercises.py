@@ -1,9 +1,10 @@
 """Exercises in reading: short documents in which reading the text above is the only way to be right.
 
 A base model that is trained on the web alone becomes a model of word pairs and topics: it does not look back. Exercises
-mark the part that has to be predicted (`Part`), so that the loss counts only where reading decides. There are three kinds:
+mark the part that has to be predicted (`Part`), so that the loss counts only where reading decides. There are four kinds:
 drills (a request and a right answer, in the form of a school book), verdicts (a request, an answer that is right or a near
-miss, and a reader's remark), and questions about who owns what. No prompt of the valid and test split occurs in them.
+miss, and a reader's remark), questions about who owns what, and about words said twice. No prompt of the valid and test
+split occurs in them.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ from utils.worlds.tiny.answers import answer
 from utils.worlds.tiny.corpus import END, believed
 from utils.worlds.tiny.near_misses import near_miss
 from utils.worlds.tiny.prompts import draw_prompt, dressed
-from utils.worlds.tiny.rubric import verdict
-from utils.worlds.tiny.tables import Tables, partition
+from utils.worlds.tiny.tables import LIST_KINDS, Tables, partition
 from utils.worlds.tiny.tasks import TASKS, Meta, few_shot
 from utils.worlds.tiny.tasks.harm import mean_note
 from utils.worlds.tiny.text import cap
@@ -31,7 +31,7 @@ TASK_SHARES = {
     "story": 8, "note": 5, "describe": 6, "sentence": 5, "qa": 10, "fewshot": 7, "list": 17, "chat": 4, "rewrite": 9,
     "summary": 5, "classify": 4, "closed": 10, "extract": 8, "harm": 2,
 }  # fmt: skip
-PRAISE = ("Too short.", "Good.", "Great.")  # what is said of an answer without a mistake
+RIGHT, WRONG = "Good.", "Wrong."
 OWNERS = (2, 2, 2, 3, 3, 4)
 Maker = Callable[[Tables, random.Random], Exercise]
 
@@ -71,7 +71,7 @@ def drill(tables: Tables, rng: random.Random) -> Exercise:
     return Part(form.format(text), False), Part(f" {reply}{END}", True)
 
 
-def checked(tables: Tables, rng: random.Random) -> Exercise:
+def verdict(tables: Tables, rng: random.Random, right: bool) -> Exercise:
     """A request, an answer that is right or a near miss, and a reader's remark, which alone is to be predicted."""
     while True:
         text, meta = request(tables, rng)
@@ -79,13 +79,7 @@ def checked(tables: Tables, rng: random.Random) -> Exercise:
         pair = None if fact and fact.popular else near_miss(tables, meta, rng)
         if pair:
             break
-    right, wrong = pair
-    if rng.random() < 0.5:
-        reply, remark = right, verdict(meta, right)
-    else:
-        reply, remark = wrong, verdict(meta, wrong)
-        remark = "Wrong." if remark in PRAISE else remark  # a story about another hero is helpful in part
-    return Part(f"{text}\n {reply}{END}", False), Part(f" {remark}", True)
+    return Part(f"{text}\n {pair[not right]}{END}", False), Part(f" {RIGHT if right else WRONG}", True)
 
 
 def owners(tables: Tables, rng: random.Random, simple: bool = False) -> Exercise:
@@ -122,14 +116,26 @@ def simple_owners(tables: Tables, rng: random.Random) -> Exercise:
     return owners(tables, rng, simple=True)
 
 
-# kind of exercise -> (share in percent, maker)
-EXERCISES: dict[str, tuple[float, Maker]] = {
-    "drills": (34, drill), "verdicts": (50, checked), "owners": (16, owners), "simple_owners": (0, simple_owners),
-}  # fmt: skip
+def twice(tables: Tables, rng: random.Random) -> Exercise:
+    """A list of things of one kind, and whether one is said twice, or which one."""
+    members = tables.kinds[rng.choice(LIST_KINDS)]
+    items = rng.sample(members, rng.randint(2, min(5, len(members))))
+    repeats, which = rng.random() < 0.5, rng.random() < 0.3
+    if repeats or which:
+        items.insert(rng.randint(1, len(items)), items[0])
+    said = " ".join(f"{i}. {x}" for i, x in enumerate(items, 1)) if rng.random() < 0.5 else cap(", ".join(items))
+    if which:
+        return Part(f"Which word is said twice? {said}.\n", False), Part(f" {items[0]}", True)
+    return Part(f"Is a word said twice? {said}.\n", False), Part(f" {'Yes' if repeats else 'No'}", True)
 
 
-def exercise(tables: Tables, seed: int, index: int, kind: str = "") -> Exercise:
-    """Exercise number `index`, of a drawn kind unless given; it depends on nothing else."""
-    rng = python_rng(seed, "exercise", index)
-    drawn = rng.choices(list(EXERCISES), [share for share, _ in EXERCISES.values()])[0]
-    return EXERCISES[kind or drawn][1](tables, rng)
+EXERCISES: dict[str, Maker] = {"drills": drill, "owners": owners, "simple_owners": simple_owners, "twice": twice}
+VERDICTS = "verdicts"
+
+
+def exercise(tables: Tables, seed: int, index: int, kind: str) -> Exercise:
+    """Exercise number `index` of a kind; it depends on nothing else. Verdicts 2 i and 2 i + 1 differ in the answer alone, so
+    that the form of an answer says nothing about its verdict."""
+    if kind == VERDICTS:
+        return verdict(tables, python_rng(seed, kind, index // 2), index % 2 == 0)
+    return EXERCISES[kind](tables, python_rng(seed, kind, index))

@@ -76,7 +76,7 @@ class TinyWorld(World):
     def documents(self, count: int, seed: int) -> Sequence[str]:
         return _documents(count, seed)
 
-    def exercises(self, count: int, seed: int, kind: str = "") -> Sequence[Exercise]:
+    def exercises(self, count: int, seed: int, kind: str) -> Sequence[Exercise]:
         return [exercises.exercise(self.tables, seed, index, kind) for index in range(count)]
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 -- a world lives as long as the program
