@@ -81,7 +81,7 @@ SIZES = {
 # Not shipped yet: bases that are taught to read. `scripts/pretrain.py --size NAME` makes them, --size all leaves them out.
 READERS = {
     "small-reader": PretrainConfig(
-        "small-reader", n_embd=64, n_layer=3, learning_rate=1.5e-3, steps=24_000, rows_per_step=6, documents=300_000,
+        "small-reader", n_embd=64, n_layer=3, learning_rate=1.5e-3, steps=24_000, rows_per_step=6,
         stages=STAGES, kept=KEPT, snapshots=1000,
     ),
 }  # fmt: skip
