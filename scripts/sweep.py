@@ -14,8 +14,9 @@ import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
 from utils.config import Config, load_config, shortened
 from utils.core.cli import main
-from utils.core.io import read_text, write_text
+from utils.core.io import read_text, write_json, write_text
 from utils.core.runtime import ROOT
+from utils.evaluation import Summary
 from utils.experiments import (
     collect_seeds,
     compare_lora,
@@ -50,6 +51,8 @@ def run(arguments: Sequence[str]) -> None:
     if args.part in ("all", "runs"):
         for config in configs.values():
             run_pipeline(config, config.out)
+    if args.profile != "tiny" and args.part == "all":  # the other parts are about the tiny world
+        args.part = "collect"
     first = configs[seeds[0]]
     if args.part in ("all", "ladder"):
         models = {size: ROOT / "data" / "models" / size for size in SIZES}
@@ -63,7 +66,7 @@ def run(arguments: Sequence[str]) -> None:
     if args.part in ("all", "tax"):  # from the shipped run, so that it needs no other
         _tax(shipped(), work)
     if args.part in ("all", "collect"):
-        _collect([Path(c.out) for c in configs.values()], folder)
+        _collect([Path(c.out) for c in configs.values()], folder, args.profile)
     if args.part in ("all", "lora"):  # after the runs of the same seeds are collected
         _lora(args.profile, [seed for seed in seeds if seed in LORA_SEEDS], folder, work)
 
@@ -91,11 +94,17 @@ def _lora(profile: str, seeds: Sequence[int], folder: Path, work: Path) -> None:
     compare_lora([work / f"lora_{seed}" for seed in seeds], folder)
 
 
-def _collect(runs: list[Path], folder: Path) -> None:
-    results = collect_seeds(runs, folder)
+def _collect(runs: list[Path], folder: Path, profile: str) -> None:
+    if len(runs) == 1:  # no interval without a second seed
+        found = Summary.load(runs[0] / "summary.json").flat()
+        write_json(folder / "seeds.json", {str(found["seed"]): found})
+        return
+    results = collect_seeds(runs, folder) if profile == "tiny" else collect_seeds(runs, folder, ())
     means = {k: v["mean"] for k, v in results["metrics"].items()}
     plotting.save_figure(plotting.gold_by_policy(means, maximum=10.0), folder / "gold_by_policy.png")
     plotting.save_figure(plotting.win_rates(means), folder / "win_rates.png")
+    if profile != "tiny":  # README's tables are of the tiny profile
+        return
     table = results_table(results)
     readme = ROOT / "README.md"
     text = replace_block(read_text(readme), "results", table)

@@ -163,6 +163,10 @@ def test_masked_text_has_nothing_left_to_find(text: str) -> None:
         ("AKIAABCDEFGHIJKLMNOP", "[API_KEY]"),
         ("ghp_abcdefghijklmnopqrst12", "[API_KEY]"),
         ("the password is hunter22", "the [PASSWORD]"),
+        ("mina@school.example로 보내세요", "[EMAIL]로 보내세요"),  # Korean particles follow without a blank
+        ("번호는 900101-1234567입니다", "번호는 [RESIDENT_NUMBER]입니다"),
+        ("010-1234-5678로, 01012345678로, 02-312-3456로", "[PHONE]로, [PHONE]로, [PHONE]로"),
+        ("+82 10-1234-5678", "[PHONE]"),
     ],
 )
 def test_pii_is_found_and_masked(text: str, masked: str) -> None:
@@ -188,6 +192,8 @@ def test_pii_is_found_and_masked(text: str, masked: str) -> None:
         "The password is secret",
         "call me in 5 or 10 minutes",
         "write @ someone",
+        "991301-1234567",  # no date
+        "0.12 - 345 - 6789",
     ],
 )
 def test_ordinary_text_is_not_personal_data(text: str) -> None:

@@ -82,8 +82,11 @@ TARGETS = (
 )
 
 
-def collect_seeds(runs: Sequence[Path], folder: Path) -> dict[str, Any]:
-    """Write seeds.json (each run's summary), summary.json (mean and t-interval of every metric) and targets.json."""
+def collect_seeds(runs: Sequence[Path], folder: Path, targets: Sequence[Target] = TARGETS) -> dict[str, Any]:
+    """Write seeds.json (each run's summary), summary.json (mean and t-interval of every metric) and targets.json.
+
+    targets: what a run must reach; without any (they are of the tiny profile) there is no targets.json.
+    """
     summaries = [Summary.load(run / "summary.json") for run in runs]
     flat = [summary.flat() for summary in summaries]
     seeds = [summary.about["seed"] for summary in summaries]
@@ -92,9 +95,10 @@ def collect_seeds(runs: Sequence[Path], folder: Path) -> dict[str, Any]:
     spread = {key: spread_over_seeds([keys[key] for keys in flat])._asdict() for key in metrics}
     about = {"seeds": seeds, "machine": machine(), "versions": versions()}
     write_json(folder / "summary.json", {**about, "metrics": spread})
-    targets = [_target_row(target, summaries) for target in TARGETS]
-    write_json(folder / "targets.json", {**about, "targets": targets})
-    return {**about, "metrics": spread, "targets": targets}
+    rows = [_target_row(target, summaries) for target in targets]
+    if rows:
+        write_json(folder / "targets.json", {**about, "targets": rows})
+    return {**about, "metrics": spread, "targets": rows}
 
 
 def _target_row(target: Target, summaries: Sequence[Summary]) -> dict[str, Any]:
