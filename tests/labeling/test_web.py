@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from utils.labeling.store import (
 from utils.labeling.web.access import Address, check_address, choose_password, host_allowed, invite_token, load_keys
 from utils.labeling.web.app import PAGES
 from utils.labeling.web.limits import MAX_BODY, RateLimit
+from utils.labeling.web.server import serve
 
 NAMES = {"demonstration": "Write a demonstration", "rating": "Rate each output", "flagging": "Mark sensitive text"}
 
@@ -324,6 +326,21 @@ def test_an_address_that_others_reach_needs_tls_and_a_password(tmp_path: Path) -
         choose_password(store, "short")
     choose_password(store, "four plain words here")
     check_address(Address(host="0.0.0.0", insecure=True), load_keys(store))
+
+
+def test_a_port_in_use_is_said_before_anything_is_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, project = make_project(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"Port {port} of localhost is in use by another program: choose another"):
+            serve(store, project, Address(host="localhost", port=port))
+    with pytest.raises(UserError, match="cannot be used"):
+        serve(store, project, Address(port=99999))
+    assert capsys.readouterr().out == ""
+    assert Address(port=8000).url() == "http://localhost:8000/"
+    assert Address(names=("a.example",), tls_in_front=True).url("/x") == "https://a.example/x"
 
 
 def test_another_name_of_the_server_is_rejected(tmp_path: Path) -> None:
