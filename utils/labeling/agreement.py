@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -104,7 +105,12 @@ def _resampled(n_prompts: int, n_labelers: int, n_bootstrap: int, seed: int) -> 
     return prompts, rng.multinomial(n_labelers, np.full(n_labelers, 1 / n_labelers), size=n_bootstrap)
 
 
-def _bootstrap_se(agreed: NDArray[np.float32], decided: NDArray[np.float32], often: NDArray[np.int64]) -> float:
+def _drawn(rng: np.random.Generator, n: int, n_bootstrap: int) -> NDArray[np.float32]:
+    """How often each of n is in a sample of n with replacement, (B, n); much faster than `multinomial` for large n."""
+    return np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(n_bootstrap)]).astype(np.float32)
+
+
+def _bootstrap_se(agreed: NDArray[np.float32], decided: NDArray[np.float32], often: NDArray[Any]) -> float:
     """Standard error of the mean over labeler pairs, from draws (B, pairs): agreed, decided, how often the pair was drawn.
 
     Pairs without a common decision do not count.
@@ -204,7 +210,8 @@ def _sparse_se(
     names, prompt = np.unique(common.prompt, return_inverse=True)
     present, who = np.unique(np.concatenate(pairs), return_inverse=True)
     i, j = who[: len(pairs[0])], who[len(pairs[0]) :]
-    prompts, people = _resampled(len(names), len(present), n_bootstrap, seed)
+    rng = numpy_rng(seed, "agreement", "bootstrap", "entries")
+    prompts, people = (_drawn(rng, n, n_bootstrap) for n in (len(names), len(present)))
     # Sum the entries of a pair of labelers: they are neighbours after sorting.
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))

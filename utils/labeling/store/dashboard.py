@@ -30,6 +30,7 @@ INTERVAL = 1.96  # standard errors on each side: 95 %
 BIAS = 0.15  # of the share of disagreements in which they preferred, say, the longer output, from one half
 LOW_AGREEMENT = 0.05  # below the median labeler, whose agreement must also lie above the labeler's interval
 BIAS_ERRORS = 3.5  # and so many standard errors
+USE_CASE_DRAWS = 60  # of the bootstrap per use case
 FEWEST = 20  # submissions or common decisions
 HASTE = 0.5  # of the median labeler's seconds per item
 DISAGREEMENT = 0.6  # items with less agreement go to adjudication
@@ -430,7 +431,7 @@ def _use_cases(labels: Labels, ranked: Labels, ranker: IntArray, common: CommonD
     rows = []
     for name, count in zip(*np.unique(labels.use_case, return_counts=True), strict=True):
         here = common.where(of_entry == name)
-        rows.append(UseCaseRow(str(name), int(count), _overall(agreement_matrix(here, ranker, n))))
+        rows.append(UseCaseRow(str(name), int(count), _overall(agreement_matrix(here, ranker, n, USE_CASE_DRAWS))))
     return tuple(sorted(rows, key=lambda row: -row.submissions))
 
 
