@@ -253,3 +253,8 @@ def test_metrics_of_a_perfect_and_of_a_silent_policy() -> None:
     assert perfect["recall"] == perfect["precision"] == 1 and perfect["silent"] == perfect["invented"] == 0
     assert all(perfect[f"recall_{kind}"] == 1 for kind in FLAWS)
     assert silent["recall"] == silent["points"] == silent["hit"] == 0 and silent["silent"] == 1
+
+
+def test_a_prompt_without_meta_is_not_sensitive() -> None:
+    """Win rates judge pairs of answers by ids alone."""
+    assert not WORLD.is_sensitive(Prompt("p", "")) and not WORLD.knows(Prompt("p", ""))

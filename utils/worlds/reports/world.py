@@ -62,7 +62,7 @@ class ReportsWorld(World):
 
     def is_sensitive(self, prompt: Prompt) -> bool:
         """A report with a rude word: the comment must not answer in kind."""
-        return any(kind == "rude" for kind, _ in prompt.meta["flaws"])
+        return any(kind == "rude" for kind, _ in prompt.meta.get("flaws", ()))
 
     def is_closed(self, prompt: Prompt) -> bool:
         """Always: a comment speaks about the report, so an invented flaw is a hallucination."""
