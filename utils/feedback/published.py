@@ -103,7 +103,7 @@ def load_marg(folder: PathLike) -> tuple[list[Feedback], list[Point], list[Match
         lists = {system: generated} | {f"reviewer {i}": texts for i, texts in enumerate(paper["reference_comments"], 1)}
         for reviewer, texts in lists.items():
             source = "model" if reviewer == system else "human"
-            feedback.append(Feedback(document, reviewer, "\n".join(map(str, texts)) or " ", source))
+            feedback.append(Feedback(document, reviewer, "\n".join(map(str, texts)), source))
             points += [Point(document, reviewer, i, str(text)) for i, text in enumerate(texts, 1)]
         for reviewer, kept in zip(list(lists)[1:], found, strict=True):
             pairs = {(pair["predicted_id"], pair["reference_id"]) for pair in kept}
