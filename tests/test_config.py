@@ -337,7 +337,7 @@ def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: str, sentence: st
 
 
 def test_an_unknown_profile() -> None:
-    assert message("huge") == 'Unknown profile "huge": use full, gpt2, tiny, or the path of a .yaml file.'
+    assert message("huge") == 'Unknown profile "huge": use full, gpt2, reports, tiny, or the path of a .yaml file.'
     assert message("no.yaml") == "The file no.yaml does not exist: check the path."
 
 
