@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -20,7 +19,8 @@ from utils.core.io import read_json
 from utils.pipeline import run as run_module
 from utils.pipeline.run import Run, Stage, covered, worker_count
 from utils.pipeline.schedule import StageCrash, processes_of
-from utils.pipeline.stages import STAGES
+from utils.pipeline.smoke import smoke_settings
+from utils.pipeline.stages import STAGES, run_pipeline
 
 pytestmark = pytest.mark.skipif(not workers.supported(), reason="workers need Linux")
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ def server() -> None:
     """Workers are forked from a process that has imported what they do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(TESTS))
-        workers.warm_up(["worker_targets"])
+        workers.warm_up(["worker_targets", "utils.pipeline.stages"])
 
 
 def test_stages_that_need_nothing_of_each_other_run_at_the_same_time(
@@ -203,14 +203,13 @@ def test_seconds_that_overlap_count_once() -> None:
 
 @pytest.mark.slow
 def test_the_result_does_not_depend_on_the_schedule(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "pipeline.py"), "--profile", "tiny", "--smoke", "--seed", "3"]
-    command += ["--set", "compute.processes=2", "--set", "largest_model=null"]
-    both = {**os.environ, "OMP_NUM_THREADS": "1"}
+    given = {"seed": 3, "compute.processes": 2, "largest_model": None}
+    config = load_config("tiny", smoke_settings(load_config("tiny", given)) | given)
     together, apart = tmp_path / "together", tmp_path / "apart"
-    subprocess.run([*command, "--out", str(together)], env=both, check=True, capture_output=True)
-    # One after another: a command for each stage.
-    for stage in STAGES[1:-2]:
-        subprocess.run([*command, "--out", str(apart), "--only", stage.name], env=both, check=True, capture_output=True)
+    trained = [stage.name for stage in STAGES if stage.name not in ("base", "evaluate", "report")]
+    run_pipeline(config, together, only=trained)
+    for name in trained:  # one after another, each alone
+        run_pipeline(config, apart, only=[name])
     files = sorted(file.relative_to(together) for file in together.glob("*/**/*.safetensors"))
     assert len(files) > 5
     for file in files:
