@@ -148,12 +148,12 @@ def pretrain(cfg: PretrainConfig, out_dir: Path, tokenizer: PreTrainedTokenizerB
             batch = rows[order[first : first + cfg.rows_per_step]].to(model.device)
             tokens += (batch != tokenizer.pad_token_id).sum()
             losses["loss"] = lm_loss(policy(batch, use_cache=False).logits, batch, batch != tokenizer.pad_token_id)
-        total = sum(losses.values())
-        for source, made in next(extra).items():
-            tokens += made.mask.sum()
-            losses[f"loss_{source}"] = rows_loss(model, made)
-            total = total + LOSS_WEIGHTS[source] * losses[f"loss_{source}"]
-        loop.backward("policy", total)
+        weighted = list(losses.values())
+        for source, read in next(extra).items():
+            tokens += read.mask.sum()
+            losses[f"loss_{source}"] = rows_loss(model, read)
+            weighted.append(LOSS_WEIGHTS[source] * losses[f"loss_{source}"])
+        loop.backward("policy", torch.stack(weighted).sum())
         lr = cfg.rate(step)
         norm = loop.optimizer_step("policy", lr=lr, max_grad_norm=1.0)
         if step % LOG_EVERY == 0:
