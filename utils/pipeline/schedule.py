@@ -143,7 +143,7 @@ def _stop(run: Run, running: dict[Group, _Running], gently: bool) -> list[str]:
         except KeyboardInterrupt:  # a second one: at once
             for group in running:
                 group.kill()
-    return said
+    return sorted(said)
 
 
 class _Terminal:
