@@ -102,7 +102,7 @@ def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
             '{path}, row 2: expected an object such as {{"prompt": "..."}}, found a list; put one object on each line.',
         ),
         ("a.json", b'[{"a": 1}, 3]', "{path}, row 2: expected an object, found the number 3."),
-        ("a.json", b'[{"a": 1},\n {"b"]', "{path}, row 2, column 6: broken JSON (Expecting ':' delimiter)."),
+        ("a.json", b'[{"a": 1},\n {"b"]', "{path}, row 2, column 6: broken JSON (Expecting ':' delimiter); correct it there."),
         (
             "a.csv",
             b"prompt,n\nhello,1\nhello, you,1\n",
