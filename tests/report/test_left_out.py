@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from utils.config import load_config
-from utils.core.io import read_text, write_json
+from utils.core.io import write_json
 from utils.pipeline import Run
 from utils.report import terminal_table, write_report
 
@@ -26,7 +26,7 @@ def test_everything_left_out_is_one_line_on_the_terminal_and_a_row_of_the_report
         "left out: 1,207 demonstrations: longer than the limit (setting data.max_response_tokens); first: row 12"
     )
     write_report(data, {}, tmp_path / "report.html")
-    page = read_text(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "What was left out" in page and "row 12: &lt;b&gt;" in page and "1,207" in page
 
 

@@ -25,6 +25,7 @@ from utils.worlds.protocol import Marked, Span, World
 from utils.worlds.registry import known_world
 
 CARD_FILE = "README.md"
+RESUMED_AT = "resumed_with_other_settings_at"  # of a base whose schedule was changed during its training
 METRICS_FILE = "metrics.json"
 WEB_DOCUMENTS = 400
 PROBES = 200
@@ -116,13 +117,23 @@ def card(cfg: PretrainConfig, facts: dict[str, Any]) -> str:
         else ""
     )
     seconds = f"{t['seconds']:,.0f}" if "seconds" in t else "not recorded"
-    made_with = ", ".join(f"{k} {v}" for k, v in t.items() if k not in ("seconds", "tokens")) or "not recorded"
+    made_with = ", ".join(f"{k} {v}" for k, v in t.items() if k not in ("seconds", "tokens", RESUMED_AT)) or "not recorded"
+    reproducing = (RESUMED if RESUMED_AT in t else FROM_SCRATCH).format(name=cfg.name, step=t.get(RESUMED_AT, 0))
     return CARD.format(
         cfg=cfg, f=f, tokens=tokens / 1e6, before=before, seconds=seconds, made_with=made_with, digest=facts["weights_sha256"],
         seed=WEB_SEED, heldout=HELD_OUT_WEB_SEED, tokenizer_documents=TOKENIZER_DOCUMENTS, probes=PROBES,
-        documents=WEB_DOCUMENTS, world=world, probed=probed,
+        documents=WEB_DOCUMENTS, world=world, probed=probed, reproducing=reproducing,
     )  # fmt: skip
 
+
+FROM_SCRATCH = """\
+`python scripts/pretrain.py --size {name} --out data/models` makes these files from scratch. With the same build of
+torch, the same kind of processor and one thread (the default of the script) the weights are equal bit for bit.
+On other machines rounding differs, and the metrics are close."""
+
+RESUMED = """\
+`python scripts/pretrain.py --size {name} --out data/models` makes such a base from scratch, with other weights: the
+training of these files was stopped at step {step:,} of a longer schedule and went on with the settings above."""
 
 CARD = """---
 license: apache-2.0
@@ -154,9 +165,7 @@ Held-out text: {documents} documents and {probes} probes with seed {heldout}. No
 {probed}
 
 ## Reproducing it
-`python scripts/pretrain.py --size {cfg.name} --out data/models` makes these files from scratch. With the same build of
-torch, the same kind of processor and one thread (the default of the script) the weights are equal bit for bit.
-On other machines rounding differs, and the metrics are close. sha256 of model.safetensors:
+{reproducing} sha256 of model.safetensors:
 `{digest}`. With `--cards-only` the script measures the model again without training.
 
 ## Limits and licence

@@ -68,6 +68,7 @@ STAGES = (
         "reward", reward_stage, needs=("comparisons", "sft", "demonstrations"), settings=lambda c: c.reward,
         reads=lambda c: [c.reward_init], shared=True,
     ),
+    Stage("sft_select", sft_select_stage, needs=("sft", "reward", "prompts"), shared=True, share=0.5),
     Stage(
         "ppo", ppo_stage, needs=("init", "reward", "prompts"), settings=lambda c: c.ppo, shared=True, share=0.5,
     ),
@@ -75,7 +76,6 @@ STAGES = (
         "ppo_ptx", ppo_ptx_stage, needs=("init", "reward", "prompts"), settings=lambda c: [c.ppo_ptx, c.web_documents],
         reads=lambda c: [c.data.pretraining], shared=True, share=0.5,
     ),
-    Stage("sft_select", sft_select_stage, needs=("sft", "reward", "prompts"), shared=True, share=0.5),
     Stage(
         "evaluate", evaluate_stage, needs=("base", "sft_select", "init", "ppo", "ppo_ptx", "comparisons", "prompts"),
         settings=lambda c: c.evaluation, reads=lambda c: [c.largest_model], shared=True,
