@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,6 +88,15 @@ def fill(place: str, n: int, people: int, **settings: object) -> list[int]:
     return ids
 
 
+def in_threads(work: Callable[[int], None], labelers: list[int]) -> None:
+    """Call `work` for every labeler, each in a thread of its own, until all are done."""
+    threads = [threading.Thread(target=work, args=(one,)) for one in labelers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def work_until_done(place: str, labelers: list[int]) -> None:
     """Every labeler in a thread of this process, until there is no task."""
     store = st.open_store(place)
@@ -96,11 +105,7 @@ def work_until_done(place: str, labelers: list[int]) -> None:
         while (task := st.next_task(store, labeler)) is not None:
             st.submit(store, labeler, task.token, RANKS, key="k")
 
-    threads = [threading.Thread(target=work, args=(one,)) for one in labelers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, labelers)
     store.close()
 
 
@@ -166,11 +171,7 @@ def acknowledge(place: str, labelers: list[int], log: str) -> None:
             st.submit(store, labeler, task.token, RANKS, key="k")
             os.write(handle, f"{task.token}\n".encode())
 
-    threads = [threading.Thread(target=work, args=(one,)) for one in labelers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, labelers)
 
 
 def test_kill_9_during_submissions_of_40_labelers_loses_none_that_was_acknowledged(place: str, tmp_path: Path) -> None:
@@ -217,11 +218,7 @@ def test_one_error_in_a_group_of_writes_harms_no_other(tmp_path: Path) -> None:
                 failed.append(error)
             done.append(st.submit(store, labeler, task.token, RANKS, key="good").submission_id)
 
-    threads = [threading.Thread(target=work, args=(one,)) for one in labelers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, labelers)
     store.close()
     assert (len(failed), len(set(done)), len(submitted(place))) == (100, 100, 100)
 

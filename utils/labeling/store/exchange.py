@@ -49,8 +49,8 @@ def _annotation(row: Comparison) -> dict[str, Any]:
 def from_label_studio(tasks: Sequence[Mapping[str, Any]]) -> list[Comparison]:
     """Comparisons of Label Studio's export of Ranker tasks: outputs of one bucket tie, buckets are in their order.
 
-    Buckets with numbers as names (rank 1 first) are ordered by number, others as they come; without buckets the list itself
-    is the ranking. Cancelled annotations are left out. Raises UserError naming the task and the field.
+    Buckets with numbers as names (rank 1 first) are ordered by number, others by their order in the file; without buckets the
+    list itself is the ranking. Cancelled annotations are left out. Raises UserError naming the task and the field.
     """
     rows = []
     for number, task in enumerate(tasks, 1):

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from utils.core.html import templates_of
 from utils.labeling.store import DayRow, UseCaseRow
 from utils.labeling.web.text import bold, excerpt, plain, shown
 
@@ -53,13 +52,7 @@ def _use_case_intervals(rows: Sequence[UseCaseRow]) -> list[tuple[str, float | N
     ]
 
 
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("utils.labeling.web", "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_ENVIRONMENT = templates_of("utils.labeling.web")
 _ENVIRONMENT.filters |= {
     "shown": shown,
     "plain": plain,

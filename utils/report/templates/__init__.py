@@ -7,16 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("utils.report", "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+from utils.core.html import templates_of
+
+_ENVIRONMENT = templates_of("utils.report")
 
 
 def render(template: str, **values: Any) -> Markup:

@@ -12,7 +12,19 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make all tables."""
+    """Make all tables, each after those that it refers to."""
+    _projects()
+    _items()
+    _labelers()
+    _adjudications()
+    _assignments()
+    _outputs()
+    _submissions()
+    _scores()
+
+
+def _projects() -> None:
+    """Projects, and what the store itself remembers."""
     op.create_table(
         "projects",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -28,6 +40,10 @@ def upgrade() -> None:
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_settings")),
     )
+
+
+def _items() -> None:
+    """What is labeled."""
     op.create_table(
         "items",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -59,6 +75,10 @@ def upgrade() -> None:
         sqlite_where=sa.text("closed = 0 AND (overlap IS NULL OR taken < overlap)"),
         postgresql_where=sa.text("NOT closed AND (overlap IS NULL OR taken < overlap)"),
     )
+
+
+def _labelers() -> None:
+    """Who labels."""
     op.create_table(
         "labelers",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -76,6 +96,10 @@ def upgrade() -> None:
         sa.UniqueConstraint("project_id", "name", name=op.f("uq_labelers_project_id_name")),
         sa.UniqueConstraint("project_id", "pseudonym", name=op.f("uq_labelers_project_id_pseudonym")),
     )
+
+
+def _adjudications() -> None:
+    """What the lead decided where labelers disagree."""
     op.create_table(
         "adjudications",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -91,6 +115,10 @@ def upgrade() -> None:
         sa.UniqueConstraint("item_id", name=op.f("uq_adjudications_item_id")),
     )
     op.create_index(op.f("ix_adjudications_project_id"), "adjudications", ["project_id"], unique=False)
+
+
+def _assignments() -> None:
+    """Who has which item, with its lease and draft."""
     op.create_table(
         "assignments",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -114,6 +142,10 @@ def upgrade() -> None:
     )
     op.create_index("ix_assignments_labeler_id_state", "assignments", ["labeler_id", "state"], unique=False)
     op.create_index("ix_assignments_state_lease_until", "assignments", ["state", "lease_until"], unique=False)
+
+
+def _outputs() -> None:
+    """The texts of an item."""
     op.create_table(
         "outputs",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -126,6 +158,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outputs")),
         sa.UniqueConstraint("item_id", "position", name=op.f("uq_outputs_item_id_position")),
     )
+
+
+def _submissions() -> None:
+    """What labelers said."""
     op.create_table(
         "submissions",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -157,6 +193,10 @@ def upgrade() -> None:
     op.create_index(op.f("ix_submissions_item_id"), "submissions", ["item_id"], unique=False)
     op.create_index("ix_submissions_labeler_id_current", "submissions", ["labeler_id", "current"], unique=False)
     op.create_index("ix_submissions_project_id_current", "submissions", ["project_id", "current"], unique=False)
+
+
+def _scores() -> None:
+    """The lead's scores of demonstrations."""
     op.create_table(
         "demonstration_scores",
         sa.Column("id", sa.Integer(), nullable=False),
