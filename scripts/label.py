@@ -52,7 +52,7 @@ def init(args: argparse.Namespace) -> None:
 
 def import_(args: argparse.Namespace) -> None:
     from utils.labeling.store import get_project, open_store
-    from utils.publish.labels import import_files
+    from utils.labeling.store.files import import_files
 
     store = open_store(args.store, create=False)
     project = get_project(store, args.project)
@@ -62,7 +62,7 @@ def import_(args: argparse.Namespace) -> None:
 
 def sample(args: argparse.Namespace) -> None:
     from utils.labeling.store import get_project, open_store
-    from utils.publish.labels import load_policies, prompts_for, sample_into
+    from utils.publish.outputs import load_policies, prompts_for, sample_into
 
     store = open_store(args.store, create=False)
     project = get_project(store, args.project)
@@ -97,7 +97,7 @@ def password(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     from utils.labeling.store import ExportChoice, get_project, open_store
-    from utils.publish.labels import export_file
+    from utils.labeling.store.files import export_file
 
     store = open_store(args.store, create=False)
     project = get_project(store, args.project)

@@ -5,7 +5,7 @@ Everything is measured on the world's text with a seed that no base was trained 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,15 +63,29 @@ def _marked_ids(tokenizer: PreTrainedTokenizerBase, text: str, spans: list[Span]
 
 
 def measure_base(world: World, path: Path) -> dict[str, float]:
-    """Metrics of one base: loss on held-out text, fact accuracy, and the probes of the world. Takes a few seconds."""
+    """Metrics of one base: its parameters, loss on held-out text, fact accuracy, and the probes of the world. Takes a few
+    seconds."""
     model, tokenizer = load_policy(path), load_tokenizer(path)
-    found = {
-        "parameters": count_parameters(model),
-        "pretraining_loss": pretraining_loss(model, held_out_web(world, tokenizer, WEB_DOCUMENTS)),
-    }
+    return {"parameters": count_parameters(model), **_text_metrics(world, model, tokenizer)}
+
+
+def measure_tax(world: World, path: Path, metrics: Collection[str]) -> dict[str, float]:
+    """Those of `measure_base`'s metrics that a sweep of the alignment tax shows; other probes are not run. Raises KeyError
+    for a metric that the world does not have."""
+    found = _text_metrics(world, load_policy(path), load_tokenizer(path), metrics)
+    return {name: found[name] for name in metrics}
+
+
+def _text_metrics(
+    world: World, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wanted: Collection[str] | None = None
+) -> dict[str, float]:
+    """Metrics on held-out text; wanted: names of metrics, without which a probe is not run (None: all)."""
+    found = {"pretraining_loss": pretraining_loss(model, held_out_web(world, tokenizer, WEB_DOCUMENTS))}
     if items := fact_items(world, tokenizer):
         found["facts"] = choice_accuracy(model, items)
     for probe in world.probes(PROBES, HELD_OUT_WEB_SEED):
+        if wanted is not None and not {probe.loss, probe.right} & set(wanted):
+            continue
         said = span_loss(model, tokenizer, probe.documents)
         found[probe.loss] = said.loss
         if probe.right:

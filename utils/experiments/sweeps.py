@@ -10,7 +10,7 @@ from typing import Any
 from utils.config import PPOConfig, config_to_dict
 from utils.core.io import write_json
 from utils.core.runtime import machine, versions
-from utils.evaluation.bases import measure_base
+from utils.evaluation.bases import measure_tax
 from utils.evaluation.policies import Policy, judged
 from utils.evaluation.statistics import mean_se
 from utils.pipeline.run import Run
@@ -52,6 +52,6 @@ def _with(cfg: PPOConfig, knob: str, value: Any) -> PPOConfig:
 
 def _tax_row(run: Run, path: Path, most: int | None) -> dict[str, float]:
     """Gold on validation prompts at temperature 1 and greedy, and the metrics of the alignment tax, of one model."""
-    prompts, tax = run.prompts("valid")[:most], measure_base(known_world(run.config), path)
+    prompts, tax = run.prompts("valid")[:most], measure_tax(known_world(run.config), path, TAX_METRICS)
     golds = {t: mean_se(judged(Policy("x", path), prompts, run.config, t).golds).mean for t in (1.0, 0.0)}
-    return {"gold": golds[1.0], "gold_greedy": golds[0.0], **{name: tax[name] for name in TAX_METRICS}}
+    return {"gold": golds[1.0], "gold_greedy": golds[0.0], **tax}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,9 +14,9 @@ from transformers import PreTrainedModel
 
 from utils.config import PPOConfig
 from utils.core import processes
-from utils.core.io import read_jsonl, write_json
+from utils.core.io import digest_path, read_jsonl, write_json
 from utils.core.runtime import choose_device, progress
-from utils.data.prompts import token_length
+from utils.data.encoding import encode_prompts
 from utils.data.schemas import Comparison, Prompt
 from utils.evaluation.minimal_pairs import PAIRS, PAIRS_SEED, judged_right
 from utils.evaluation.statistics import mean_se
@@ -49,7 +50,15 @@ def pretraining_rows(run: Run, length: int, folder: Path | None = None) -> Tenso
         return token_rows(run.tokenizer(), pretraining_texts(run, cfg.data.pretraining, folder), length)
     if world is None:
         return _replay(run, length)
-    return world_rows(world, run.tokenizer(), world.documents(cfg.web_documents, WEB_SEED), length)
+    base = run.model_dir("base")
+    return _rows_of_world(world.name, cfg.web_documents, length, base, digest_path(base))
+
+
+@functools.lru_cache(maxsize=2)  # init, PPO-ptx and every run of a sweep read the same rows; nobody changes them
+def _rows_of_world(name: str, documents: int, length: int, base: Path, content: str) -> Tensor:
+    """Rows (N, length) of a world's text in the tokens of a base. content: digest of its folder, so that a change counts."""
+    world = known_world(name)
+    return world_rows(world, load_tokenizer(base), world.documents(documents, WEB_SEED), length)
 
 
 def _replay(run: Run, length: int) -> Tensor:
@@ -232,8 +241,9 @@ def train_policy(run: Run, folder: Path, cfg: PPOConfig, label: str = "ppo") -> 
     """
     # Prompts above the length limit are left out: they do not fit the model's context.
     data = run.config.data
-    length = token_length(run.tokenizer("init"), data)
-    prompts = [p.prompt for p in run.prompts("ppo") if length(p.prompt) <= data.max_prompt_tokens]
+    texts = [p.prompt for p in run.prompts("ppo")]
+    encoded = encode_prompts(run.tokenizer("init"), texts, data)
+    prompts = [text for text, ids in zip(texts, encoded, strict=True) if len(ids) <= data.max_prompt_tokens]
     rows = pretraining_rows(run, cfg.ptx_length, folder) if cfg.gamma_ptx > 0 else None
     inputs = PPOInputs(run.model_dir("init"), run.model_dir("reward"), prompts, rows)
     train_ppo(folder, inputs, cfg, setup_of(run, label), gold_probe(run, cfg), label)

@@ -20,9 +20,9 @@ from utils.core.io import read_json, read_jsonl, read_rows, write_rows  # noqa: 
 from utils.data.schemas import Comparison, Prompt  # noqa: E402
 from utils.labeling import SimulatedLabeler  # noqa: E402
 from utils.labeling import store as st  # noqa: E402
+from utils.labeling.store.files import outputs_of, potato_rows  # noqa: E402
 from utils.labeling.store.simulated import SimulatedClient  # noqa: E402
 from utils.pipeline.labels import is_store, store_digest  # noqa: E402
-from utils.publish.labels import outputs_of, potato_rows  # noqa: E402
 from utils.worlds.registry import known_world  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
