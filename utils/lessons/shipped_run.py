@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,13 @@ from utils.core.io import (
     write_text,
 )
 from utils.core.runtime import ROOT
+from utils.lessons.notebook import fast
 from utils.pipeline.run import CONFIG_FILE, STAGE_FILE, Run
 from utils.sft.run import checkpoint_dir, kept_epochs
 
 FOLDER = "data/lessons"
 MANIFEST = "manifest.json"
+FAST_DOCUMENTS = 2000  # of pretraining text, with FAST=1
 CARD = "README.md"
 GZIP_ABOVE_BYTES = 50_000
 MAX_BYTES = 16_000_000
@@ -42,11 +45,12 @@ LEFT_OUT_FOLDERS = ("checkpoint", "largest")
 def shipped(folder: Path = ROOT / FOLDER) -> Run:
     """The shipped run: its settings in `.config`, its results at `.path(stage)`. Read only.
 
-    Raises UserError if the folder does not exist.
+    With FAST=1 its pretraining text is short. Raises UserError if the folder does not exist.
     """
     if not (folder / CONFIG_FILE).exists():
         raise UserError(f"{folder} has no shipped run: fetch the whole repository, or run scripts/lesson_artifacts.py.")
-    return Run(folder, load_config(folder / CONFIG_FILE))
+    config = load_config(folder / CONFIG_FILE)
+    return Run(folder, replace(config, web_documents=FAST_DOCUMENTS) if fast() else config)
 
 
 def shown_epochs(config: Config) -> list[int]:
