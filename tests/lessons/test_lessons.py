@@ -176,6 +176,8 @@ NUMBERS = {  # what lessons quote and neither docs/paper-map.md nor the settings
     "13,000": "Table 6, rounded", "33,000": "Table 6, rounded", "31,000": "Table 6, rounded", "21": "sec. 1: made-up facts, %",
     "25": "sec. 1: toxic outputs, %", "3,640": "5.1: GPT-3, petaflop/s-days", "256,000": "C.4: episodes", "0.693": "ln 2",
     "3,000": "settings of notebook 00", "73": "3.4: agreement, rounded, %", "0.84": "(1 + sqrt(2 * 0.726 - 1)) / 2",
+    "28.6": "Liang et al. 2023: hit rate of two reviewers, Nature, %", "35.3": "the same, ICLR, %",
+    "0.3": "parameters of data/models/reports, millions",
 }  # fmt: skip
 
 
