@@ -61,14 +61,14 @@ def marked_text(report: Report) -> str:
 def marked(rng: random.Random) -> str:
     """A report marked sentence by sentence; half of them with the list of flaws below."""
     report = training_report(rng)
-    below = f"\n List for {report.name}: {flaw_list(report.flaws, rng)}{END}" if rng.random() < 0.5 else ""
+    below = f"\n List: {flaw_list(report.flaws, rng)}{END}" if rng.random() < 0.5 else ""
     return f"Marked: {marked_text(report)}{below}"
 
 
 def listed(rng: random.Random) -> str:
     """A report with the list of its flaws."""
     report = training_report(rng)
-    return f"{report.text}\n List for {report.name}: {flaw_list(report.flaws, rng)}{END}"
+    return f"{report.text}\n List: {flaw_list(report.flaws, rng)}{END}"
 
 
 def web_comment(report: Report, rng: random.Random) -> str:
@@ -160,7 +160,7 @@ def focused(rng: random.Random) -> str:
     report = training_report(rng, [kind for kind in FLAWS if kind in (*hard, *easy)])
     shown = marked_text(report) if rng.random() < 0.6 else report.text
     lead = "Marked: " if shown != report.text else ""
-    return f"{lead}{shown}\n List for {report.name}: {flaw_list(report.flaws, rng)}{END}"
+    return f"{lead}{shown}\n List: {flaw_list(report.flaws, rng)}{END}"
 
 
 # document kind -> (share in percent, maker)

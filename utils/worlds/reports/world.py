@@ -94,7 +94,7 @@ class ReportsWorld(World):
     def probes(self, count: int, seed: int) -> list[Probe]:
         """Lists of flaws below a report, and the marks at sentences that are hard to judge."""
         listed = [corpus.listed(python_rng(seed, "list", i)).replace(corpus.END, "") for i in range(count)]
-        found = [Probe("list.loss", "list.right", [(text, [(text.index(" List for ") + len(" List for "), len(text))]) for text in listed])]
+        found = [Probe("list.loss", "list.right", [(text, [(text.index(" List:") + 6, len(text))]) for text in listed])]
         for kind, mark in MARK.items():
             documents = []
             for i in range(count):
