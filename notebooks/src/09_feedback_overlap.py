@@ -271,7 +271,7 @@ table([*lines, {"who": "people against people, first N"} | control["real"]], "Hi
 
 # %% [markdown]
 # The paper reports this pair of numbers: for ICLR 39.23 % for GPT-4 against a person and 35.25 % for two people. Ours are
-# simulated and say nothing about GPT-4. Which points does the system find? Those that several people raise:
+# simulated and say nothing about GPT-4. Which points does the system find? In the paper, those that several people raise:
 
 # %%
 table(
@@ -280,7 +280,7 @@ table(
 )
 
 # %% [markdown]
-# The paper finds the same rise. Part of it is the matcher: the same matches say who raised a point and whether the system has
+# Here the reader notices every flaw equally often, so a rise would be chance. In real data part of it is the matcher: the same matches say who raised a point and whether the system has
 # it, so texts that are easy to match count twice.
 #
 # ## Exercises
