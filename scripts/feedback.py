@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
@@ -25,13 +26,16 @@ from _feedback_stages import add_stages
 
 from utils.core.cli import main
 from utils.core.errors import UserError
-from utils.core.io import read_jsonl, read_rows
+from utils.core.io import read_jsonl, read_rows, write_rows
+from utils.core.runtime import choose_device
 from utils.data import Prompt
 from utils.feedback import read_feedback, read_matches, read_points
 from utils.feedback.database import ImportOptions, import_database
-from utils.feedback.shown import ShownDocument, shown_documents
+from utils.feedback.shown import ShownDocument, documents_to_comment, shown_documents
+from utils.pipeline import settings_of
 from utils.report import Table, print_table
 from utils.report.feedback_page import write_feedback_page
+from utils.sampling import Sampler
 from utils.worlds.reports.metrics import shown_document
 from utils.worlds.reports.sample import write_sample
 
@@ -42,6 +46,7 @@ def run(arguments: Sequence[str]) -> None:
     add_stages(commands)
     add_import(commands)
     add_sample(commands)
+    add_comment(commands)
     add_page(commands)
     args = parser.parse_args(arguments)
     args.run_command(args)
@@ -82,6 +87,34 @@ def add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def sample_database(args: argparse.Namespace) -> None:
     mapping = write_sample(args.out, args.documents, args.seed)
     print(f"{mapping}: a simulated database; now run python scripts/feedback.py import --mapping {mapping}")
+
+
+# --- comments of a model -------------------------------------------------------------------------------------------
+
+
+def add_comment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("comment", help="greedy comments of a trained policy beside the teachers' feedback")
+    parser.add_argument("--model", required=True, help="directory of the policy, such as runs/mine/ppo_ptx/model")
+    parser.add_argument("--documents", required=True, metavar="FILE", help="prompts.jsonl of the import")
+    parser.add_argument("--feedback", required=True, metavar="FILE", help="feedback.jsonl of the import")
+    parser.add_argument("--split", default="test", help="of which documents (default: %(default)s)")
+    parser.add_argument("--system", default="model", help="name of the reviewer in the new rows (default: %(default)s)")
+    parser.add_argument("--out", required=True, help="the teachers' rows of this split and the model's")
+    parser.set_defaults(run_command=comment)
+
+
+def comment(args: argparse.Namespace) -> None:
+    texts = {row.prompt_id: row.prompt for row in read_rows(args.documents, Prompt)}
+    feedback = [row for row in read_feedback(args.feedback) if row.split == args.split]
+    asked = documents_to_comment(feedback, texts, args.system, args.split)
+    config = settings_of(args.model)
+    sampler = Sampler.load(args.model, config.data, device=choose_device(config.device))
+    said = sampler([texts[row.document_id] for row in asked], seed=0, names=[row.document_id for row in asked], temperature=0.0)
+    comments = [
+        replace(row, reviewer=args.system, source="model", text=answer.text) for row, answer in zip(asked, said, strict=True)
+    ]
+    write_rows(args.out, [*feedback, *comments])
+    print(f"Written to {args.out}: {len(feedback)} comments of teachers and {len(comments)} of {args.system}.")
 
 
 # --- a page for a teacher ----------------------------------------------------------------------------------------------

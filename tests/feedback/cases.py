@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from functools import cache
 
+from utils.core import main
+from utils.core.runtime import ROOT
 from utils.feedback import Feedback, Match, Point, SimulatedReviews, simulate_reviews
 
 
@@ -30,3 +33,12 @@ def matched(a: Point, b: Point, null: str = "real", similarity: float = 8) -> Ma
     return Match(
         a.document_id, a.reviewer, a.point, b.document_id, b.reviewer, b.point, similarity, similarity >= 7, null
     )  # fmt: skip
+
+
+def run_stages(*arguments: str) -> int:
+    """scripts/feedback.py with these arguments, in this process."""
+    spec = importlib.util.spec_from_file_location("script_feedback", ROOT / "scripts" / "feedback.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return main(module.run, arguments)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from feedback.cases import simulated
+from feedback.cases import run_stages, simulated
 
-from utils.core import UserError, main, read_json, write_json, write_jsonl, write_rows
+from utils.core import UserError, read_json, write_json, write_jsonl, write_rows
 from utils.feedback import Match, load_disapere, load_marg, read_document, read_points
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,17 +113,6 @@ def test_comments_of_marg(tmp_path: Path) -> None:
 
 
 # --- the command line ---------------------------------------------------------------------------------------------------
-
-
-def run_stages(*arguments: str) -> int:
-    """scripts/feedback.py with these arguments, in this process."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("script_feedback", ROOT / "scripts" / "feedback.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return main(module.run, arguments)
 
 
 @pytest.fixture

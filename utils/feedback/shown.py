@@ -43,6 +43,28 @@ class ShownDocument:
         return sum(point.status == status for point in self.system)
 
 
+def documents_to_comment(feedback: Sequence[Feedback], texts: Mapping[str, str], system: str, split: str) -> list[Feedback]:
+    """One row of a person's feedback for each document that a system is to comment on, in the order of the file.
+
+    feedback: rows of one split. texts: document id -> its text. Raises UserError if no person commented on a document, if a
+    document has no text, or if a reviewer is already called `system`.
+    """
+    if any(row.reviewer == system for row in feedback):
+        raise UserError(f'The feedback already has a reviewer "{system}": give the model another name with --system.')
+    found: dict[str, Feedback] = {}
+    for row in feedback:
+        if row.source == "human":
+            found.setdefault(row.document_id, row)
+    if not found:
+        raise UserError(f'No person commented on a document of the split "{split}": name another --split.')
+    missing = [document for document in found if document not in texts]
+    if missing:
+        raise UserError(
+            f'The document "{missing[0]}" of the feedback is not among the documents: give both files of one import.'
+        )
+    return list(found.values())
+
+
 def shown_documents(
     texts: Mapping[str, str], feedback: Sequence[Feedback], points: Sequence[Point], matches: Sequence[Match], system: str
 ) -> list[ShownDocument]:

@@ -12,6 +12,12 @@ from utils.lessons.exercises.data import (
     check_deduplicated,
     check_reweighted,
 )
+from utils.lessons.exercises.feedback import (
+    check_overlap_excess,
+    check_overlap_hit_rate,
+    check_threshold,
+    check_without_topic,
+)
 from utils.lessons.exercises.learners import check_excess, check_hit_rate, check_precision_recall, check_schools_for
 from utils.lessons.exercises.ppo import (
     check_advantages,
@@ -53,6 +59,7 @@ from utils.lessons.shipped_run import FOLDER, ship, shipped
 
 __all__ = [
     "FOLDER",
+    "chat_box",
     "check_accuracy_from_agreement",
     "check_advantages",
     "check_agreement",
@@ -66,14 +73,16 @@ __all__ = [
     "check_forward_rows",
     "check_gigabytes",
     "check_held_out",
-    "check_hours",
     "check_hit_rate",
+    "check_hours",
     "check_kl_estimates",
     "check_labels",
     "check_loss_mask",
     "check_missing",
     "check_objective",
     "check_off_topic_accuracy",
+    "check_overlap_excess",
+    "check_overlap_hit_rate",
     "check_pair_loss",
     "check_paired",
     "check_pairs",
@@ -88,11 +97,12 @@ __all__ = [
     "check_shifted",
     "check_split_pair",
     "check_tax_undone",
+    "check_threshold",
     "check_token_loss",
     "check_token_rewards",
     "check_web_share",
     "check_win_rate",
-    "chat_box",
+    "check_without_topic",
     "compared",
     "fast",
     "fast_settings",

@@ -76,7 +76,9 @@ SIZES = {
     "mini": PretrainConfig("mini", n_embd=32, n_layer=2, learning_rate=3e-3),
     "small": PretrainConfig("small", n_embd=64, n_layer=3, learning_rate=2e-3, steps=10_000),
     "large": PretrainConfig("large", n_embd=144, n_layer=4, learning_rate=1.3e-3),
-    "reports": PretrainConfig("reports", n_embd=64, n_layer=4, steps=10_000, documents=150_000, vocabulary=1000, world="reports"),
+    "reports": PretrainConfig(
+        "reports", n_embd=64, n_layer=4, steps=10_000, documents=150_000, vocabulary=1000, world="reports"
+    ),
 }
 
 # Not shipped yet: bases that are taught to read. `scripts/pretrain.py --size NAME` makes them, --size all leaves them out.
