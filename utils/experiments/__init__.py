@@ -10,7 +10,7 @@ from utils.experiments.ladder import ladder
 from utils.experiments.lora import compare_lora
 from utils.experiments.measured import compare, data_of_run
 from utils.experiments.overoptimization import overoptimise
-from utils.experiments.seeds import collect_seeds, cost_line, results_table, timing
+from utils.experiments.seeds import collect_seeds, cost_line, feedback_rows, results_table, timing
 from utils.experiments.sweeps import tax_sweep
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "compare_lora",
     "cost_line",
     "data_of_run",
+    "feedback_rows",
     "filled",
     "ladder",
     "overoptimise",

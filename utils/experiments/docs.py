@@ -15,13 +15,19 @@ from utils.core.errors import UserError
 from utils.core.io import read_json
 from utils.core.runtime import ROOT
 from utils.evaluation.summary import RENAMED
+from utils.experiments.seeds import feedback_rows, spread
 from utils.planning import operations as planner
 from utils.planning.operations import by_stage
 from utils.ppo.metrics import METRICS
 from utils.report.tables import Table
 from utils.worlds.protocol import Example
 from utils.worlds.registry import known_world, world_names
+from utils.worlds.reports import FLAWS
 
+FLAW_COLUMNS = {  # column -> whose recall of a kind of flaw: section of the summary, end of the key
+    "prompted base": ("feedback.prompted", "_greedy"), "SFT": ("feedback.sft", "_greedy"), "PPO": ("feedback.ppo", "_greedy"),
+    "PPO-ptx": ("feedback.ppo_ptx", "_greedy"), "a simulated teacher": ("reference.teacher", ""),
+}  # fmt: skip
 T4_MEANS = (80.0, 90.0)  # tokens of a prompt and of an answer
 
 
@@ -142,6 +148,19 @@ def paper_memory() -> str:
     return Table(("what", "shape", "bytes per weight", "GB", f"full GPUs of {gpu.memory:g} GB"), rows).markdown()
 
 
+def reports_results() -> str:
+    """Greedy comments of every policy over the seeds of the profile reports: results/reports/summary.json."""
+    found = read_json(ROOT / "results" / "reports" / "summary.json")
+    seeds = ", ".join(map(str, found["seeds"]))
+    note = f"Seeds {seeds}; mean ± half a 95 % t-interval over seeds; all simulated. Source: results/reports/summary.json."
+    flaws = [
+        (flaw, *(spread(found["metrics"][f"{name}.recall_{flaw}{end}"]) for name, end in FLAW_COLUMNS.values()))
+        for flaw in FLAWS
+    ]
+    tables = (Table.of(feedback_rows(found)), Table(("recall of", *FLAW_COLUMNS), flaws))
+    return "\n\n".join((note, *(table.markdown() for table in tables)))
+
+
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/glossary.md": {"ppo_log": ppo_log},
     "docs/compute.md": {
@@ -152,6 +171,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "paper_memory": paper_memory,
         "t4_hours": t4_hours,
     },  # fmt: skip
+    "docs/learner-feedback.md": {"reports_results": reports_results},
     "docs/memory.md": {"lora": lora_metrics},
     "docs/models.md": {"architectures": architectures},
 }

@@ -109,20 +109,20 @@ def _target_row(target: Target, summaries: Sequence[Summary]) -> dict[str, Any]:
 
 def results_table(results: Mapping[str, Any]) -> str:
     """README's table in Markdown: every policy, mean over seeds with its 95 % t-interval."""
-    spread = Summary.of(results["metrics"])
+    found = Summary.of(results["metrics"])
     policies = [
         (
             plotting.policy_label(name),
-            _spread(spread.gold[name]["mean"]),
-            _spread(spread.gold[name]["greedy_mean"]),
-            _spread(spread.kl.get(name)),
-            _spread(spread.pretraining_loss[name]),
-            _spread(spread.finished[name]),
+            spread(found.gold[name]["mean"]),
+            spread(found.gold[name]["greedy_mean"]),
+            spread(found.kl.get(name)),
+            spread(found.pretraining_loss[name]),
+            spread(found.finished[name]),
         )
         for name in ("base", "prompted", "sft", "ppo", "ppo_ptx")
     ]
     wins = [
-        (f"{plotting.policy_label(a)} over {plotting.policy_label(b)}", _spread(spread.winrate[Pair(a, b)]["mean"]))
+        (f"{plotting.policy_label(a)} over {plotting.policy_label(b)}", spread(found.winrate[Pair(a, b)]["mean"]))
         for a, b in (("prompted", "base"), ("sft", "prompted"), ("ppo", "sft"), ("ppo_ptx", "sft"))
     ]
     targets = [
@@ -140,7 +140,27 @@ def results_table(results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _spread(found: Mapping[str, float] | None, digits: int = 2) -> str:
+FEEDBACK_COLUMNS = ("recall", "precision", "invented", "points", "hit", "hit_shuffled")
+
+
+def feedback_rows(results: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Greedy comments in the world of reports: one row per policy and reference, mean ± half a 95 % t-interval over seeds.
+
+    results: content of results/reports/summary.json. gold is in points of ten, points per comment, the others are shares.
+    """
+    metrics = results["metrics"]
+    rows = []
+    for name in ("base", "prompted", "sft", "init", "ppo", "ppo_ptx"):
+        found = {column: spread(metrics[f"feedback.{name}.{column}_greedy"]) for column in FEEDBACK_COLUMNS}
+        gold = spread(metrics[f"gold.{name}.greedy_mean"])
+        rows.append({"comments of": plotting.policy_label(name), "gold": gold, **found})
+    for name, label in (("teacher", "a simulated teacher"), ("stock", "one stock phrase")):
+        found = {column: spread(metrics[f"reference.{name}.{column}"]) for column in FEEDBACK_COLUMNS}
+        rows.append({"comments of": label, "gold": "", **found})
+    return rows
+
+
+def spread(found: Mapping[str, float] | None, digits: int = 2) -> str:
     """Mean ± half the interval over seeds; a dash if there is none."""
     if found is None:
         return "-"
