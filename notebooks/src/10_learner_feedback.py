@@ -233,6 +233,8 @@ golds = {
     for policy, found in texts.items()
 }
 Z = normal_quantile(0.95)
+
+# %%
 rows = []
 for before in ("prompted", "sft", "init"):
     changes = [b - a for a, b in zip(golds[before], golds["ppo"], strict=True)]
