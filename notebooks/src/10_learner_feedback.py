@@ -265,7 +265,7 @@ from utils.experiments import feedback_rows
 table(feedback_rows(read_json("results/reports/summary.json")))
 
 # %% [markdown]
-# *gold* is in points of ten, the other columns are shares, all greedy. Compare SFT with the prompted base before you read on: what
+# *gold* is in points of ten, *points* are per comment, the other columns are shares, all greedy. Compare SFT with the prompted base before you read on: what
 # does imitation add here, and what do rankings?
 #
 # ## The hit rate rewards saying little
