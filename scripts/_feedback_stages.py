@@ -9,6 +9,7 @@ from typing import Any
 
 from utils.core import UserError, choose_device, write_json, write_rows
 from utils.feedback import (
+    THRESHOLDS,
     Backend,
     ClassifierExtractor,
     ConcernClassifier,
@@ -176,7 +177,7 @@ def add_stages(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     trained = command(train, "a classifier of concerns from your labels", "folder of the classifier")
     trained.add_argument("--labels", required=True, help="document_id, reviewer, start, end, concern")
     trained.add_argument(
-        "--threshold", choices=("count", "f1"), default="count", help="keep the count right, or the highest F1"
+        "--threshold", choices=THRESHOLDS, default="count", help="keep the count right, the highest F1, or 0.5"
     )
     model_options(command(dummies, "feedback with the dummies beside it", "feedback.jsonl"), classifier=True)
     matching = command(match, "stage 2: which points say the same", "matches.jsonl")
