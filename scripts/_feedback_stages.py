@@ -155,7 +155,8 @@ def backend(args: argparse.Namespace) -> Backend:
     if args.endpoint:
         return Endpoint(args.endpoint, args.model, args.seconds)
     tokenizer, model = load_as_published(args.model)
-    return LanguageModel(model.to(choose_device(args.device)).eval(), tokenizer, constrained=not args.unconstrained)
+    model = model.to(choose_device(args.device)).eval()
+    return LanguageModel(model, tokenizer, constrained=not args.unconstrained and args.command != "generate", tell=print)
 
 
 def match_settings(args: argparse.Namespace) -> MatchSettings:
