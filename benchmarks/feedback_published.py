@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,30 +172,39 @@ def overlaps(feedback: list[Feedback], extractor: Extractor, plain: bool = True,
     }
 
 
-def disapere(folder: Path, keep: Path) -> dict[str, Any]:
-    """Extraction on the dev part by rules and by a classifier of the train part; overlap of people, dummies beside them."""
+def disapere(folder: Path, keep: Path) -> Iterator[dict[str, Any]]:
+    """Extraction on the dev part by rules and by a classifier of the train part; overlap of people, dummies beside them.
+
+    Yields the record after every part, so that what is done is on disk if the run is stopped.
+    """
     train, train_labels = load_disapere(folder / "train.jsonl.gz")
     dev, dev_labels = load_disapere(folder / "dev.jsonl.gz")
     everybody, labels = train + dev, train_labels + dev_labels
     learned = trained(keep / "train", train, train_labels)
-    predicted = cross_fitted(train, train_labels, learned, keep)
-    return {
+    record: dict[str, Any] = {
         "reviews": {"train": len(train), "dev": len(dev)},
         "seeds": {"shuffle": MatchSettings().seed, "bootstrap": ReportSettings().seed},
         "two_annotators": ceiling(folder, everybody, labels),
         "rules": extraction(RulesExtractor().extract(dev), dev_labels),
         "classifier": extraction(learned.extract(dev), dev_labels),
         "classifier_by_sentence": by_sentence(learned.classifier, dev, dev_labels),
-        "overlap": {
-            "dev, points by the classifier": overlaps(dev, learned),
-            "dev, points by labels": overlaps(dev, Labels(dev, dev_labels, learned), plain=False),
-            "all, points by classifiers": overlaps(everybody, predicted),
-            "all, points by rules": overlaps(everybody, RulesExtractor(), plain=False),
-            "all, points by classifiers, echo of summaries": overlaps(
-                everybody, predicted, plain=False, echo=summaries(everybody, labels)
-            ),
-        },
+        "overlap": {},
     }
+    yield record
+    halves = partial(cross_fitted, train, train_labels, learned, keep)
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "dev, points by the classifier": lambda: overlaps(dev, learned),
+        "dev, points by labels": lambda: overlaps(dev, Labels(dev, dev_labels, learned), plain=False),
+        "all, points by rules": lambda: overlaps(everybody, RulesExtractor()),
+        "all, points by classifiers": lambda: overlaps(everybody, halves(), plain=False),
+        "all, points by classifiers, echo of summaries": lambda: overlaps(
+            everybody, halves(), plain=False, echo=summaries(everybody, labels)
+        ),
+    }
+    for name, part in parts.items():
+        record["overlap"][name] = part()
+        print(name, flush=True)
+        yield record
 
 
 def marg(folders: list[Path]) -> dict[str, Any]:
@@ -241,7 +251,8 @@ def main() -> None:
     if args.marg:
         write_json(args.out / "marg.json", about() | marg(args.marg))
     if args.disapere:
-        write_json(args.out / "disapere.json", about() | disapere(args.disapere, args.keep))
+        for record in disapere(args.disapere, args.keep):
+            write_json(args.out / "disapere.json", about() | record)
 
 
 if __name__ == "__main__":
