@@ -9,6 +9,7 @@ from typing import Any
 
 from utils.core import UserError, choose_device, write_json, write_rows
 from utils.feedback import (
+    THRESHOLDS,
     Backend,
     ClassifierExtractor,
     ConcernClassifier,
@@ -154,7 +155,8 @@ def backend(args: argparse.Namespace) -> Backend:
     if args.endpoint:
         return Endpoint(args.endpoint, args.model, args.seconds)
     tokenizer, model = load_as_published(args.model)
-    return LanguageModel(model.to(choose_device(args.device)).eval(), tokenizer, constrained=not args.unconstrained)
+    model = model.to(choose_device(args.device)).eval()
+    return LanguageModel(model, tokenizer, constrained=not args.unconstrained and args.command != "generate", tell=print)
 
 
 def match_settings(args: argparse.Namespace) -> MatchSettings:
@@ -176,7 +178,7 @@ def add_stages(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     trained = command(train, "a classifier of concerns from your labels", "folder of the classifier")
     trained.add_argument("--labels", required=True, help="document_id, reviewer, start, end, concern")
     trained.add_argument(
-        "--threshold", choices=("count", "f1"), default="count", help="keep the count right, or the highest F1"
+        "--threshold", choices=THRESHOLDS, default="count", help="keep the count right, the highest F1, or 0.5"
     )
     model_options(command(dummies, "feedback with the dummies beside it", "feedback.jsonl"), classifier=True)
     matching = command(match, "stage 2: which points say the same", "matches.jsonl")

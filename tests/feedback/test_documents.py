@@ -10,7 +10,7 @@ import pytest
 from feedback.cases import run_stages, simulated
 
 from utils.core import UserError, read_json, write_json, write_jsonl, write_rows
-from utils.feedback import Match, load_disapere, load_marg, read_document, read_points
+from utils.feedback import Match, load_disapere, load_marg, load_second_annotator, read_document, read_points
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -98,6 +98,14 @@ def test_a_review_of_disapere(tmp_path: Path) -> None:
     assert [row.text[x.start : x.end] for x in labels if x.concern] == ["It is weak.", "Please explain.", "Why?"]
     assert [x.group for x in labels] == [0, 1, 1, 0, 2]
     assert [x.kind for x in labels] == ["summary", "criticism", "request", "praise", "request"]
+    second = [dict(sentence("", "arg_request"), aspect="asp_clarity") for _ in labels]
+    write_jsonl(tmp_path / "s.jsonl", [{"review_id": "r", "annotator": "b", "sentences": second}, {"review_id": "unknown"}])
+    other = load_second_annotator(tmp_path / "s.jsonl", labels, [row])
+    assert [(x.start, x.end) for x in other] == [(x.start, x.end) for x in labels]
+    assert {(x.concern, x.aspect, x.annotator) for x in other} == {(True, "clarity", "b")}
+    write_jsonl(tmp_path / "s.jsonl", [{"review_id": "r", "sentences": second[1:]}])
+    with pytest.raises(UserError, match="row 1: r has 4 sentences here and 5 in the file of reviews"):
+        load_second_annotator(tmp_path / "s.jsonl", labels, [row])
     write_jsonl(tmp_path / "y.jsonl", [{"forum_id": "f"}])
     with pytest.raises(UserError, match=r"y.jsonl, row 1: this is no review of DISAPERE"):
         load_disapere(tmp_path / "y.jsonl")

@@ -27,6 +27,7 @@ from utils.feedback import (
     Scorer,
     SpanLabel,
     annotators_agreement,
+    aspects_kappa,
     boundary_agreement,
     extraction_agreement,
     f1_interval,
@@ -221,13 +222,24 @@ def test_extraction_is_verified_by_labelled_spans() -> None:
     found = extraction_agreement(points_of(row, "Bad one.", "Fine."), labels)["d"]
     assert (found.precision, found.recall, found.f1) == (1 / 2, 1 / 2, 1 / 2)
     assert f1_interval({"d": found}, 20) == (0.5, 0.5)
-    assert annotators_agreement(labels, [replace(labels[0], concern=False), *labels[1:]]).f1 == 2 / 3
+    other = [replace(labels[0], concern=False, aspect="x"), *labels[1:]]
+    assert annotators_agreement(labels, other)["d"].f1 == 2 / 3
     joined = [Point("d", "p", 1, "x", ((0, 8), (15, 23)))]
     assert tuple(boundary_agreement(joined, labels)) == (0, 1, 0)
     with pytest.raises(UserError, match="share no span"):
         annotators_agreement(labels, [])
     with pytest.raises(UserError, match="has no spans"):
         extraction_agreement([Point("d", "p", 1, "x")], labels)
+
+
+def test_the_kappa_of_aspects_by_hand() -> None:
+    def labels(*aspects: str | None) -> list[SpanLabel]:
+        return [SpanLabel("d", "p", 2 * i, 2 * i + 1, True, aspect) for i, aspect in enumerate(aspects)]
+
+    # observed 1/2, by chance (3/4)(1/4) + (1/4)(3/4) = 3/8; the fifth span has one aspect only
+    kappa, spans = aspects_kappa(labels("a", "a", "a", "b", "a"), labels("a", "b", "b", "b", None))
+    assert kappa == pytest.approx((1 / 2 - 3 / 8) / (1 - 3 / 8)) and spans == 4
+    assert math.isnan(aspects_kappa(labels("a"), labels("a"))[0])
 
 
 def test_the_matcher_and_a_fitted_one_find_the_planted_matches(tmp_path: Any) -> None:
@@ -237,6 +249,9 @@ def test_the_matcher_and_a_fitted_one_find_the_planted_matches(tmp_path: Any) ->
     default, fitted = matching_metrics(table, Scorer()), matching_metrics(table)
     chance = sum(m.match for m in told.matches) / len(told.matches)
     assert min(found["average_precision"] for found in (default, fitted)) > 4 * chance and fitted["f1"] > 0.6
+    for found in (default, fitted):
+        assert found["f1_low"] < found["f1"] < found["f1_high"]
+        assert found["average_precision_low"] < found["average_precision"] < found["average_precision_high"]
     scorer = fit_scorer(table)
     scorer.save(tmp_path / "s.json")
     assert Scorer.load(tmp_path / "s.json") == scorer

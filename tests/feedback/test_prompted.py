@@ -23,6 +23,7 @@ from utils.feedback import (
     checked_json,
     generate_feedback,
 )
+from utils.feedback.backends import schema_problem
 from utils.feedback.prompted import EXTRACTION_SCHEMA, MATCHING_SCHEMA
 
 ROW = feedback("d", "p", "Nice work. The data is too small. Why no baseline?")
@@ -219,10 +220,43 @@ def test_a_prompt_that_is_too_long_is_said() -> None:
         PromptExtractor(tiny_model(positions=100)).extract([ROW])
 
 
-def test_constrained_decoding_always_follows_the_schema() -> None:
-    pytest.importorskip("xgrammar", reason="the optional extra `constrained` is not installed")
+def noisy_model(seed: int, max_tokens: int) -> LanguageModel:
+    """The tiny model with random logits at every step, and a preference for quotes and braces, so that its JSON ends."""
+    import torch
+
     plain = tiny_model(positions=2000)
-    model = LanguageModel(plain.model, plain.tokenizer, max_tokens=300)
-    schema = {"type": "object", "properties": {"similarity": {"type": "integer", "minimum": 5, "maximum": 10}}}
-    found = checked_json(model.complete("x", schema | {"required": ["similarity"]}), schema)
-    assert 5 <= found["similarity"] <= 10
+    generator = torch.Generator().manual_seed(seed)
+    structural = plain.tokenizer.convert_tokens_to_ids(['"', "}", "{"])
+
+    def noise(module: Any, given: Any, output: Any) -> Any:
+        output.logits = torch.randn(output.logits.shape, generator=generator)
+        output.logits[..., structural] += 2.5
+        return output
+
+    plain.model.register_forward_hook(noise)
+    return LanguageModel(plain.model, plain.tokenizer, max_tokens=max_tokens)
+
+
+@pytest.mark.parametrize("schema", [EXTRACTION_SCHEMA, MATCHING_SCHEMA], ids=["extraction", "matching"])
+def test_constrained_decoding_always_parses_and_follows_the_schema(schema: dict[str, Any]) -> None:
+    pytest.importorskip("xgrammar", reason="the optional extra `constrained` is not installed")
+    entries = 0
+    for seed in range(2):
+        model = noisy_model(seed, max_tokens=300)
+        found = json.loads(model.complete("x", schema))  # no repair
+        assert schema_problem(found, schema) is None
+        entries += len(found)
+    assert entries > 0
+    assert "{" not in noisy_model(0, 50).complete("x")[:1], "without the schema the same model writes no JSON"
+
+
+def test_a_cut_answer_keeps_its_complete_entries() -> None:
+    told: list[str] = []
+    model = tiny_model()
+    model.tell = told.append
+    whole = json.dumps(GOOD)
+    assert model._complete_entries(whole, 60) == whole and told == []
+    assert json.loads(model._complete_entries(whole[:-30], 60)) == {"1": GOOD["1"]}
+    assert "was cut at 60 tokens; its 1 complete entries are used" in told[0]
+    with pytest.raises(Refused, match="cut at 60 tokens before its first entry"):
+        model._complete_entries(whole[:30], 60)

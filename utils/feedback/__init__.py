@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from utils.feedback.aspects import ASPECTS, aspect_of, log_ratios, with_aspects
 from utils.feedback.backends import Backend, Endpoint, LanguageModel, Refused, checked_json, complete_checked
-from utils.feedback.classifier import ClassifierExtractor, ConcernClassifier, labelled_sentences, train_classifier
+from utils.feedback.classifier import THRESHOLDS, ClassifierExtractor, ConcernClassifier, labelled_sentences, train_classifier
 from utils.feedback.controls import DUMMIES, system_of, with_dummies
 from utils.feedback.documents import read_document
 from utils.feedback.extract import Extractor, RulesExtractor, merge, other_sentences
@@ -24,7 +24,7 @@ from utils.feedback.overlap import (
     set_overlap,
 )
 from utils.feedback.prompted import PromptExtractor, PromptMatcher, generate_feedback
-from utils.feedback.published import load_disapere, load_marg
+from utils.feedback.published import load_disapere, load_marg, load_second_annotator
 from utils.feedback.records import (
     Feedback,
     Match,
@@ -47,6 +47,7 @@ from utils.feedback.text import Sentence, find_quote, sentences
 from utils.feedback.verify import (
     Agreement,
     annotators_agreement,
+    aspects_kappa,
     boundary_agreement,
     extraction_agreement,
     f1_interval,
@@ -88,8 +89,10 @@ __all__ = [
     "SetOverlap",
     "SimulatedReviews",
     "SpanLabel",
+    "THRESHOLDS",
     "annotators_agreement",
     "aspect_of",
+    "aspects_kappa",
     "boundary_agreement",
     "by_document",
     "by_feedback",
@@ -106,6 +109,7 @@ __all__ = [
     "labelled_sentences",
     "load_disapere",
     "load_marg",
+    "load_second_annotator",
     "log_ratios",
     "match_feedback",
     "matching_metrics",

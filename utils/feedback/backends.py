@@ -10,6 +10,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -99,13 +100,19 @@ def schema_problem(value: Any, schema: Schema) -> str | None:
 class LanguageModel:
     """A causal language model of transformers, greedy. With xgrammar (optional) its answers always follow the schema's grammar.
 
-    model, tokenizer: loaded, on any device. max_tokens: of an answer. constrained: force the schema; needs xgrammar.
+    model, tokenizer: loaded, on any device. max_tokens: of an answer. constrained: force the schema; needs xgrammar. An answer
+    that the limit cuts keeps its complete entries and is told; without one it is refused.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_tokens: int = 1024, constrained: bool = True
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        max_tokens: int = 1024,
+        constrained: bool = True,
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
+        self.model, self.tokenizer, self.max_tokens, self.tell = model, tokenizer, max_tokens, tell
         self.name = str(getattr(model.config, "_name_or_path", "") or "language model")
         self._compiler = self._grammar_compiler() if constrained else None
 
@@ -114,14 +121,15 @@ class LanguageModel:
             import xgrammar
         except ImportError:
             raise UserError(
-                "JSON-constrained decoding needs xgrammar: run pip install xgrammar, or use --unconstrained (JSON is then "
-                "repaired and checked)."
+                'JSON-constrained decoding needs xgrammar: run pip install -e ".[constrained]", or use --unconstrained '
+                "(JSON is then repaired and checked)."
             ) from None
         size = int(self.model.config.get_text_config().vocab_size)
         return xgrammar.GrammarCompiler(xgrammar.TokenizerInfo.from_huggingface(self.tokenizer, vocab_size=size))
 
     def complete(self, prompt: str, schema: Schema | None = None) -> str:
-        """As in `Backend`. Raises UserError if the prompt leaves no room for an answer."""
+        """As in `Backend`. Raises UserError if the prompt leaves no room for an answer, Refused for a cut one without an
+        entry."""
         import torch
 
         ids = torch.tensor([self._encoded(prompt)], device=self.model.device)
@@ -144,7 +152,26 @@ class LanguageModel:
                 ids, attention_mask=torch.ones_like(ids), max_new_tokens=room, do_sample=False,
                 pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id, **named,
             )  # fmt: skip
-        return str(self.tokenizer.decode(found[0, ids.shape[1] :], skip_special_tokens=True))
+        text = str(self.tokenizer.decode(found[0, ids.shape[1] :], skip_special_tokens=True))
+        return self._complete_entries(text, room) if named else text
+
+    def _complete_entries(self, text: str, room: int) -> str:
+        """A constrained answer as JSON; if the limit cut it, its complete entries. Raises Refused if there is none.
+
+        strict=False: xgrammar's strings may hold control characters as they are, which JSON writes as escapes.
+        """
+        try:
+            return json.dumps(json.loads(text, strict=False), ensure_ascii=False)
+        except ValueError:
+            pass
+        for end in (i for i in range(len(text) - 1, 0, -1) if text[i] == "}"):
+            try:
+                entries = json.loads(text[: end + 1] + "}", strict=False)
+            except ValueError:
+                continue
+            self.tell(f"{self.name}: the answer was cut at {room} tokens; its {len(entries)} complete entries are used.")
+            return json.dumps(entries, ensure_ascii=False)
+        raise Refused(f"the answer was cut at {room} tokens before its first entry was complete")
 
     def _encoded(self, prompt: str) -> list[int]:
         """Ids of the prompt, in the chat template if the tokenizer has one."""

@@ -6,12 +6,14 @@ project.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from utils.core.errors import UserError
 from utils.core.io import PathLike, read_json, read_jsonl
-from utils.feedback.records import Feedback, MatchLabel, Point, SpanLabel
+from utils.feedback.records import Feedback, MatchLabel, Point, SpanLabel, by_feedback
 
 NO_ASPECT = "none"
 LARGEST_ANSWERED_SET = 8  # a rebuttal sentence that answers more review sentences says nothing about which belong together
@@ -35,16 +37,46 @@ def load_disapere(path: PathLike) -> tuple[list[Feedback], list[SpanLabel]]:
             concerns = [_is_concern(sentence) for sentence in row["sentences"]]
             groups = _groups(concerns, [part.get("alignment") for part in row.get("rebuttal", [])])
             for span, sentence, concern, group in zip(spans, row["sentences"], concerns, groups, strict=True):
-                aspect = sentence["aspect"].removeprefix("asp_")
+                annotator = str(row.get("annotator", ""))
                 labels.append(
-                    SpanLabel(
-                        document, reviewer, *span, concern, None if aspect == NO_ASPECT else aspect,
-                        str(row.get("annotator", "")), group, _kind(sentence),
-                    )
-                )  # fmt: skip
+                    SpanLabel(document, reviewer, *span, concern, _aspect(sentence), annotator, group, _kind(sentence))
+                )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}, row {number}: this is no review of DISAPERE ({error!r} is missing or wrong).") from None
     return feedback, labels
+
+
+def load_second_annotator(path: PathLike, first: Sequence[SpanLabel], feedback: Sequence[Feedback]) -> list[SpanLabel]:
+    """Labels of a second annotator of DISAPERE, on the spans of `first`; only reviews that `feedback` holds.
+
+    Raises UserError if a review has another number of sentences than the first annotator labeled.
+    """
+    documents = {row.reviewer: row.document_id for row in feedback}
+    spans = by_feedback(first)
+    labels = []
+    for number, row in enumerate(read_jsonl(path), 1):
+        reviewer = str(row["review_id"])
+        if reviewer not in documents:
+            continue
+        ours = spans[documents[reviewer], reviewer]
+        if len(ours) != len(row["sentences"]):
+            raise UserError(
+                f"{path}, row {number}: {reviewer} has {len(row['sentences'])} sentences here and {len(ours)} in the file of "
+                "reviews: give both files of one version."
+            )
+        for label, sentence in zip(ours, row["sentences"], strict=True):
+            labels.append(
+                replace(
+                    label, concern=_is_concern(sentence), aspect=_aspect(sentence), kind=_kind(sentence), group=0,
+                    annotator=str(row.get("annotator", "")),
+                )
+            )  # fmt: skip
+    return labels
+
+
+def _aspect(sentence: dict[str, Any]) -> str | None:
+    aspect = str(sentence["aspect"]).removeprefix("asp_")
+    return None if aspect == NO_ASPECT else aspect
 
 
 def _text_of(sentences: list[dict[str, Any]]) -> tuple[str, list[tuple[int, int]]]:

@@ -76,15 +76,36 @@ def extraction_agreement(points: Sequence[Point], labels: Sequence[SpanLabel]) -
     return {document: Agreement(*values) for document, values in counts.items()}
 
 
-def annotators_agreement(first: Sequence[SpanLabel], second: Sequence[SpanLabel]) -> Agreement:
-    """Concern labels of two annotators of the same spans. Raises UserError if they share none."""
-    other = {(row.document_id, row.reviewer, row.start, row.end): row.concern for row in second}
-    pairs = [
-        (row.concern, other[key]) for row in first if (key := (row.document_id, row.reviewer, row.start, row.end)) in other
-    ]
+def annotators_agreement(first: Sequence[SpanLabel], second: Sequence[SpanLabel]) -> dict[str, Agreement]:
+    """By document: concern labels of two annotators of the same spans. Raises UserError if they share none."""
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for a, b in shared_spans(first, second):
+        counts[a.document_id][0] += a.concern and b.concern
+        counts[a.document_id][1] += a.concern
+        counts[a.document_id][2] += b.concern
+    return {document: Agreement(*values) for document, values in counts.items()}
+
+
+def aspects_kappa(first: Sequence[SpanLabel], second: Sequence[SpanLabel]) -> tuple[float, int]:
+    """Cohen's kappa of two annotators' aspects, and the number of spans: those that both call a concern with an aspect.
+
+    nan if there is no such span, or only one aspect. Raises UserError if the annotators share no span.
+    """
+    from sklearn.metrics import cohen_kappa_score
+
+    shared = [(a.aspect, b.aspect) for a, b in shared_spans(first, second) if a.concern and b.concern and a.aspect and b.aspect]
+    if len({aspect for pair in shared for aspect in pair}) < 2:
+        return math.nan, len(shared)
+    return float(cohen_kappa_score(*zip(*shared, strict=True))), len(shared)
+
+
+def shared_spans(first: Sequence[SpanLabel], second: Sequence[SpanLabel]) -> list[tuple[SpanLabel, SpanLabel]]:
+    """The labels of spans that both annotators labeled. Raises UserError if there is none."""
+    other = {(row.document_id, row.reviewer, row.start, row.end): row for row in second}
+    pairs = [(row, other[key]) for row in first if (key := (row.document_id, row.reviewer, row.start, row.end)) in other]
     if not pairs:
         raise UserError("The two annotators share no span: both must label the same sentences of the same feedback.")
-    return Agreement(sum(a and b for a, b in pairs), sum(a for a, _ in pairs), sum(b for _, b in pairs))
+    return pairs
 
 
 def boundary_agreement(points: Sequence[Point], labels: Sequence[SpanLabel]) -> Agreement:
@@ -174,7 +195,10 @@ def fit_scorer(table: PairTable, strength: float = 1.0) -> Scorer:
 
 
 def matching_metrics(table: PairTable, scorer: Scorer | None = None, folds: int = FOLDS) -> dict[str, float]:
-    """Average precision, and F1 at a threshold chosen on other documents. scorer: None fits one on the other documents."""
+    """Average precision, and F1 at a threshold chosen on other documents, each with a 95 % bootstrap interval over documents.
+
+    scorer: None fits one on the other documents. Raises UserError for labels on one document only.
+    """
     names = list(dict.fromkeys(table.documents.tolist()))
     folds = min(folds, len(names))
     if folds < 2:
@@ -187,8 +211,32 @@ def matching_metrics(table: PairTable, scorer: Scorer | None = None, folds: int 
         here = scorer or fit_scorer(part)
         scores[outside] = here(table.features[outside])
         kept[outside] = scores[outside] >= best_threshold(here(part.features), part.matches)
-    found = Agreement(int((kept & table.matches).sum()), int(kept.sum()), int(table.matches.sum()))
-    return found.record() | {"average_precision": average_precision(scores, table.matches), "pairs": len(fold)}
+    by_name = {name: table.documents == name for name in names}
+    parts = {
+        name: Agreement(*(int((row & part).sum()) for row in (kept & table.matches, kept, table.matches)))
+        for name, part in by_name.items()
+    }
+    f1_low, f1_high = f1_interval(parts)
+    low, high = _average_precision_interval(scores, table.matches, list(by_name.values()))
+    return total(parts).record() | {
+        "f1_low": f1_low, "f1_high": f1_high, "average_precision": average_precision(scores, table.matches),
+        "average_precision_low": low, "average_precision_high": high, "pairs": len(fold),
+    }  # fmt: skip
+
+
+def _average_precision_interval(
+    scores: np.ndarray, matches: np.ndarray, documents: Sequence[np.ndarray], draws: int = 400, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the average precision; documents: a mask of the pairs of each."""
+    rng = numpy_rng(seed, "feedback", "average precision interval")
+    places = [np.flatnonzero(part) for part in documents]
+    values = []
+    for _ in range(draws):
+        chosen = np.concatenate([places[i] for i in rng.integers(0, len(places), len(places))])
+        if matches[chosen].any():
+            values.append(average_precision(scores[chosen], matches[chosen]))
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def average_precision(scores: np.ndarray, matches: np.ndarray) -> float:
