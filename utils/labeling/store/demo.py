@@ -75,7 +75,11 @@ def make_demo(store: Store, world: World, seed: int = 0, size: DemoSize | None =
     by_text = {one.prompt: one for one in prompts}
     people = _people(world, size, seed)
     clients = {who: SimulatedClient(person, world, by_text, seed) for who, person in people.items()}
-    ids = {who: add_labeler(store, project.id, who, simulated=True).id for who in clients}
+    # With pseudonyms of their own, orders of outputs are drawn from the seed alone.
+    ids = {
+        who: add_labeler(store, project.id, who, simulated=True, pseudonym=f"simulated-{place:03d}").id
+        for place, who in enumerate(clients, 1)
+    }
     with _own_clock(store, size.days + 1) as clock:
         for who, client in clients.items():
             _work_through(store, ids[who], client, clock)
