@@ -30,6 +30,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from importlib import metadata, util
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ import numpy as np
 from utils.core.cli import main
 from utils.core.errors import UserError
 from utils.core.io import write_json
-from utils.core.runtime import ROOT, machine, numpy_rng
+from utils.core.runtime import ROOT, machine, numpy_rng, versions
 from utils.data.schemas import USE_CASES, Comparison
 from utils.labeling import dense_ranks
 from utils.labeling.store import (
@@ -61,6 +62,7 @@ from utils.labeling.store import (
 RESULT = ROOT / "results" / "labeling.json"
 K, OVERLAP, NOISE = 5, 2, 0.3
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+SERVER = ("sqlalchemy", "starlette", "uvicorn", "httptools", "uvloop")  # what the server is made of, where installed
 LARGEST_HEAD = 2**16
 TOO_FAST = 429
 
@@ -362,6 +364,12 @@ async def _page_seconds(port: int, repeats: int) -> list[float]:
     return times
 
 
+def _commit() -> str:
+    """The commit of this checkout, "+" if files differ from it."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def run(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labelers", type=int, default=40)
@@ -378,7 +386,9 @@ def run(arguments: Sequence[str]) -> None:
         found = {
             "about": "Simulated labelers; see benchmarks/labeling.py.",
             "command": " ".join(["python", "benchmarks/labeling.py", *arguments]),
+            "commit": _commit(),
             "machine": machine(),
+            "versions": versions() | {name: metadata.version(name) for name in SERVER if util.find_spec(name)},
             "seed": args.seed,
             "load": [under_load(place, args.labelers, args.tasks, think, args.seed) for think in args.think],
             "dashboard": of_many_items(place, args.items, args.labelers, args.seed),

@@ -56,7 +56,8 @@ def import_(args: argparse.Namespace) -> None:
 
     store = open_store(args.store, create=False)
     project = get_project(store, args.project)
-    n = import_files(store, project, args.files, args.form, kind=args.kind, phase=args.phase or project.settings.phase)
+    phase = args.phase or project.settings.phase
+    n = import_files(store, project, args.files, args.form, kind=args.kind, phase=phase, role=args.role)
     print(f'{n:,} rows are in the project "{project.name}".')
 
 
@@ -187,7 +188,10 @@ def _import_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--form", required=True, choices=("prompts", "outputs", "comparisons", "demonstrations", "label-studio", "potato")
     )
-    one.add_argument("--kind", choices=("ranking", "rating"), default="ranking", help="what is done with outputs")
+    one.add_argument("--kind", choices=("ranking", "rating", "flagging"), default="ranking", help="what is done with outputs")
+    one.add_argument(
+        "--role", choices=("work", "gold", "attention"), default="work", help="gold items and attention checks have answers"
+    )
     one.add_argument("--phase", choices=PHASES, help="default: the project's")
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from tiny_run import arguments
@@ -27,23 +24,6 @@ from utils.worlds.registry import known_world  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 PREDICTIONS = ROOT.parent / "shared" / "data" / "self-instruct" / "predictions"
-
-
-@pytest.fixture
-def label(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Runs scripts/label.py and returns what it printed; fails unless its exit code is the expected one."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    spec = importlib.util.spec_from_file_location("script_label", ROOT / "scripts" / "label.py")
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "script_label", module)
-    spec.loader.exec_module(module)
-
-    def call(*given: object, code: int = 0) -> str:
-        assert main(module.run, [str(one) for one in given]) == code
-        shown = capsys.readouterr()
-        return shown.out if code == 0 else shown.err
-
-    return call
 
 
 def answer_all(store: st.Store, labeler: st.Labeler, answer) -> int:

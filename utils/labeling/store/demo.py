@@ -209,22 +209,22 @@ def _own_clock(store: Store, days: int) -> Iterator[_Clock]:
         store.clock = real
 
 
-def _work_through(store: Store, labeler_id: int, client: SimulatedClient, clock: _Clock, most: int | None = None) -> int:
-    """Answer tasks until there are none, or `most`; returns how many."""
+def _work_through(store: Store, labeler_id: int, client: SimulatedClient, clock: _Clock, most: int | None = None) -> None:
+    """Answer tasks until there are none, or `most`."""
     done = 0
     while (most is None or done < most) and (task := next_task(store, labeler_id)) is not None:
         answer, seconds = client.answer(task)
         clock.now += seconds
         submit(store, labeler_id, task.token, answer, key=f"simulated {task.token}", seconds=seconds)
         done += 1
-    return done
 
 
 def _week(store: Store, ids: Mapping[str, int], crowd: Mapping[str, SimulatedClient], size: DemoSize, clock: _Clock) -> None:
-    """Every day each of the crowd does a share of the work; on the last day what is left."""
-    share = -(-size.items * size.overlap // (size.days * len(crowd)))
+    """Every day each of the crowd does the same number of tasks, so that on the last day nothing is left."""
+    tasks = size.items * size.overlap + 2 * size.checks * len(crowd)
+    share = -(-tasks // (size.days * len(crowd)))
     morning = clock.now
     for day in range(size.days):
         for who, client in crowd.items():
             clock.now = morning + day * DAY
-            _work_through(store, ids[who], client, clock, share if day < size.days - 1 else None)
+            _work_through(store, ids[who], client, clock, share)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from utils.core.runtime import python_rng
 from utils.labeling.store.database import Store
 from utils.labeling.store.errors import Forbidden, InvalidAnswer, LeaseLost, NotFound, StaleDraft, StoreError
-from utils.labeling.store.forms import FLAGS, KINDS, PHASES, ROLES, SCREENING, Answer, check_answer, gold_score
+from utils.labeling.store.forms import FLAGS, KINDS, PHASES, ROLES, SCREENING, Answer, check_answer, check_gold, gold_score
 from utils.labeling.store.people import LABELER_COLUMNS, PROJECT_COLUMNS, load_project, project_of
 from utils.labeling.store.records import WORKING, Labeler, NewItem, Project, Receipt, ShownOutput, Task
 from utils.labeling.store.schema import assignments, items, labelers, outputs, projects, submissions
@@ -141,9 +141,10 @@ def _item_row(item: NewItem, project: Project, position: int, where: str) -> dic
         raise StoreError(f'{where}: the role "{item.role}" needs the expected answer in "gold".')
     if item.overlap is not None and item.overlap < 1:
         raise StoreError(f'{where}: "overlap" is {item.overlap}, give at least 1.')
-    for field in ("ranks", "ratings", "sensitive"):
-        if item.gold and item.gold.get(field) and len(item.gold[field]) != len(item.outputs):
-            raise StoreError(f'{where}: "{field}" of the gold answer needs one value for each of {len(item.outputs)} outputs.')
+    try:
+        gold = None if item.gold is None else check_gold(item.gold, item.kind, len(item.outputs))
+    except InvalidAnswer as error:
+        raise StoreError(f"{where}: {error}") from None
     shared = item.role == "work" and item.phase != SCREENING
     return {
         "position": position,
@@ -156,7 +157,7 @@ def _item_row(item: NewItem, project: Project, position: int, where: str) -> dic
         "split": item.split,
         "n_outputs": len(item.outputs),
         "lengths": [len(one.text) for one in item.outputs],
-        "gold": None if item.gold is None else dict(item.gold),
+        "gold": gold,
         "overlap": item.overlap or (project.settings.overlap if shared else None),
         "taken": 0,
         "skips": 0,
