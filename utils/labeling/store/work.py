@@ -94,7 +94,7 @@ _SET_STATE = sa.update(assignments).where(_a.id == _p("key")).values(state=_p("n
 _LEASE_AGAIN = (
     sa.update(assignments).where(_a.id == _p("key")).values(state="leased", leased_at=_p("at"), lease_until=_p("until"))
 )
-_SET_ASIDE = sa.update(submissions).where(_s.assignment_id == _p("key"), _s.current).values(current=False)
+_SET_ASIDE = sa.update(submissions).where(_s.assignment_id == _p("assignment"), _s.current).values(current=False)
 _FINISH = sa.update(assignments).where(_a.id == _p("key")).values(state="submitted", draft=None)
 _TAKE = sa.update(items).where(_i.id == _p("key")).values(taken=_i.taken + _p("by"))
 
@@ -364,7 +364,7 @@ def _take_again(connection: sa.Connection, item_id: int) -> bool:
 
 def _record(connection: sa.Connection, row: sa.Row, answer: Answer, *, key: str, seconds: float, now: float) -> Receipt:
     """Write a checked answer and finish the assignment."""
-    replaced = row.state == "submitted" and bool(connection.execute(_SET_ASIDE, {"key": row.id}).rowcount)
+    replaced = row.state == "submitted" and bool(connection.execute(_SET_ASIDE, {"assignment": row.id}).rowcount)
     same = ("project_id", "item_id", "labeler_id")
     values = {name: getattr(row, name) for name in same} | answer_row(answer)
     values |= {"assignment_id": row.id, "key": key, "current": True, "submitted_at": now}
