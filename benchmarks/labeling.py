@@ -1,16 +1,18 @@
 """The labeling server under load: 40 simulated labelers at once, and the dashboard of 10,000 items.
 
-    python benchmarks/labeling.py [--labelers 40] [--tasks 200] [--think 0.5 0.25 0] [--items 10000] [--small]
+    python benchmarks/labeling.py [--labelers 40] [--tasks 200] [--think 0.5 0.1 0] [--items 10000] [--crowds 4] [--small]
 
-For each think time: `scripts/label.py serve` is started on a new SQLite file, a process of its own. The labelers are
-clients in this process, each with a connection of its own; each gets a task, waits as if it read (exponential with this mean,
-in seconds; a person needs a minute), and submits. With 0 nobody ever waits: then the server is the limit, and the time of a
-submission says how many labelers share it (labelers / throughput). Measured: the time of a submission as the client sees it;
-how much processor time server and clients need. Then everything that the clients were told is kept is compared, by SQL of this
-file, with what is in the file: nothing may be lost, doubled or changed. The agreement on the dashboard is compared with a plain
-computation from the clients' notes. Last, the dashboard of a store with `--items` items of five outputs, each ranked by two of
-40 labelers, as a function and as a page. Writes results/labeling.json (`--small`: prints only). Takes less than five minutes;
-nothing else should run on the machine.
+For each think time, `scripts/label.py serve` is started on a new SQLite file, as a process of its own. The labelers are clients
+in this process, each with a connection of its own: each gets a task, waits as if it read (exponential with this mean, in
+seconds; a person needs a minute), and submits. With 0 nobody ever waits: then the server is the limit, and the time of a
+submission only says how many labelers share it (labelers / throughput). Measured: the time of a submission as the client sees
+it, and the processor time of server (with its start) and clients. Everything that the clients were told is kept is compared, by
+SQL of this file, with what is in the file: nothing may be lost, doubled or changed. The agreement on the dashboard is compared
+with a plain computation from the clients' notes.
+
+Then the dashboard of a store with `--items` items of five outputs, each ranked by two of 40 labelers, as a function and as a
+page. Last, `--crowds` simulated crowds (`scripts/label.py demo`): whom the dashboard marks, and who was made unlike the others.
+Writes results/labeling.json (`--small`: prints only). Takes less than five minutes; nothing else should run then.
 """
 
 from __future__ import annotations
@@ -58,6 +60,8 @@ from utils.labeling.store import (
     import_comparisons,
     open_store,
 )
+from utils.labeling.store.demo import make_demo
+from utils.worlds.registry import known_world
 
 RESULT = ROOT / "results" / "labeling.json"
 K, OVERLAP, NOISE = 5, 2, 0.3
@@ -364,6 +368,25 @@ async def _page_seconds(port: int, repeats: int) -> list[float]:
     return times
 
 
+# --- who is unlike the others ------------------------------------------------------------------------------------------
+
+
+def marked(folder: Path, seed: int) -> dict[str, Any]:
+    """The marks of the dashboard on a simulated crowd: on the three who are unlike the others, and on the rest of them."""
+    store = open_store(folder / f"crowd-{seed}.db")
+    demo = make_demo(store, known_world("tiny"), seed)
+    looks = {row.labeler.name: row.look for row in dashboard(store, demo.project.id).labelers if row.done}
+    store.close()
+    others = [look for name, look in looks.items() if name not in demo.unlike.values()]
+    return {
+        "seed": seed,
+        "marks": {kind: list(looks[name]) for kind, name in demo.unlike.items()},
+        "found": sum(bool(looks[name]) for name in demo.unlike.values()),
+        "others": len(others),
+        "others_marked": sum(map(bool, others)),
+    }
+
+
 def _commit() -> str:
     """The commit of this checkout, "+" if files differ from it."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
@@ -374,13 +397,14 @@ def run(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labelers", type=int, default=40)
     parser.add_argument("--tasks", type=int, default=200)
-    parser.add_argument("--think", type=float, nargs="+", default=[0.5, 0.25, 0.0], help="mean seconds per task")
+    parser.add_argument("--think", type=float, nargs="+", default=[0.5, 0.1, 0.0], help="mean seconds per task")
     parser.add_argument("--items", type=int, default=10_000)
+    parser.add_argument("--crowds", type=int, default=4, help="with the seeds 0, 1, ...")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--small", action="store_true", help="few labelers, tasks and items; writes nothing")
     args = parser.parse_args(arguments)
     if args.small:
-        args.labelers, args.tasks, args.items = 8, 10, 300
+        args.labelers, args.tasks, args.items, args.crowds = 8, 10, 300, 1
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         found = {
@@ -392,6 +416,7 @@ def run(arguments: Sequence[str]) -> None:
             "seed": args.seed,
             "load": [under_load(place, args.labelers, args.tasks, think, args.seed) for think in args.think],
             "dashboard": of_many_items(place, args.items, args.labelers, args.seed),
+            "unlike_the_others": [marked(place, seed) for seed in range(args.crowds)],
         }
     print(json.dumps(found, indent=2))
     if not args.small:

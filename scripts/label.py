@@ -2,6 +2,8 @@
 
 scripts/label.py init labels.db --name "week 1" --overlap 2       a project (SQLite; or postgresql://user:password@host/name)
 scripts/label.py import labels.db outputs.jsonl --form outputs    outputs to rank; several files: one per policy
+scripts/label.py import labels.db gold.jsonl --form outputs --role gold
+                                                                  gold items: every row has the expected answer
 scripts/label.py sample labels.db --run runs/tiny -n 40           outputs of a run's policies on its prompts
 scripts/label.py serve labels.db                                  the pages, in a browser of this machine
 scripts/label.py export labels.db rankings.jsonl                  rankings for --comparisons of scripts/pipeline.py
