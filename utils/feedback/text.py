@@ -130,3 +130,9 @@ def _closest_window(haystack: str, needle: str) -> tuple[int, int] | None:
 def joined(text: str, spans: Sequence[Sequence[int]]) -> str:
     """The words of some spans, joined by a space, white space folded."""
     return " ".join(" ".join(text[start:end].split()) for start, end in spans)
+
+
+def mostly_latin(text: str) -> bool:
+    """Whether at least half of the letters of a text are Latin (or it has none)."""
+    letters = [character for character in text if character.isalpha()]
+    return 2 * sum(character < "\u0250" for character in letters) >= len(letters)
