@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from utils.core.io import write_json
+from utils.core.io import read_json, write_json
 from utils.core.runtime import machine, versions
 from utils.feedback import (
     Agreement,
@@ -172,10 +172,11 @@ def overlaps(feedback: list[Feedback], extractor: Extractor, plain: bool = True,
     }
 
 
-def disapere(folder: Path, keep: Path) -> Iterator[dict[str, Any]]:
+def disapere(folder: Path, keep: Path, done: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Extraction on the dev part by rules and by a classifier of the train part; overlap of people, dummies beside them.
 
-    Yields the record after every part, so that what is done is on disk if the run is stopped.
+    Yields the record after every part, so that what is done is on disk if the run is stopped. done: overlaps by name that an
+    earlier run of this commit measured.
     """
     train, train_labels = load_disapere(folder / "train.jsonl.gz")
     dev, dev_labels = load_disapere(folder / "dev.jsonl.gz")
@@ -202,7 +203,7 @@ def disapere(folder: Path, keep: Path) -> Iterator[dict[str, Any]]:
         ),
     }
     for name, part in parts.items():
-        record["overlap"][name] = part()
+        record["overlap"][name] = done[name] if name in done else part()
         print(name, flush=True)
         yield record
 
@@ -251,8 +252,11 @@ def main() -> None:
     if args.marg:
         write_json(args.out / "marg.json", about() | marg(args.marg))
     if args.disapere:
-        for record in disapere(args.disapere, args.keep):
-            write_json(args.out / "disapere.json", about() | record)
+        path = args.out / "disapere.json"
+        before = read_json(path) if path.exists() else {}
+        done = before["overlap"] if before.get("commit") == about()["commit"] else {}
+        for record in disapere(args.disapere, args.keep, done):
+            write_json(path, about() | record)
 
 
 if __name__ == "__main__":

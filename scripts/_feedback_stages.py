@@ -31,6 +31,7 @@ from utils.feedback import (
     labelled_pairs,
     match_feedback,
     matching_metrics,
+    mostly_latin,
     overlap_report,
     read_document,
     read_feedback,
@@ -50,7 +51,13 @@ from utils.report import Table, print_table
 
 
 def extract(args: argparse.Namespace) -> None:
-    points = with_aspects(extractor(args).extract(read_feedback(args.feedback)))
+    feedback, chosen = read_feedback(args.feedback), extractor(args)
+    foreign = sum(not mostly_latin(row.text) for row in feedback)
+    if foreign and isinstance(chosen, RulesExtractor):
+        print(
+            f"{foreign} of {len(feedback)} feedbacks are not in English, and the rules know English: train a classifier instead"
+        )
+    points = with_aspects(chosen.extract(feedback))
     if not points:
         raise UserError(f"{args.feedback}: no feedback has a point; nothing was written.")
     write_rows(args.out, points)
@@ -58,7 +65,8 @@ def extract(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    classifier = train_classifier(read_feedback(args.feedback), read_labels(args.labels), args.threshold, tell=print)
+    feedback = read_feedback(args.feedback)
+    classifier = train_classifier(feedback, read_labels(args.labels, (), feedback), args.threshold, tell=print)
     classifier.save(args.out)
     print(f"{args.out}: {classifier.name}, learned from {classifier.note['feedback']} labeled feedbacks")
 
@@ -70,12 +78,15 @@ def dummies(args: argparse.Namespace) -> None:
 
 
 def match(args: argparse.Namespace) -> None:
-    feedback, points, settings = read_feedback(args.feedback), read_points(args.points), match_settings(args)
+    feedback, settings = read_feedback(args.feedback), match_settings(args)
+    points = read_points(args.points, feedback)
     if args.model:
         pairs = real_pairs(feedback) + shuffled_pairs(feedback, settings.shuffles, settings.seed)
         rows = PromptMatcher(backend(args), print).match(feedback, points, pairs)
     else:
         rows = match_feedback(feedback, points, settings, Scorer.load(args.scorer) if args.scorer else None).rows
+    if not rows:
+        raise UserError("No two points are similar enough, real or shuffled: they are too few or alike; add documents.")
     write_rows(args.out, rows)
     kept = [row for row in rows if row.kept]
     print(f"{args.out}: {len(rows)} pairs of points with similarity 5 or more, {len(kept)} kept (7 or more)")
@@ -83,7 +94,8 @@ def match(args: argparse.Namespace) -> None:
 
 def overlap(args: argparse.Namespace) -> None:
     settings = ReportSettings(match_settings(args), args.rule)
-    feedback, points = read_feedback(args.feedback), read_points(args.points)
+    feedback = read_feedback(args.feedback)
+    points = read_points(args.points, feedback)
     record = overlap_report(feedback, points, read_matches(args.matches), settings)
     write_json(args.out, record)
     rows = [
@@ -106,15 +118,17 @@ def spread(found: dict[str, float]) -> str:
 
 
 def verify(args: argparse.Namespace) -> None:
-    feedback, points = read_feedback(args.feedback), read_points(args.points)
+    feedback = read_feedback(args.feedback)
+    points = read_points(args.points, feedback)
     record: dict[str, Any] = {}
     if args.labels:
-        labels = read_labels(args.labels)
+        labels = read_labels(args.labels, (), feedback)
         parts = extraction_agreement(points, labels)
         low, high = f1_interval(parts)
         record["extraction"] = total(parts).record() | {"f1_low": low, "f1_high": high}
-        if any(label.group for label in labels):
-            record["merging"] = boundary_agreement(points, labels).record()
+        merging = boundary_agreement(points, labels)
+        if merging.found or merging.labelled:
+            record["merging"] = merging.record()
     if args.match_labels:
         table = labelled_pairs(feedback, points, read_match_labels(args.match_labels), match_settings(args))
         record["matching"] = matching_metrics(table, Scorer.load(args.scorer) if args.scorer else Scorer())
@@ -133,6 +147,9 @@ def verify(args: argparse.Namespace) -> None:
 def generate(args: argparse.Namespace) -> None:
     if not args.model:
         raise UserError("generate needs a language model: give --model DIR, or --endpoint URL and --model NAME.")
+    names = [Path(path).stem for path in args.documents]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f'Two documents are called "{repeated}", and the name is the document_id: rename one of them.')
     documents = [(Path(path), read_document(path)) for path in args.documents]
     model = backend(args)
     rows = [
@@ -209,6 +226,10 @@ def check(args: argparse.Namespace) -> None:
     """Raise UserError for options that cannot be used, before anything is read."""
     if getattr(args, "endpoint", None) and not args.model:
         raise UserError("--endpoint needs --model: the name of the model that the server offers.")
+    if args.out and Path(args.out).is_dir() and args.command != "train":
+        raise UserError(f"--out {args.out} is a folder: name a file in it.")
+    if getattr(args, "characters", 1) < 1:
+        raise UserError("--characters must be 1 or more.")
     if hasattr(args, "null_rate") and not (0 < args.null_rate < 0.2 and args.shuffles >= 1):
         raise UserError("--null-rate must be above 0 and below 0.2, and --shuffles 1 or more.")
 

@@ -2,6 +2,8 @@
 
 scripts/label.py init labels.db --name "week 1" --overlap 2       a project (SQLite; or postgresql://user:password@host/name)
 scripts/label.py import labels.db outputs.jsonl --form outputs    outputs to rank; several files: one per policy
+scripts/label.py import labels.db gold.jsonl --form outputs --role gold
+                                                                  gold items: every row has the expected answer
 scripts/label.py sample labels.db --run runs/tiny -n 40           outputs of a run's policies on its prompts
 scripts/label.py serve labels.db                                  the pages, in a browser of this machine
 scripts/label.py export labels.db rankings.jsonl                  rankings for --comparisons of scripts/pipeline.py
@@ -56,7 +58,8 @@ def import_(args: argparse.Namespace) -> None:
 
     store = open_store(args.store, create=False)
     project = get_project(store, args.project)
-    n = import_files(store, project, args.files, args.form, kind=args.kind, phase=args.phase or project.settings.phase)
+    phase = args.phase or project.settings.phase
+    n = import_files(store, project, args.files, args.form, kind=args.kind, phase=phase, role=args.role)
     print(f'{n:,} rows are in the project "{project.name}".')
 
 
@@ -187,7 +190,10 @@ def _import_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--form", required=True, choices=("prompts", "outputs", "comparisons", "demonstrations", "label-studio", "potato")
     )
-    one.add_argument("--kind", choices=("ranking", "rating"), default="ranking", help="what is done with outputs")
+    one.add_argument("--kind", choices=("ranking", "rating", "flagging"), default="ranking", help="what is done with outputs")
+    one.add_argument(
+        "--role", choices=("work", "gold", "attention"), default="work", help="gold items and attention checks have answers"
+    )
     one.add_argument("--phase", choices=PHASES, help="default: the project's")
 
 

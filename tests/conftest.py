@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,23 @@ def environment() -> Iterator[None]:
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture
+def label(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs scripts/label.py and returns what it printed; fails unless its exit code is the expected one."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    spec = importlib.util.spec_from_file_location("script_label", ROOT / "scripts" / "label.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "script_label", module)
+    spec.loader.exec_module(module)
+
+    def call(*given: object, code: int = 0) -> str:
+        assert main(module.run, [str(one) for one in given]) == code
+        shown = capsys.readouterr()
+        return shown.out if code == 0 else shown.err
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
 
 def _requirement(line: str) -> tuple[str, frozenset[str]]:
     """`"Torch>=2.6,<3"` -> `("torch", {">=2.6", "<3"})`."""
-    match = re.fullmatch(r"([A-Za-z0-9_.-]+?)\s*((?:[<>=!~]=?[^,]+,?)*)", line.strip())
+    match = re.fullmatch(r"([A-Za-z0-9_.-]+?)\s*((?:[<>=!~]=?[^,]+,?)*)", line.partition(";")[0].strip())
     assert match, f"not a requirement: {line!r}"
     name = re.sub(r"[-_.]+", "-", match[1]).lower()
     return CONDA_NAMES.get(name, name), frozenset(part.strip() for part in match[2].split(",") if part)

@@ -100,7 +100,7 @@ assert truth.f1 > 0.9
 
 # %% [markdown]
 # On simulated reviews this is easy, because the program writes with few words. On real reviews it is hard, and two people also
-# disagree about it; the section on real reviews has the numbers.
+# disagree about it: [docs/feedback.md](../docs/feedback.md) has the numbers.
 #
 # ## The metrics by hand
 #
@@ -244,7 +244,7 @@ assert same_flaw(naive)["about the same flaw"] < 0.5
 # $$x' = x - (x \cdot t)\, t$$
 #
 # In the code $x$ is a row of `a` or `b`, and $t$ is in `topics`. A shuffled pair has two topics. Both are projected out of both
-# texts, so that a real pair does not lose more than a shuffled one. By hand, in two dimensions:
+# texts, so that a real pair does not lose more than a shuffled one. By hand, in three dimensions:
 
 # %%
 import numpy as np

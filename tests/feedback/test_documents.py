@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,17 @@ import pytest
 from feedback.cases import run_stages, simulated
 
 from utils.core import UserError, read_json, write_json, write_jsonl, write_rows
-from utils.feedback import Match, load_disapere, load_marg, load_second_annotator, read_document, read_points
+from utils.feedback import (
+    Feedback,
+    Match,
+    Point,
+    load_disapere,
+    load_marg,
+    load_second_annotator,
+    read_document,
+    read_feedback,
+    read_points,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,10 +54,11 @@ def test_pdf_docx_and_text_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(pdf("A study of leaves and of trees", "Second page"))
     written = Document()
     written.add_paragraph("A study of leaves")
+    written.add_table(1, 2).cell(0, 1).text = "12 oaks"
     written.save(str(tmp_path / "a.docx"))
     (tmp_path / "a.md").write_text("# A study of e\ufb00ects")
     assert read_document(tmp_path / "a.pdf").split() == "A study of leaves and of trees Second page".split()
-    assert read_document(tmp_path / "a.docx") == "A study of leaves"
+    assert read_document(tmp_path / "a.docx") == "A study of leaves\n\t12 oaks"
     assert read_document(tmp_path / "a.md") == "# A study of effects"
 
 
@@ -56,6 +68,8 @@ def test_pdf_docx_and_text_are_read(tmp_path: Path) -> None:
         ("scan.pdf", pdf("", ""), "the 2 pages of this PDF have no text"),
         ("empty.pdf", b"", "this is no readable PDF"),
         ("cut.pdf", pdf("x")[:100], "this is no readable PDF"),
+        ("text.pdf", b"hello, this is text", "this is no readable PDF"),
+        ("pages.pdf", pdf(), "this PDF has no pages"),
         ("a.docx", b"not a zip", "this is no readable docx file"),
         ("a.txt", b"  \n", "the document is empty"),
         ("a.xls", b"x", "unknown kind of document"),
@@ -171,6 +185,37 @@ def test_all_stages_from_files_to_the_report(files: Path, capsys: pytest.Capture
         ("verify feedback.jsonl --points true.jsonl --out x.jsonl", "verify needs labels"),
         ("generate scan.pdf --endpoint http://127.0.0.1:9 --model m --out x.jsonl", "have no text (a scan?)"),
         ("generate scan.pdf --out x.jsonl", "generate needs a language model"),
+        ("generate scan.pdf scan.pdf --endpoint http://127.0.0.1:9 --model m --out x.jsonl", 'Two documents are called "scan"'),
+        ("generate scan.pdf --endpoint http://a --model m --characters 0 --out x.jsonl", "--characters must be 1 or more"),
+        ("generate text.pdf --endpoint http://a --model m --out x.jsonl", "text.pdf: this is no readable PDF"),
+        ("extract feedback.jsonl --endpoint localhost:8000 --model m --out x.jsonl", '"localhost:8000" is no web address'),
+        ("extract feedback.jsonl --out .", "--out . is a folder: name a file in it"),
+        ("extract semicolons.csv --out x.jsonl", 'its columns are separated by ";"'),
+        ("extract nothing_in_it.jsonl --out x.jsonl", "nothing_in_it.jsonl is empty"),
+        ("match feedback.jsonl --points one_span.jsonl --out x.jsonl", 'one_span.jsonl, row 1: "spans" must be pairs'),
+        (
+            "match feedback.jsonl --points far.jsonl --out x.jsonl",
+            'row 1: "spans" must be pairs of start and end inside',
+        ),
+        (
+            "match feedback.jsonl --points invented.jsonl --out x.jsonl",
+            'row 1: the words "Nobody said this" of',
+        ),
+        (
+            "verify feedback.jsonl --points invented.jsonl --labels labels.jsonl --out x.jsonl",
+            "row 1: the words",
+        ),
+        (
+            "verify feedback.jsonl --points true.jsonl --labels other.jsonl --out x.jsonl",
+            "other.jsonl, row 1: there is no feedback",
+        ),
+        ("verify feedback.jsonl --points true.jsonl --labels long.jsonl --out x.jsonl", "the labels were made on another text"),
+        ("verify feedback.jsonl --points true.jsonl --labels fine.jsonl --out x.jsonl", "No label is a concern"),
+        ("train feedback.jsonl --labels other.jsonl --out x.jsonl", "other.jsonl, row 1: there is no feedback of zz"),
+        (
+            "overlap feedback.jsonl --points true.jsonl --matches unsure.jsonl --out x.jsonl",
+            '"similarity": expected a number',
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_written(
@@ -183,6 +228,40 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     write_rows("one_points.jsonl", [row for row in told.points if row.reviewer == "r1"])
     write_rows("m.jsonl", [Match("d", "a", 1, "d", "b", 1, 7, True)])
     Path("scan.pdf").write_bytes(pdf(""))
+    Path("text.pdf").write_text("hello, this is text")
+    Path("semicolons.csv").write_text("document_id;reviewer;text\nd;r;Why?\n")
+    Path("nothing_in_it.jsonl").write_text("")
+    point, label = told.points[0], told.labels[0]
+    write_rows("one_span.jsonl", [replace(point, spans=((5,),))])
+    write_rows("far.jsonl", [replace(point, spans=((0, 99_999),))])
+    write_rows("invented.jsonl", [replace(point, verbatim="Nobody said this", spans=())])
+    write_rows("other.jsonl", [replace(label, reviewer="zz")])
+    write_rows("long.jsonl", [replace(label, end=99_999)])
+    write_rows("fine.jsonl", [replace(label, concern=False)])
+    write_jsonl("unsure.jsonl", [asdict(Match("d", "a", 1, "d", "b", 1, 7, True)) | {"similarity": "high"}])
     assert run_stages(*line.split()) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and not Path("x.jsonl").exists()
+
+
+def test_odd_feedback_is_read(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Korean, CRLF, extra columns, one reviewer, a text of a hundred thousand characters."""
+    texts = {
+        "a": "왜 온도를 재지 않았나요?\n결론이 부족합니다.",
+        "b": "It is fine.\r\n\r\n- Why no baseline?\r\n- Please add data.\r\n",
+        "c": "The method is not clear. " * 4_000,
+    }
+    write_jsonl("odd.jsonl", [{"document_id": "d", "reviewer": r, "text": text, "mood": "x"} for r, text in texts.items()])
+    assert run_stages(*"extract odd.jsonl --out odd_points.jsonl".split()) == 0
+    assert "1 of 3 feedbacks are not in English, and the rules know English" in capsys.readouterr().out
+    found = read_points("odd_points.jsonl", read_feedback("odd.jsonl"))
+    assert [p.verbatim for p in found if p.reviewer == "b"] == ["- Why no baseline?", "- Please add data."]
+    assert {p.reviewer for p in found} == set(texts)
+
+
+def test_points_that_are_all_the_same_do_not_match(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [Feedback(d, r, "Why?") for d in "abcd" for r in "pq"]
+    write_rows("same.jsonl", rows)
+    write_rows("same_points.jsonl", [Point(row.document_id, row.reviewer, 1, "Why?", ((0, 4),)) for row in rows])
+    assert run_stages(*"match same.jsonl --points same_points.jsonl --out same_matches.jsonl".split()) == 2
+    assert "No two points are similar enough" in capsys.readouterr().err and not Path("same_matches.jsonl").exists()

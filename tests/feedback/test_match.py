@@ -138,9 +138,37 @@ def test_recall_by_number_of_people_and_by_position() -> None:
     rows, points = small()
     by_key = {(p.document_id, p.reviewer, p.point): p for p in points}
     found = [matched(by_key["d", "p", 1], by_key["d", "q", 2]), matched(by_key["d", "m", 1], by_key["d", "p", 1])]
-    record = overlap_report(rows, points, found, ReportSettings(draws=2))["recall_by"]["m"]
-    assert record["reviewers"] == {"1": {"recall": 0.0, "points": 6}, "2": {"recall": 0.5, "points": 2}}
-    assert record["position"] == {"first third": {"recall": 1 / 4, "points": 4}, "middle third": {"recall": 0.0, "points": 4}}
+    record = overlap_report(rows, points, found, ReportSettings(draws=50))["recall_by"]["m"]
+
+    def told(kind: str) -> dict[str, tuple[float, int]]:
+        return {name: (row["recall"], row["points"]) for name, row in record[kind].items()}
+
+    assert told("reviewers") == {"1": (0.0, 6), "2": (0.5, 2)}
+    assert told("position") == {"first third": (1 / 4, 4), "middle third": (0.0, 4)}
+    first = record["position"]["first third"]  # a draw of two documents holds d, where the hit is, never, once or twice
+    assert (first["low"], first["high"]) == (0.0, 0.5)
+
+
+def test_every_rule_of_counting_is_in_the_report() -> None:
+    rows, points = small()
+    by_key = {(p.document_id, p.reviewer, p.point): p for p in points}
+    found = [matched(by_key["d", "p", i], by_key["d", "q", 1]) for i in (1, 2)]  # two points of p say what one of q says
+    record = overlap_report(rows, points, found, ReportSettings(draws=2))
+
+    def jaccard(rule: str) -> float:
+        return float(record["counting"][rule]["human"]["jaccard"]["real"]["mean"])
+
+    # p against q and q against p on d, and both on e, where nothing matches
+    assert jaccard("fewer") == jaccard("one_to_one") == pytest.approx((1 / 3 + 1 / 3 + 0 + 0) / 4)
+    assert jaccard("a") == pytest.approx((2 / 2 + 1 / 3 + 0 + 0) / 4)
+
+
+def test_aspects_have_intervals_over_documents() -> None:
+    rows, points = small()
+    told = [replace(p, aspect="novelty" if p.reviewer == "m" or p.point == 1 else "ethics") for p in points]
+    record = overlap_report(rows, told, [], ReportSettings(draws=100))["aspects"]["m"]
+    assert record["novelty"]["mean"] == pytest.approx(math.log((1.5 / 2) / (4.5 / 9)))
+    assert record["novelty"]["low"] <= record["novelty"]["mean"] <= record["novelty"]["high"]
 
 
 def test_thresholds_come_from_the_other_half_of_the_documents() -> None:

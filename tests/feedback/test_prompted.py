@@ -140,7 +140,7 @@ class Server(BaseHTTPRequestHandler):
         if kind.isdigit():
             self.send_error(int(kind))
             return
-        found = {"good": json.dumps(GOOD), "nonsense": "Sorry!", "slow": "{}"}.get(kind, "")
+        found = {"good": json.dumps(GOOD), "nonsense": "Sorry!", "slow": "{}", "null": None}.get(kind, "")
         answer = {"choices": [{"message": {"content": found}}]} if kind != "other" else {"reply": "hello"}
         content = json.dumps(answer).encode() if kind != "html" else b"<html>"
         self.send_response(200)
@@ -186,9 +186,16 @@ def test_an_endpoint_that_fails_is_named_in_one_sentence(url: str, model: str, s
 
 
 def test_an_address_where_nobody_answers() -> None:
-    for address in ("http://127.0.0.1:9/v1", "nonsense"):
-        with pytest.raises(UserError, match="does not answer"):
-            Endpoint(address, "m", seconds=1).complete("x")
+    with pytest.raises(UserError, match="does not answer"):
+        Endpoint("http://127.0.0.1:9/v1", "m", seconds=1).complete("x")
+    for address in ("nonsense", "file:///etc/hosts", "localhost:8000"):
+        with pytest.raises(UserError, match="is no web address: give one such as"):
+            Endpoint(address, "m")
+
+
+def test_an_answer_without_content_is_no_feedback(url: str) -> None:
+    with pytest.raises(UserError, match="null wrote nothing about d"):
+        generate_feedback(Endpoint(url, "null"), feedback("d", "generator", "text"), 40)
 
 
 # --- a model in this process -----------------------------------------------------------------------------------------

@@ -221,6 +221,9 @@ def test_a_phone_in_the_dark_ranks_with_the_choice_beside_each_output(serve: Any
         page.locator(f'[data-letter="{letter}"] select').select_option(rank)
     picture(page, "phone-dark")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    # The whole menu can be seen.
+    edge = page.locator(".me").bounding_box()["x"]
+    assert all(box["x"] + box["width"] <= edge for box in (one.bounding_box() for one in page.locator(".top nav a").all()))
     page.click("[data-submit]")
     page.wait_for_url(lambda url: token not in url)
     assert answer(served, token)["ranks"] == [int(ranks[texts[letter]]) for letter in "ABCDE"]

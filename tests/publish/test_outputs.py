@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from tiny_run import arguments
@@ -24,26 +21,6 @@ from utils.labeling.store.files import outputs_of, potato_rows  # noqa: E402
 from utils.labeling.store.simulated import SimulatedClient  # noqa: E402
 from utils.pipeline.labels import is_store, store_digest  # noqa: E402
 from utils.worlds.registry import known_world  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[2]
-PREDICTIONS = ROOT.parent / "shared" / "data" / "self-instruct" / "predictions"
-
-
-@pytest.fixture
-def label(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Runs scripts/label.py and returns what it printed; fails unless its exit code is the expected one."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    spec = importlib.util.spec_from_file_location("script_label", ROOT / "scripts" / "label.py")
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "script_label", module)
-    spec.loader.exec_module(module)
-
-    def call(*given: object, code: int = 0) -> str:
-        assert main(module.run, [str(one) for one in given]) == code
-        shown = capsys.readouterr()
-        return shown.out if code == 0 else shown.err
-
-    return call
 
 
 def answer_all(store: st.Store, labeler: st.Labeler, answer) -> int:
@@ -119,24 +96,31 @@ def test_potatos_folder_is_read(tmp_path: Path) -> None:
         potato_rows([str(tmp_path / "shown.jsonl")])
 
 
-@pytest.mark.skipif(not PREDICTIONS.is_dir(), reason="the outputs of GPT-3 models on self-instruct's prompts are not here")
 def test_real_outputs_of_five_models_are_ranked_and_never_trained_on(label, tmp_path: Path) -> None:
+    """One file per model with the fields of the published outputs on self-instruct's prompts."""
+    models = ("davinci", "davinci-t0-ft", "text-davinci-001", "text-davinci-002", "text-davinci-003")
+    for m, model in enumerate(models):
+        rows = [
+            {"prompt": f"Do {i}.\n\nInput: x\nOutput:", "instruction": f"Do {i}.", "input": "x", "target": "y"}
+            | {"response": " same" if i == 0 and m < 2 else f" answer {i} " + "word " * (m + 1)}
+            for i in range(12)
+        ]
+        (tmp_path / f"{model}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     db = tmp_path / "labels.db"
     label("init", db, "--phase", "final_evaluation", "--no-rate", "--gold-every", 0)
-    assert "252 rows" in label("import", db, *sorted(PREDICTIONS.glob("*.jsonl")), "--form", "outputs")
+    assert "12 rows" in label("import", db, *sorted(tmp_path.glob("*davinci*.jsonl")), "--form", "outputs")
     store = st.open_store(db)
     one = st.add_labeler(store, st.get_project(store).id, "simulated", simulated=True)
-    # A simulated labeler who prefers short outputs.
-    for _ in range(20):
-        task = st.next_task(store, one.id)
+
+    def shortest_first(task: st.Task) -> dict[str, list[int]]:
         by_length = sorted({len(output.text) for output in task.outputs})
-        ranks = [by_length.index(len(output.text)) + 1 for output in task.outputs]
-        st.submit(store, one.id, task.token, {"ranks": ranks}, key="k")
+        return {"ranks": [by_length.index(len(output.text)) + 1 for output in task.outputs]}
+
+    assert answer_all(store, one, shortest_first) == 12
     store.close()
     label("export", db, tmp_path / "out.jsonl")
     rows = read_rows(tmp_path / "out.jsonl", Comparison)
-    assert len(rows) == 20 and {len(row.completions) for row in rows} <= {4, 5}
-    assert {name for row in rows for name in row.policies} == {file.stem.split(".")[0] for file in PREDICTIONS.glob("*.jsonl")}
+    assert len(rows) == 12 and all(set(row.policies) == set(models) for row in rows)
     assert all(row.completions[row.ranks.index(1)] == min(row.completions, key=len) for row in rows)
     # The pipeline reads labels of the training phase only.
     assert main(pipeline, ["--comparisons", str(db), "--out", str(tmp_path / "run"), "--only", "prompts"]) == 2

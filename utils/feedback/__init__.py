@@ -43,7 +43,7 @@ from utils.feedback.records import (
 from utils.feedback.report import Overlaps, ReportSettings, overlap_report
 from utils.feedback.similarity import FEATURES, projected_cosine
 from utils.feedback.simulated import SimulatedReviews, simulate_reviews
-from utils.feedback.text import Sentence, find_quote, sentences
+from utils.feedback.text import Sentence, find_quote, mostly_latin, sentences
 from utils.feedback.verify import (
     Agreement,
     annotators_agreement,
@@ -116,6 +116,7 @@ __all__ = [
     "maximum_matching",
     "mean_value",
     "merge",
+    "mostly_latin",
     "other_sentences",
     "overlap_report",
     "pair_features",

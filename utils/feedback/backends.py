@@ -188,13 +188,17 @@ class LanguageModel:
 @dataclass(frozen=True)
 class Endpoint:
     """An OpenAI-compatible address, such as http://localhost:8000/v1. The key, if one is needed, is in the environment variable
-    `key_variable`; it is never written anywhere. seconds: to wait for one answer."""
+    `key_variable`; it is never written anywhere. seconds: to wait for one answer. Raises UserError for another address."""
 
     url: str
     model: str
     seconds: float = 120.0
     key_variable: str = "OPENAI_API_KEY"
     max_tokens: int = 2048
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise UserError(f'The endpoint "{self.url}" is no web address: give one such as http://localhost:8000/v1.')
 
     @property
     def name(self) -> str:
@@ -211,7 +215,8 @@ class Endpoint:
             body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
         found = self._post(json.dumps(body).encode())
         try:
-            return str(json.loads(found)["choices"][0]["message"]["content"])
+            content = json.loads(found)["choices"][0]["message"]["content"]
+            return "" if content is None else str(content)  # null: a refusal, or an answer that is a call of a tool
         except (ValueError, KeyError, IndexError, TypeError):
             raise UserError(
                 f"{self.url} did not answer in the form of an OpenAI-compatible server: check the address."

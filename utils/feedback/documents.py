@@ -5,8 +5,12 @@ pymupdf is faster, but its licence (AGPL) does not fit this project.
 
 from __future__ import annotations
 
+import io
+import logging
 import unicodedata
+import zipfile
 from pathlib import Path
+from typing import Any
 
 from utils.core.errors import UserError
 from utils.core.io import PathLike, read_bytes, read_text
@@ -40,9 +44,8 @@ def _pdf(path: PathLike) -> str:
         from pypdf.errors import PyPdfError
     except ImportError:
         raise UserError(f"{path}: reading PDF needs pypdf: run pip install pypdf.") from None
-    import io
-
     content = read_bytes(path)
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it warns of is either read nevertheless or an error below
     try:
         reader = PdfReader(io.BytesIO(content))
         if reader.is_encrypted and not reader.decrypt(""):
@@ -50,6 +53,8 @@ def _pdf(path: PathLike) -> str:
         pages = [page.extract_text() or "" for page in reader.pages]
     except (PyPdfError, ValueError, KeyError, OSError, RecursionError) as error:
         raise UserError(f"{path}: this is no readable PDF ({error}); export it again.") from None
+    if not pages:
+        raise UserError(f"{path}: this PDF has no pages; export it again.")
     text = "\n\n".join(pages)
     if len("".join(text.split())) < FEWEST_CHARACTERS:
         raise UserError(f"{path}: the {len(pages)} pages of this PDF have no text (a scan?); run text recognition (OCR) first.")
@@ -61,11 +66,15 @@ def _docx(path: PathLike) -> str:
         from docx import Document
     except ImportError:
         raise UserError(f"{path}: reading docx needs python-docx: run pip install python-docx.") from None
-    import io
-    import zipfile
-
     content = read_bytes(path)
     try:
-        return "\n".join(paragraph.text for paragraph in Document(io.BytesIO(content)).paragraphs)
+        return "\n".join(_block(part) for part in Document(io.BytesIO(content)).iter_inner_content())
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: this is no readable docx file ({error}); save it again.") from None
+
+
+def _block(part: Any) -> str:
+    """The text of a paragraph, or of a table's rows with a tab between cells."""
+    if hasattr(part, "rows"):
+        return "\n".join("\t".join(cell.text for cell in row.cells) for row in part.rows)
+    return str(part.text)

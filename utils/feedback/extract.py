@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -22,6 +23,12 @@ RULES = {
     "question": 2.0, "negative": 2.0, "request": 1.5, "modal": 1.0, "negation": 1.0, "contrast": 0.5, "interrogative": 0.5,
     "praise": -1.0, "about": -0.5, "thanks": -0.5,
 }  # fmt: skip
+NEGATED_PRAISE = 2.0  # "is not clear", which otherwise is a negation and a praise
+_NEGATED_PRAISE = re.compile(
+    r"(?:\b(?:not|never|hardly|nor)|n't)\s(?:\w+\s){0,2}"
+    r"(?:clear\w*|convinc\w+|novel|well|strong\w*|solid|thorough\w*|enough|sufficient\w*|good|obvious)\b",
+    re.IGNORECASE,
+)
 SECTION_RULES = {"weakness": 1.5, "question": 1.0, "strength": -1.5, "summary": -1.5, "minor": -0.5}
 OPENING = -1.5  # for the first fifth of a text, where a review says what the document is about
 RULES_THRESHOLD = 0.5
@@ -61,6 +68,7 @@ def rule_scores(text: str, found: Sequence[Sentence]) -> Floats:
     kinds = table[:, _LAYOUT_COLUMNS : _LAYOUT_COLUMNS + len(HEADINGS)]  # of the heading above
     cues = np.array([cue_counts(text[s.start : s.end]) for s in found])
     scores = cues @ np.array([RULES.get(name, 0.0) for name in CUES])
+    scores += NEGATED_PRAISE * np.array([_NEGATED_PRAISE.search(text[s.start : s.end]) is not None for s in found])
     scores += kinds @ np.array([SECTION_RULES[name] for name in HEADINGS])
     scores += OPENING * (table[:, 0] < 0.2) * (len(found) > 4)
     heading = table[:, 12] > 0
@@ -91,5 +99,7 @@ def merge(row: Feedback, found: Sequence[Sentence], confidence: Floats, threshol
 
 def other_sentences(row: Feedback, points: Sequence[Point]) -> list[str]:
     """Sentences of a feedback that no point covers: mostly summary and praise, which say what the document is about."""
-    taken = [span for point in points for span in point.spans]
-    return [row.text[s.start : s.end] for s in sentences(row.text) if not any(a < s.end and s.start < b for a, b in taken)]
+    taken = np.zeros(len(row.text) + 1, dtype=bool)
+    for start, end in (span for point in points for span in point.spans):
+        taken[start:end] = True
+    return [row.text[s.start : s.end] for s in sentences(row.text) if not taken[s.start : s.end].any()]

@@ -155,7 +155,9 @@ def match_feedback(
         name = f"{scorer.name} @{settings.null_rate:g}"
         for i, j in np.argwhere(table >= _threshold(null, settings.null_rate * BANDS[0][1])):
             chance = (len(null) - bisect.bisect_left(null, table[i, j])) / len(null)
-            similarity = max(level for level, rates in BANDS if chance <= settings.null_rate * rates)
+            similarity = max((level for level, rates in BANDS if chance <= settings.null_rate * rates), default=0)
+            if not similarity:  # many shuffled points have this very score
+                continue
             a, b = points[places[pair.a][i]], points[places[pair.b][j]]
             rows.append(
                 Match(

@@ -7,12 +7,13 @@ raises UserError that names file, row, field and remedy.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from utils.core.errors import UserError
 from utils.core.io import PathLike, read_rows
+from utils.feedback.text import find_quote, joined
 
 SOURCES = ("human", "model", "dummy")
 NULLS = ("real", "shuffled")
@@ -154,9 +155,13 @@ def read_feedback(path: PathLike) -> list[Feedback]:
     return rows
 
 
-def read_points(path: PathLike) -> list[Point]:
-    """Points of a file. Raises UserError for empty words, a repeated number, a confidence outside 0 to 1."""
-    rows = _checked(path, Point, _point_problem)
+def read_points(path: PathLike, feedback: Sequence[Feedback] | None = None) -> list[Point]:
+    """Points of a file. Raises UserError for empty words, a repeated number, a confidence outside 0 to 1.
+
+    feedback: also for a point whose feedback is not there, or whose words or spans are not in its text.
+    """
+    texts = None if feedback is None else {row.key: row.text for row in feedback}
+    rows = _checked(path, Point, lambda row: _point_problem(row) or (None if texts is None else _place_problem(row, texts)))
     _unique(rows, lambda row: row.key, path, "this number of a point is used twice: number the points of a feedback from 1")
     return rows
 
@@ -166,10 +171,19 @@ def read_matches(path: PathLike) -> list[Match]:
     return _checked(path, Match, _match_problem)
 
 
-def read_labels(path: PathLike, aspects: Sequence[str] = ()) -> list[SpanLabel]:
-    """Labels of spans. Raises UserError for a span that is none, or an aspect that is not one of `aspects` (if given)."""
+def read_labels(path: PathLike, aspects: Sequence[str] = (), feedback: Sequence[Feedback] | None = None) -> list[SpanLabel]:
+    """Labels of spans. Raises UserError for a span that is none, or an aspect that is not one of `aspects` (if given).
+
+    feedback: also for a label whose feedback is not there, or that ends behind its text.
+    """
+    texts = None if feedback is None else {row.key: row.text for row in feedback}
 
     def problem(row: SpanLabel) -> str | None:
+        text = None if texts is None else texts.get((row.document_id, row.reviewer))
+        if texts is not None and text is None:
+            return f"there is no feedback of {row.reviewer} on {row.document_id}: give the file that was labeled"
+        if text is not None and row.end > len(text):
+            return f'"end" is {row.end}, and the text has {len(text)} characters: the labels were made on another text'
         if not 0 <= row.start < row.end:
             return f'"start" is {row.start} and "end" is {row.end}: start must be 0 or more and below end'
         if aspects and row.aspect is not None and row.aspect not in aspects:
@@ -198,6 +212,20 @@ def _point_problem(row: Point) -> str | None:
     if not 0 <= row.confidence <= 1:
         return f'the field "confidence" is {row.confidence}: give a number from 0 to 1'
     return None
+
+
+def _place_problem(row: Point, texts: Mapping[tuple[str, str], str]) -> str | None:
+    """What is wrong with where a point stands in its feedback."""
+    text = texts.get((row.document_id, row.reviewer))
+    if text is None:
+        return f"there is no feedback of {row.reviewer} on {row.document_id}: give the file that the points were made from"
+    if any(len(span) != 2 or not 0 <= span[0] < span[1] <= len(text) for span in row.spans):
+        return f'"spans" must be pairs of start and end inside the text, which has {len(text)} characters'
+    words = " ".join(row.verbatim.split())
+    if (row.spans and joined(text, row.spans) == words) or find_quote(text, words) is not None:
+        return None
+    said = f'the words "{words[:60]}" of the point are not in the feedback of {row.reviewer} on {row.document_id}'
+    return f'{said}: give the exact words in "verbatim", and your own in "summary"'
 
 
 def _match_problem(row: Match) -> str | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from utils.feedback.aspects import log_ratios, with_aspects
 from utils.feedback.controls import DUMMIES, system_of
 from utils.feedback.features import Floats
 from utils.feedback.match import MatchSettings, Pair, real_pairs, shuffled_pairs
-from utils.feedback.overlap import METRICS, SetOverlap, set_overlap
+from utils.feedback.overlap import INTERSECTIONS, METRICS, SetOverlap, set_overlap
 from utils.feedback.records import Feedback, Match, Point, PointKey, by_feedback
 
 DRAWS = 1000
@@ -152,10 +153,11 @@ def overlap_report(
             | {"global_hit_rate": resample.three(_only(together, name), "hit_rate")}
             for name in names
         },
+        "counting": {rule: _counted(pairwise, resample, names, rule) for rule in INTERSECTIONS},
         "human_first_n": {name: _first_n(overlaps, resample, name) for name in models},
         "claims": {name: _claims(pairwise, resample, name, [d for d in DUMMIES if d in names]) for name in [*models, HUMAN]},
-        "recall_by": {name: _recall_by(overlaps, name) for name in [*models, HUMAN]},
-        "aspects": _aspects(feedback, points, models),
+        "recall_by": {name: _recall_by(overlaps, resample, name) for name in [*models, HUMAN]},
+        "aspects": {name: _aspects(feedback, points, resample, name) for name in models},
     }
 
 
@@ -236,13 +238,23 @@ def _claims(pairwise: Sequence[Comparison], resample: _Bootstrap, system: str, d
     }
 
 
-def _recall_by(overlaps: Overlaps, system: str) -> dict[str, dict[str, dict[str, float]]]:
+def _counted(
+    pairwise: Sequence[Comparison], resample: _Bootstrap, names: Sequence[str], rule: str
+) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """The metrics that depend on how many-to-many matches count, under one rule (utils.feedback.overlap)."""
+    rows = [replace(row, overlap=replace(row.overlap, rule=rule)) for row in pairwise]
+    metrics = ("szymkiewicz_simpson", "jaccard", "sorensen_dice")
+    return {name: {metric: resample.three(_only(rows, name), metric) for metric in metrics} for name in names}
+
+
+def _recall_by(overlaps: Overlaps, resample: _Bootstrap, system: str) -> dict[str, dict[str, dict[str, float]]]:
     """Share of people's points that the system has, by how many people raised them and by their place in the feedback.
 
     reviewers: "1" raised by its author only, "2", "3+" (Fig. 2e, f). position: thirds of the points of a feedback. The same
     matches say who raised a point and whether the system has it, so part of the rise is that some texts are easier to match.
     """
-    found: dict[str, dict[str, list[bool]]] = {"reviewers": defaultdict(list), "position": defaultdict(list)}
+    empty = partial(np.zeros, (len(resample.documents), 2))  # (documents, hits and points)
+    found: dict[str, dict[str, Floats]] = {"reviewers": defaultdict(empty), "position": defaultdict(empty)}
     writers: dict[str, list[Feedback]] = defaultdict(list)
     people: dict[str, set[str]] = defaultdict(set)
     for row in overlaps.feedback:
@@ -251,22 +263,43 @@ def _recall_by(overlaps: Overlaps, system: str) -> dict[str, dict[str, dict[str,
         if row.source == HUMAN:
             people[row.document_id].add(row.reviewer)
     for row in (row for row in overlaps.feedback if row.source == HUMAN):
-        keys = overlaps.groups[row.key]
+        keys, place = overlaps.groups[row.key], resample.documents[row.document_id]
         for other in (w for w in writers[row.document_id] if row.reviewer not in (w.reviewer, w.stands_for)):
             for i, key in enumerate(keys):
                 matched = {match.reviewer for match in overlaps.kept.get(("real", key), ())}
                 raised = 1 + len((matched & people[row.document_id]) - {other.reviewer})
-                found["reviewers"][str(raised) if raised < 3 else "3+"].append(other.reviewer in matched)
-                found["position"][POSITIONS[3 * i // len(keys)]].append(other.reviewer in matched)
-    return {
-        kind: {name: {"recall": float(np.mean(hits)), "points": len(hits)} for name, hits in sorted(groups.items())}
-        for kind, groups in found.items()
-    }
+                for kind, name in (
+                    ("reviewers", str(raised) if raised < 3 else "3+"),
+                    ("position", POSITIONS[3 * i // len(keys)]),
+                ):
+                    found[kind][name][place] += (other.reviewer in matched, 1.0)
+    return {kind: {name: _recall(resample, groups[name]) for name in sorted(groups)} for kind, groups in found.items()}
 
 
-def _aspects(feedback: Sequence[Feedback], points: Sequence[Point], models: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Log ratios of each model's aspects to people's."""
+def _recall(resample: _Bootstrap, table: Floats) -> dict[str, float]:
+    """Recall with its interval over documents; table: (documents, 2) hits and points."""
+    spread = interval(resample.means(table))
+    return {"recall": spread["mean"], "low": spread["low"], "high": spread["high"], "points": int(table[:, 1].sum())}
+
+
+def _aspects(
+    feedback: Sequence[Feedback], points: Sequence[Point], resample: _Bootstrap, system: str
+) -> dict[str, dict[str, float]]:
+    """Log ratios of a system's aspects to people's (Fig. 3), with intervals over documents."""
     owner = {row.key: system_of(row) for row in feedback}
     told = with_aspects(points)
-    sides = {name: [p for p in told if owner.get((p.document_id, p.reviewer)) == name] for name in [*models, HUMAN]}
-    return {name: log_ratios(sides[name], sides[HUMAN]) for name in models}
+    sides = [[p for p in told if owner.get((p.document_id, p.reviewer)) == name] for name in (system, HUMAN)]
+    if not all(sides):
+        return {}
+    totals = [
+        np.bincount([resample.documents[p.document_id] for p in side], minlength=len(resample.documents)) for side in sides
+    ]
+    found = {}
+    for aspect, ratio in log_ratios(*sides).items():
+        shares = []
+        for side, total in zip(sides, totals, strict=True):
+            on = [resample.documents[p.document_id] for p in side if p.aspect == aspect]
+            counts = np.bincount(on, minlength=len(resample.documents))
+            shares.append((resample.weights @ counts + 0.5) / (resample.weights @ total + 1))
+        found[aspect] = interval(np.concatenate([[ratio], np.log(shares[0] / shares[1])]))
+    return found

@@ -12,11 +12,14 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
+LARGEST_SEARCH = 30_000_000  # characters of the text times those of the quotation, for the search for copying slips
 FUZZY_AT_LEAST = 0.9  # share of a quotation's characters that must be found in order, if it is not there word by word
 LIST_MARK = re.compile(r"\s*(?:[-*•–—+>]|\(?(?:[0-9]{1,2}|[a-zA-Z]|[ivx]{1,4})[.):]|#+|\[[0-9]+\]|Q[0-9]+[.:)]?)\s+")
 _ABBREVIATIONS = (
     "e.g|i.e|et al|etc|cf|vs|figs?|eqs?|secs?|refs?|tab|al|resp|approx|dr|mr|mrs|ms|prof|no|w.r.t|incl|st|thm|ch|pp|p|def"
 )
+LONGEST_ABBREVIATION = 12  # characters, with what stands before it
+_NEXT = re.compile(r"\S")
 _END = re.compile(r"[.!?…]+[\"')\]”’]*(?=\s|$)")
 _ABBREVIATED = re.compile(rf"(?:^|[\s(\[])(?:{_ABBREVIATIONS}|[A-Z])\.$", re.IGNORECASE)
 
@@ -47,8 +50,9 @@ def _split_line(text: str, start: int, end: int) -> list[tuple[int, int]]:
     mark = LIST_MARK.match(text, start, end)
     begin, search, found = start, mark.end() if mark else start, []
     for match in _END.finditer(text, search, end):
-        ended, after = match.end(), text[match.end() : end].lstrip()
-        if match[0][0] == "." and (_ABBREVIATED.search(text[begin:ended]) or after[:1].islower()):
+        ended, after = match.end(), _NEXT.search(text, match.end(), end)
+        recent = text[max(begin, ended - LONGEST_ABBREVIATION) : ended]
+        if match[0][0] == "." and (_ABBREVIATED.search(recent) or (after is not None and after[0].islower())):
             continue
         found.append((begin, ended))
         begin = ended
@@ -105,6 +109,8 @@ def find_quote(text: str, quote: str) -> tuple[int, int] | None:
         at = haystack.find(words)
         if at >= 0:
             return places[at], places[at + len(words) - 1] + 1
+    if len(haystack) * len(needle) > LARGEST_SEARCH:
+        return None  # it would take minutes
     window = _closest_window(haystack, needle)
     return None if window is None else (places[window[0]], places[window[1] - 1] + 1)
 
@@ -124,3 +130,9 @@ def _closest_window(haystack: str, needle: str) -> tuple[int, int] | None:
 def joined(text: str, spans: Sequence[Sequence[int]]) -> str:
     """The words of some spans, joined by a space, white space folded."""
     return " ".join(" ".join(text[start:end].split()) for start, end in spans)
+
+
+def mostly_latin(text: str) -> bool:
+    """Whether at least half of the letters of a text are Latin (or it has none)."""
+    letters = [character for character in text if character.isalpha()]
+    return 2 * sum(character < "\u0250" for character in letters) >= len(letters)

@@ -55,8 +55,10 @@ class Agreement(NamedTuple):
 def extraction_agreement(points: Sequence[Point], labels: Sequence[SpanLabel]) -> dict[str, Agreement]:
     """By document: labelled spans that are concerns against labelled spans that points cover by half or more.
 
-    Only feedback with labels counts. Raises UserError for a point without spans.
+    Only feedback with labels counts. Raises UserError for a point without spans, or if no label is a concern.
     """
+    if not any(label.concern for label in labels):
+        raise UserError("No label is a concern, so there is nothing that the extraction should find: label concerns too.")
     groups = by_feedback(points)
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for key, group in by_feedback(labels).items():

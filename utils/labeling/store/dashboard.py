@@ -32,7 +32,8 @@ LOW_AGREEMENT = 0.05  # below the median labeler, whose agreement must also lie 
 BIAS_ERRORS = 3.5  # and so many standard errors
 USE_CASE_DRAWS = 60  # of the bootstrap per use case
 FEWEST = 20  # submissions or common decisions
-HASTE = 0.5  # of the median labeler's seconds per item
+HASTE = 0.5  # a task is hasty if it took less of the median labeler's seconds
+MOST_HASTY = 0.3  # of the tasks
 DISAGREEMENT = 0.6  # items with less agreement go to adjudication
 FAILED_CHECKS = 0.4  # of the attention checks, and at least three
 
@@ -289,7 +290,7 @@ def _labeler_rows(
 ) -> tuple[LabelerRow, ...]:
     """One row per labeler, and then, against the median labeler, who deserves a look."""
     longer, earlier = _preferences(ranked, ranker, common, len(people))
-    ties = _tied(ranked.ranks)
+    ties, hasty = _tied(ranked.ranks), _hasty(labels.seconds, who, len(people))
     rows = []
     for i, labeler in enumerate(people):
         own, mine = who == i, (ranker[common.first] == i) | (ranker[common.second] == i)
@@ -314,10 +315,28 @@ def _labeler_rows(
                 longer=longer[i][0],
                 earlier=earlier[i][0],
                 drift=_drift(common, mine, np.where(ranker[common.first] == i, common.first, common.second)),
-                look=tuple(name for name, side in (("bias_length", longer), ("bias_position", earlier)) if side[i][1]),
+                look=tuple(
+                    name
+                    for name, found in (
+                        ("bias_length", longer[i][1]),
+                        ("bias_position", earlier[i][1]),
+                        ("careless_haste", hasty[i]),
+                    )
+                    if found
+                ),
             )
         )
     return tuple(_with_look(row, rows) for row in rows)
+
+
+def _hasty(seconds: FloatArray, who: IntArray, n: int) -> list[bool]:
+    """Whether each labeler does many tasks in less than half the time of the median labeler."""
+    own = [seconds[who == i] for i in range(n)]
+    usual = [float(np.median(one)) for one in own if len(one) >= FEWEST]
+    if len(usual) < 3:
+        return [False] * n
+    limit = HASTE * float(np.median(usual))
+    return [len(one) >= FEWEST and float((one < limit).mean()) > MOST_HASTY for one in own]
 
 
 def _mean(values: NDArray[np.float64] | IntArray, of: Callable[..., float] = np.mean) -> float:
@@ -411,12 +430,9 @@ def _is_bias(share: Share, own: float, usual: float) -> bool:
 def _with_look(row: LabelerRow, rows: list[LabelerRow]) -> LabelerRow:
     """The row with the reasons why this labeler deserves a look, compared with the median labeler."""
     agreements = [one.agreement.value for one in rows if one.agreement.n >= FEWEST]
-    seconds = [one.seconds for one in rows if one.done >= FEWEST]
     look = list(row.look)
     if row.attention_failed >= 3 and row.attention_failed > FAILED_CHECKS * row.attention_n:
         look.append("careless_attention")
-    if row.done >= FEWEST and len(seconds) > 2 and row.seconds < HASTE * float(np.median(seconds)):
-        look.append("careless_haste")
     # A bias or carelessness explains low agreement: noise is what is left.
     if not look and row.agreement.n >= FEWEST and len(agreements) > 2:
         usual = float(np.median(agreements))

@@ -1,7 +1,7 @@
 """A project in which a simulated crowd was screened and has worked for a week: for demonstrations and tests of the dashboard.
 
-Three labelers of the crowd are not like the others: one is noisy, one prefers long answers, one answers part of the tasks at
-random and fast. Nothing in the store says who.
+Three labelers of the crowd are not like the others: one ranks almost by chance, one prefers long answers, one answers most
+tasks at random and fast. Nothing in the store says who.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from utils.config import LabelerConfig
+from utils.core.errors import UserError
 from utils.core.runtime import python_rng
 from utils.data.schemas import Prompt
 from utils.labeling.items import make_items
@@ -35,6 +36,7 @@ from utils.worlds.protocol import TRAINING, World
 
 DAY = 86_400.0
 MORNING = 9 * 3600.0
+DRAWS = 100  # of the outputs of a gold item
 SLIPS = {"simulated-careful": 0.1, "simulated-usual": 0.4, "simulated-hasty": 0.8}  # policy -> chance of a mistake
 NAMES = ("Ana", "Ben", "Chidi", "Dana", "Emre", "Fatima", "Goro", "Hana", "Ivo", "Jun", "Kofi", "Lena", "Mina", "Noor", "Otto")
 
@@ -46,7 +48,7 @@ class DemoSize:
 
     candidates: int = 12
     hired: int = 8
-    items: int = 120
+    items: int = 200
     outputs: int = 5
     overlap: int = 3
     checks: int = 14
@@ -75,7 +77,11 @@ def make_demo(store: Store, world: World, seed: int = 0, size: DemoSize | None =
     by_text = {one.prompt: one for one in prompts}
     people = _people(world, size, seed)
     clients = {who: SimulatedClient(person, world, by_text, seed) for who, person in people.items()}
-    ids = {who: add_labeler(store, project.id, who, simulated=True).id for who in clients}
+    # With pseudonyms of their own, orders of outputs are drawn from the seed alone.
+    ids = {
+        who: add_labeler(store, project.id, who, simulated=True, pseudonym=f"simulated-{place:03d}").id
+        for place, who in enumerate(clients, 1)
+    }
     with _own_clock(store, size.days + 1) as clock:
         for who, client in clients.items():
             _work_through(store, ids[who], client, clock)
@@ -104,16 +110,25 @@ def _gold_ranks(world: World, prompt: Prompt, outputs: Sequence[Output], seed: i
     return rank_all([researcher(world.rubric, LabelerConfig().tie_below)], items, TRAINING, seed)[0, 0].tolist()
 
 
+def _with_gold(world: World, prompt: Prompt, n: int, seed: int) -> tuple[tuple[Output, ...], list[int]]:
+    """Outputs and the researchers' ranks; other outputs are drawn while these tie all of them. Raises UserError."""
+    for draw in range(DRAWS):
+        outputs = _outputs(world, prompt, n, seed + draw)
+        ranks = _gold_ranks(world, prompt, outputs, seed)
+        if len(set(ranks)) > 1:
+            return outputs, ranks
+    raise UserError(f"The world {world.title} has no outputs that its researchers order, for {prompt.prompt[:60]!r}.")
+
+
 def _screening(world: World, prompts: Sequence[Prompt], size: DemoSize, seed: int) -> list[NewItem]:
     """The test: outputs to flag and to rank, demonstrations, topics."""
     made = [NewItem("topics", phase=SCREENING)]
     for i, prompt in enumerate(prompts):
-        outputs = _outputs(world, prompt, size.outputs, seed)
+        outputs, ranks = _with_gold(world, prompt, size.outputs, seed)
         common = {"prompt": prompt.prompt, "prompt_id": prompt.prompt_id, "phase": SCREENING, "use_case": prompt.use_case}
         items = make_items(world, [[world.score(prompt, one.text) for one in outputs]], [prompt])
         sensitive = sensitive_completions(world, items)[0].tolist()
         made.append(NewItem("flagging", outputs=outputs, gold={"sensitive": sensitive}, **common))  # type: ignore[arg-type]
-        ranks = _gold_ranks(world, prompt, outputs, seed)
         made.append(NewItem("ranking", outputs=outputs, gold={"ranks": ranks}, **common))  # type: ignore[arg-type]
         if i < size.demonstrations:
             made.append(NewItem("demonstration", **common))  # type: ignore[arg-type]
@@ -132,7 +147,8 @@ def _work(world: World, prompts: Iterator[Prompt], size: DemoSize, seed: int) ->
             right = Output(world.answer(prompt, python_rng(seed, "demo", "check", i)), "right")
             outputs, role, gold = (right, *wrong), "attention", {"ranks": [1] + [2] * len(wrong)}
         elif i >= size.items:
-            role, gold = "gold", {"ranks": _gold_ranks(world, prompt, outputs, seed)}
+            outputs, ranks = _with_gold(world, prompt, size.outputs, seed)
+            role, gold = "gold", {"ranks": ranks}
         made.append(
             NewItem("ranking", prompt.prompt, outputs, prompt.prompt_id, prompt.use_case, prompt.split, role=role, gold=gold)
         )
@@ -175,9 +191,9 @@ def _unlike_the_others(
     crowd = {name: clients[name] for name in hired}
     points = world.rubric.maximum
     noisy, biased, careless = (crowd[unlike[kind]] for kind in ("noise", "bias", "careless"))
-    crowd[unlike["noise"]] = replace(noisy, person=replace(noisy.person, noise=0.25 * points))
+    crowd[unlike["noise"]] = replace(noisy, person=replace(noisy.person, noise=0.6 * points))
     crowd[unlike["bias"]] = replace(biased, likes_length=0.8 * points)
-    crowd[unlike["careless"]] = replace(careless, person=replace(careless.person, carelessness=0.6))
+    crowd[unlike["careless"]] = replace(careless, person=replace(careless.person, carelessness=0.7))
     return crowd
 
 
@@ -205,22 +221,22 @@ def _own_clock(store: Store, days: int) -> Iterator[_Clock]:
         store.clock = real
 
 
-def _work_through(store: Store, labeler_id: int, client: SimulatedClient, clock: _Clock, most: int | None = None) -> int:
-    """Answer tasks until there are none, or `most`; returns how many."""
+def _work_through(store: Store, labeler_id: int, client: SimulatedClient, clock: _Clock, most: int | None = None) -> None:
+    """Answer tasks until there are none, or `most`."""
     done = 0
     while (most is None or done < most) and (task := next_task(store, labeler_id)) is not None:
         answer, seconds = client.answer(task)
         clock.now += seconds
         submit(store, labeler_id, task.token, answer, key=f"simulated {task.token}", seconds=seconds)
         done += 1
-    return done
 
 
 def _week(store: Store, ids: Mapping[str, int], crowd: Mapping[str, SimulatedClient], size: DemoSize, clock: _Clock) -> None:
-    """Every day each of the crowd does a share of the work; on the last day what is left."""
-    share = -(-size.items * size.overlap // (size.days * len(crowd)))
+    """Every day each of the crowd does the same number of tasks, so that on the last day nothing is left."""
+    tasks = size.items * size.overlap + 2 * size.checks * len(crowd)
+    share = -(-tasks // (size.days * len(crowd)))
     morning = clock.now
     for day in range(size.days):
         for who, client in crowd.items():
             clock.now = morning + day * DAY
-            _work_through(store, ids[who], client, clock, share if day < size.days - 1 else None)
+            _work_through(store, ids[who], client, clock, share)

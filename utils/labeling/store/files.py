@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,28 @@ from utils.data.rows import id_of_prompt
 from utils.data.schemas import Comparison, Demonstration
 from utils.labeling.store import (
     ExportChoice,
+    InvalidAnswer,
+    NewItem,
     Project,
     Store,
+    add_items,
     export_comparisons,
     export_demonstrations,
     from_label_studio,
     from_potato,
     import_comparisons,
     import_demonstrations,
-    import_outputs,
     import_prompts,
     preference_pairs,
     to_label_studio,
 )
+from utils.labeling.store.forms import GOLD_FIELDS, SCREENING, check_gold
+from utils.labeling.store.rows import item_of
 from utils.worlds.protocol import TRAINING
 
 FORMS = ("prompts", "outputs", "comparisons", "demonstrations", "label-studio", "potato")
 EXPORTS = ("jsonl", "pairs", "label-studio", "csv")
+WITHOUT_OUTPUTS = ("demonstration", "topics")
 POTATO_FILE = "annotated_instances.jsonl"
 
 
@@ -41,16 +46,25 @@ POTATO_FILE = "annotated_instances.jsonl"
 
 
 def import_files(
-    store: Store, project: Project, files: Sequence[str], form: str, *, kind: str = "ranking", phase: str = TRAINING
+    store: Store,
+    project: Project,
+    files: Sequence[str],
+    form: str,
+    *,
+    kind: str = "ranking",
+    phase: str = TRAINING,
+    role: str = "work",
 ) -> int:
     """Read files of a form into a project and return how many rows.
 
-    prompts: to write demonstrations for. outputs: to rank or rate (kind); one file of rows with `completions`, or one file
-    per policy with `prompt` and an answer, joined by prompt. comparisons, demonstrations, label-studio: labels made elsewhere.
-    potato: see `potato_rows`. Raises UserError.
+    prompts: to write demonstrations for. outputs: to rank, rate or flag (kind); one file of rows with `completions`, or one
+    file per policy with `prompt` and an answer, joined by prompt; see `items_of`. comparisons, demonstrations, label-studio:
+    labels made elsewhere. potato: see `potato_rows`. Raises UserError.
     """
+    if role != "work" and form != "outputs":
+        raise UserError(f"The role {role} is for outputs that people judge: import them with --form outputs.")
     if form == "outputs":
-        return import_outputs(store, project.id, outputs_of(files), kind, phase)
+        return len(add_items(store, project.id, items_of(files, kind, phase, role)))
     if form == "potato":
         return import_comparisons(store, project.id, potato_rows(files), phase)
     total = 0
@@ -83,13 +97,49 @@ def _tasks(file: str) -> list[Mapping[str, Any]]:
     return tasks
 
 
+def items_of(files: Sequence[str], kind: str = "ranking", phase: str = TRAINING, role: str = "work") -> list[NewItem]:
+    """Items to judge: the rows of one file with `completions`, or the outputs of one file per policy (`outputs_of`).
+
+    A row of one file may have its own `kind` (also "demonstration" and "topics", without completions), `role` and `overlap`,
+    and the expected answer `gold`, such as {"ranks": [1, 2, 2]}, in the order of its completions. Where an answer is expected
+    (role "gold" or "attention", phase "screening"), the labels of the row are it if there is no `gold`, so that an export of
+    the lead's own labels can be imported as gold items. Raises UserError naming file, row and field.
+    """
+    if len(files) == 1:
+        return [
+            _item(row, f"{files[0]}, row {number}", (kind, phase, role)) for number, row in enumerate(read_table(files[0]), 1)
+        ]
+    if role != "work":
+        raise UserError(f'{", ".join(files)}: an item of the role {role} needs its answer: give one file of rows with "gold".')
+    return [item_of(row, kind, phase) for row in outputs_of(files)]
+
+
+def _item(row: Mapping[str, Any], where: str, purpose: tuple[str, str, str]) -> NewItem:
+    """An item of a row; purpose: kind, phase and role where the row does not say."""
+    kind, phase, role = str(row.get("kind") or purpose[0]), purpose[1], str(row.get("role") or purpose[2])
+    if kind in WITHOUT_OUTPUTS:
+        row = {"prompt": ""} | row | {"completions": []}
+    item = item_of(_listed(row, where), kind, phase)
+    try:
+        overlap, gold = convert(row.get("overlap"), int | None), convert(row.get("gold"), dict[str, Any] | None)
+        if gold is None and (role != "work" or phase == SCREENING):
+            gold = {name: convert(row[name], tuple[Any, ...]) for name in GOLD_FIELDS.get(kind, ()) if row.get(name)} or None
+        if gold is not None:
+            gold = check_gold(gold, kind, len(item.outputs))
+        elif role != "work":
+            raise ValueError(
+                f'an item of the role "{role}" needs the expected answer in "gold", such as {{"ranks": [1, 2, 2]}}'
+            )
+    except (ValueError, InvalidAnswer) as error:
+        raise UserError(f"{where}: {str(error).rstrip('.')}.") from None
+    return replace(item, role=role, gold=gold, overlap=overlap)
+
+
 def outputs_of(files: Sequence[str]) -> list[Comparison]:
-    """Rows without ranks: the outputs of one file with lists, or of one file per policy (its name is the policy's).
+    """Rows without ranks: the outputs of one file per policy (its name is the policy's), joined by prompt.
 
     Raises UserError if no prompt has two outputs.
     """
-    if len(files) == 1:
-        return [_listed(row, f"{files[0]}, row {number}") for number, row in enumerate(read_table(files[0]), 1)]
     found: dict[str, list[tuple[str, Demonstration]]] = {}
     for file in files:
         for row in load_demonstrations(file):

@@ -35,7 +35,7 @@ MAX_NOTES = 10_000
 MAX_TOPICS = 50
 MAX_TOPIC = 200
 
-__all__ = ["FLAGS", "TOPICS", "KINDS", "PHASES", "ROLES", "STATES", "Answer", "check_answer", "gold_score"]
+__all__ = ["FLAGS", "TOPICS", "KINDS", "PHASES", "ROLES", "STATES", "Answer", "check_answer", "check_gold", "gold_score"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,36 @@ def check_answer(raw: Mapping[str, Any], kind: str, n_outputs: int, rate: bool =
     )
 
 
+# Fields of the expected answer of a gold item, an attention check or a screening item.
+GOLD_FIELDS = {"ranking": ("ranks", "ratings"), "rating": ("ratings",), "flagging": ("sensitive",)}
+
+
+def check_gold(raw: Mapping[str, Any], kind: str, n_outputs: int) -> dict[str, Any]:
+    """The expected answer in a JSON object, for the outputs in the order of the item. Rank 0 leaves an output out.
+
+    Raises InvalidAnswer, which names the field.
+    """
+    known = GOLD_FIELDS.get(kind, ())
+    given = [field for field in known if raw.get(field)]
+    wrong = sorted(set(raw) - set(known))
+    if wrong or not given:
+        fields = " or ".join(f'"{field}"' for field in known) or "none: people judge it"
+        raise InvalidAnswer(
+            "gold", f'The expected answer "gold" of a {kind} has the field {fields}, found {", ".join(raw) or "none"}.'
+        )
+    found: dict[str, Any] = {}
+    for field in given:
+        if field == "sensitive":
+            found[field] = list(_sensitive(raw, n_outputs))
+        elif field == "ratings":
+            found[field] = list(_numbers(raw, field, n_outputs, BEST_RATING))
+        else:
+            found[field] = list(_numbers(raw, field, n_outputs, n_outputs, least=0))
+    if "ranks" in found and len(set(found["ranks"]) - {0}) < 2:
+        raise InvalidAnswer("ranks", 'The expected "ranks" order no two outputs: give at least two different ranks.')
+    return found
+
+
 def gold_score(answer: Answer, gold: Mapping[str, Any]) -> float | None:
     """Agreement 0-1 of an answer with the expected one, both in the order of the item's outputs.
 
@@ -139,10 +169,10 @@ def _list(raw: Mapping[str, Any], field: str, n: int) -> Sequence[Any]:
     return values
 
 
-def _numbers(raw: Mapping[str, Any], field: str, n: int, largest: int) -> tuple[int, ...]:
+def _numbers(raw: Mapping[str, Any], field: str, n: int, largest: int, least: int = 1) -> tuple[int, ...]:
     values = _list(raw, field, n)
-    if any(isinstance(v, bool) or not isinstance(v, int) or not 1 <= v <= largest for v in values):
-        raise InvalidAnswer(field, f'The field "{field}" needs a whole number from 1 to {largest} for each output.')
+    if any(isinstance(v, bool) or not isinstance(v, int) or not least <= v <= largest for v in values):
+        raise InvalidAnswer(field, f'The field "{field}" needs a whole number from {least} to {largest} for each output.')
     return tuple(values)
 
 

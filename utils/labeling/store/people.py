@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -19,6 +20,12 @@ from utils.labeling.store.schema import assignments, items, labelers, projects, 
 
 LONGEST_NAME = 200
 LABELER_COLUMNS = [labelers.c[name] for name in Labeler.__dataclass_fields__]
+# Settings as the text in the table: `project_of` reads each text once.
+PROJECT_COLUMNS = [projects.c.id, projects.c.name, sa.type_coerce(projects.c.settings, sa.Text).label("settings")]
+
+# Built once: every request asks for these.
+_LABELER = sa.select(*LABELER_COLUMNS).where(labelers.c.id == sa.bindparam("labeler"))
+_PROJECTS = sa.select(*PROJECT_COLUMNS).order_by(projects.c.id)
 
 
 # --- settings ------------------------------------------------------------------------------------------------------
@@ -74,10 +81,7 @@ def create_project(store: Store, name: str, chosen: ProjectSettings | None = Non
 def list_projects(store: Store) -> list[Project]:
     """All projects, oldest first."""
     with store.read() as connection:
-        return [
-            project_of(row.id, row.name, row.settings)
-            for row in connection.execute(sa.select(projects).order_by(projects.c.id))
-        ]
+        return [project_of(*row) for row in connection.execute(_PROJECTS)]
 
 
 def get_project(store: Store, project: int | str | None = None) -> Project:
@@ -96,10 +100,10 @@ def get_project(store: Store, project: int | str | None = None) -> Project:
 
 def load_project(connection: sa.Connection, project_id: int) -> Project:
     """A project inside a transaction. Raises NotFound."""
-    row = connection.execute(sa.select(projects).where(projects.c.id == project_id)).one_or_none()
+    row = connection.execute(sa.select(*PROJECT_COLUMNS).where(projects.c.id == project_id)).one_or_none()
     if row is None:
         raise NotFound(f"There is no project {project_id}.")
-    return project_of(row.id, row.name, row.settings)
+    return project_of(*row)
 
 
 def change_project(store: Store, project_id: int, **changes: object) -> Project:
@@ -111,9 +115,10 @@ def change_project(store: Store, project_id: int, **changes: object) -> Project:
     return Project(project.id, project.name, chosen)
 
 
-def project_of(key: int, name: str, chosen: dict[str, Any]) -> Project:
-    """A project from its row."""
-    return Project(key, name, row_from_dict(chosen, ProjectSettings, f"project {name}"))
+@functools.lru_cache(maxsize=100)
+def project_of(key: int, name: str, chosen: str) -> Project:
+    """A project from its row of `PROJECT_COLUMNS`."""
+    return Project(key, name, row_from_dict(json.loads(chosen), ProjectSettings, f"project {name}"))
 
 
 def _checked(chosen: ProjectSettings) -> ProjectSettings:
@@ -142,11 +147,19 @@ def _check_name(what: str, name: str) -> None:
 
 
 def add_labeler(
-    store: Store, project_id: int, name: str, *, held_out: bool = False, simulated: bool = False, status: str | None = None
+    store: Store,
+    project_id: int,
+    name: str,
+    *,
+    held_out: bool = False,
+    simulated: bool = False,
+    status: str | None = None,
+    pseudonym: str = "",
 ) -> Labeler:
-    """A new labeler with a random pseudonym. Held-out labelers are not screened (sec. 3.4).
+    """A new labeler. Held-out labelers are not screened (sec. 3.4).
 
-    status: "candidate" by default if the project screens its labelers, else "hired". Raises StoreError if the name is taken.
+    status: "candidate" by default if the project screens its labelers, else "hired". pseudonym: random by default, which
+    also makes the labeler's order of outputs one that nobody can foresee. Raises StoreError if the name is taken.
     """
     _check_name("labeler", name)
     try:
@@ -156,7 +169,7 @@ def add_labeler(
             values = {
                 "project_id": project_id,
                 "name": name,
-                "pseudonym": f"labeler-{secrets.token_hex(4)}",
+                "pseudonym": pseudonym or f"labeler-{secrets.token_hex(4)}",
                 "status": status or ("candidate" if screened else "hired"),
                 "held_out": held_out,
                 "simulated": simulated,
@@ -195,7 +208,7 @@ def find_labeler(store: Store, project_id: int, name: str) -> Labeler:
 
 def load_labeler(connection: sa.Connection, labeler_id: int) -> Labeler:
     """A labeler inside a transaction. Raises NotFound."""
-    row = connection.execute(sa.select(*LABELER_COLUMNS).where(labelers.c.id == labeler_id)).one_or_none()
+    row = connection.execute(_LABELER, {"labeler": labeler_id}).one_or_none()
     if row is None:
         raise NotFound("There is no such labeler in this store.")
     return Labeler(*row)

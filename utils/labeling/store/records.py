@@ -105,8 +105,7 @@ class Task:
     """A task on a labeler's screen. token: its only name, random. outputs: in the order of this labeler.
 
     rate: the ranking begins with ratings. draft, draft_version: for `save_draft`. submitted: the labeler's own answer if
-    there is one already. done: how many tasks this labeler finished in this phase, available: how many more there are.
-    lease_until: seconds since 1970. Nothing tells a gold item or attention check from work.
+    there is one already. lease_until: seconds since 1970. Nothing tells a gold item or attention check from work.
     """
 
     token: str
@@ -118,8 +117,6 @@ class Task:
     draft: dict[str, Any] | None
     draft_version: int
     submitted: dict[str, Any] | None
-    done: int
-    available: int
     lease_until: float
 
 

@@ -131,7 +131,7 @@ def import_outputs(
     store: Store, project_id: int, rows: Sequence[Comparison], kind: str = "ranking", phase: str = TRAINING
 ) -> int:
     """Outputs for labelers to rank (kind "ranking") or rate ("rating"); ranks of the rows are not used. Returns how many."""
-    return len(add_items(store, project_id, [_item(row, kind, phase) for row in rows]))
+    return len(add_items(store, project_id, [item_of(row, kind, phase) for row in rows]))
 
 
 def import_comparisons(store: Store, project_id: int, rows: Sequence[Comparison], phase: str = TRAINING) -> int:
@@ -142,7 +142,7 @@ def import_comparisons(store: Store, project_id: int, rows: Sequence[Comparison]
     """
     answers = [_ranked(row, number) for number, row in enumerate(rows, 1)]
     groups = grouped([(same_item(row), row.labeler_id) for row in rows])
-    new = [_item(rows[group[0]], "ranking", phase, overlap=len(group)) for group in groups]
+    new = [item_of(rows[group[0]], "ranking", phase, overlap=len(group)) for group in groups]
     _import(store, project_id, new, groups, [row.labeler_id for row in rows], answers)
     return len(rows)
 
@@ -159,7 +159,8 @@ def import_demonstrations(store: Store, project_id: int, rows: Sequence[Demonstr
     return len(rows)
 
 
-def _item(row: Comparison, kind: str, phase: str, overlap: int | None = None) -> NewItem:
+def item_of(row: Comparison, kind: str, phase: str, overlap: int | None = None) -> NewItem:
+    """The prompt and the outputs of a row as an item; its labels are not used."""
     ends = row.finished or (True,) * len(row.completions)
     policies = row.policies or ("",) * len(row.completions)
     made = tuple(Output(text, policy, end) for text, policy, end in zip(row.completions, policies, ends, strict=True))

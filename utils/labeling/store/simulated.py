@@ -93,6 +93,6 @@ class SimulatedClient:
 
     def _seconds(self, task: Task, at_random: bool) -> float:
         text = len(task.prompt) + sum(len(one.text) for one in task.outputs)
-        rng = numpy_rng(self.seed, "client", "seconds", self.person.labeler_id, task.token)
+        rng = numpy_rng(self.seed, "client", "seconds", self.person.labeler_id, task.kind, task.prompt)
         usual = text / READING + DECISION * max(len(task.outputs), 3)
         return float(usual * np.exp(0.3 * rng.standard_normal()) / self.speed * (0.25 if at_random else 1.0))

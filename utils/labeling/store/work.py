@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from utils.core.runtime import python_rng
 from utils.labeling.store.database import Store
 from utils.labeling.store.errors import Forbidden, InvalidAnswer, LeaseLost, NotFound, StaleDraft, StoreError
-from utils.labeling.store.forms import FLAGS, KINDS, PHASES, ROLES, SCREENING, Answer, check_answer, gold_score
-from utils.labeling.store.people import LABELER_COLUMNS, load_project, project_of
+from utils.labeling.store.forms import FLAGS, KINDS, PHASES, ROLES, SCREENING, Answer, check_answer, check_gold, gold_score
+from utils.labeling.store.people import LABELER_COLUMNS, PROJECT_COLUMNS, load_project, project_of
 from utils.labeling.store.records import WORKING, Labeler, NewItem, Project, Receipt, ShownOutput, Task
 from utils.labeling.store.schema import assignments, items, labelers, outputs, projects, submissions
 
@@ -24,27 +24,37 @@ MAX_KEY = 64
 MAX_DRAFT = 1_000_000  # characters of JSON
 MAX_REASON = 1_000
 
-# --- statements: built once, because building one takes longer than SQLite takes to run it ---------------------------
+# --- statements: built once, because building one takes longer than SQLite takes to run it, and few, because sending one
+# takes longer too ---------------------------------------------------------------------------------------------------
 
 _p = sa.bindparam
 _a, _i, _s = assignments.c, items.c, submissions.c
 _OPEN = sa.and_(sa.not_(_i.closed), sa.or_(_i.overlap.is_(None), _i.taken < _i.overlap))
 _IN_PHASE = sa.and_(_i.project_id == _p("project"), _i.phase == _p("phase"))
-_WORK = sa.and_(_IN_PHASE, _i.role == _p("role"), _OPEN)
 _OF_MINE = sa.and_(_a.item_id == _i.id, _a.labeler_id == _p("labeler"))
 _HAD = sa.and_(_OF_MINE, _a.state != "expired")
+_OWN_PROJECT = [column.label(f"{column.name}_of_project") for column in PROJECT_COLUMNS]
 _WORKER = (
-    sa.select(*LABELER_COLUMNS, projects.c.id.label("project_key"), projects.c.name.label("project_name"), projects.c.settings)
+    sa.select(*LABELER_COLUMNS, *_OWN_PROJECT)
     .join(projects, projects.c.id == labelers.c.project_id)
     .where(labelers.c.id == _p("labeler"))
 )
 _WORKER_LOCKED = _WORKER.with_for_update(of=labelers)
+# An assignment with its item.
+_ASSIGNED = sa.select(assignments, _i.kind, _i.phase, _i.prompt, _i.n_outputs, _i.gold).join(items, _i.id == _a.item_id)
 _HELD = (
-    sa.select(assignments)
-    .join(items, _i.id == _a.item_id)
-    .where(_a.labeler_id == _p("labeler"), _a.state == "leased", _a.lease_until > _p("now"), _i.phase == _p("phase"))
+    _ASSIGNED.where(_a.labeler_id == _p("labeler"), _a.state == "leased", _a.lease_until > _p("now"), _i.phase == _p("phase"))
     .order_by(_a.id)
     .limit(1)
+)
+_OF_ITEM = _ASSIGNED.where(_a.item_id == _p("item"), _a.labeler_id == _p("labeler"))
+# An assignment with its item and what decides whether its labeler may work on it; locked where the database locks rows.
+_OF_TOKEN = (
+    _ASSIGNED.add_columns(labelers.c.status, *_OWN_PROJECT)
+    .join(labelers, labelers.c.id == _a.labeler_id)
+    .join(projects, projects.c.id == labelers.c.project_id)
+    .where(_a.token == _p("token"), _a.labeler_id == _p("labeler"))
+    .with_for_update(of=assignments)
 )
 _EXPIRED = (
     sa.select(_a.id, _a.item_id)
@@ -53,35 +63,38 @@ _EXPIRED = (
 )
 _OPEN_ITEM = (
     sa.select(_i.id, _i.n_outputs, _i.position, sa.select(_a.id).where(_OF_MINE).scalar_subquery().label("before"))
-    .where(_WORK, ~sa.exists().where(_HAD))
+    .where(_IN_PHASE, _i.role == _p("role"), _OPEN, ~sa.exists().where(_HAD))
     .order_by(_i.position)
     .limit(1)
     .with_for_update(of=items, skip_locked=True)
 )
 _N_TAKEN = sa.select(sa.func.count()).select_from(assignments).where(_a.labeler_id == _p("labeler"))
-_N_SUBMITTED = (
-    sa.select(sa.func.count())
-    .select_from(assignments)
-    .join(items, _i.id == _a.item_id)
-    .where(_a.labeler_id == _p("labeler"), _a.state == "submitted", _IN_PHASE)
-)
-_N_OPEN = sa.select(sa.func.count()).select_from(items).where(_WORK)
-_N_OPEN_MINE = (
-    sa.select(sa.func.count())
-    .select_from(assignments)
-    .where(_a.labeler_id == _p("labeler"), _a.state != "expired", sa.exists().where(_i.id == _a.item_id, _WORK))
-)
-_ITEM = sa.select(items).where(_i.id == _p("item"))
+
+
+def _counting(roles: Sequence[str]) -> sa.Select[Any]:
+    """(assignments that a labeler has submitted in a phase, open items of these roles, of those the labeler's own)."""
+    work = sa.and_(_IN_PHASE, _i.role.in_(roles), _OPEN)
+    number = sa.select(sa.func.count())
+    mine = (_a.item_id == _i.id, _a.labeler_id == _p("labeler"))
+    submitted = number.select_from(assignments).join(items, _i.id == _a.item_id).where(mine[1], _a.state == "submitted")
+    had = number.select_from(assignments).where(mine[1], _a.state != "expired", sa.exists().where(_i.id == _a.item_id, work))
+    return sa.select(
+        submitted.where(_IN_PHASE).scalar_subquery(),
+        number.select_from(items).where(work).scalar_subquery(),
+        had.scalar_subquery(),
+    )
+
+
+_COUNTS, _COUNTS_OF_SCREENING = _counting(("work",)), _counting(ROLES)
 _TEXTS = sa.select(outputs.c.text, outputs.c.finished).where(outputs.c.item_id == _p("item")).order_by(outputs.c.position)
-_OF_ITEM = sa.select(assignments).where(_a.item_id == _p("item"), _a.labeler_id == _p("labeler"))
-_OF_TOKEN = sa.select(assignments).where(_a.token == _p("token"), _a.labeler_id == _p("labeler")).with_for_update()
 _CURRENT = sa.select(submissions).where(_s.assignment_id == _p("assignment"), _s.current)
-_OF_ASSIGNMENT = sa.select(_s.id, _s.key, _s.current).where(_s.assignment_id == _p("assignment"))
+_KEYS = sa.select(_s.id, _s.key).where(_s.assignment_id == _p("assignment"))
 _NEW_ASSIGNMENT, _NEW_SUBMISSION = sa.insert(assignments), sa.insert(submissions)
 _SET_STATE = sa.update(assignments).where(_a.id == _p("key")).values(state=_p("new_state"))
 _LEASE_AGAIN = (
     sa.update(assignments).where(_a.id == _p("key")).values(state="leased", leased_at=_p("at"), lease_until=_p("until"))
 )
+_SET_ASIDE = sa.update(submissions).where(_s.assignment_id == _p("assignment"), _s.current).values(current=False)
 _FINISH = sa.update(assignments).where(_a.id == _p("key")).values(state="submitted", draft=None)
 _TAKE = sa.update(items).where(_i.id == _p("key")).values(taken=_i.taken + _p("by"))
 
@@ -128,9 +141,10 @@ def _item_row(item: NewItem, project: Project, position: int, where: str) -> dic
         raise StoreError(f'{where}: the role "{item.role}" needs the expected answer in "gold".')
     if item.overlap is not None and item.overlap < 1:
         raise StoreError(f'{where}: "overlap" is {item.overlap}, give at least 1.')
-    for field in ("ranks", "ratings", "sensitive"):
-        if item.gold and item.gold.get(field) and len(item.gold[field]) != len(item.outputs):
-            raise StoreError(f'{where}: "{field}" of the gold answer needs one value for each of {len(item.outputs)} outputs.')
+    try:
+        gold = None if item.gold is None else check_gold(item.gold, item.kind, len(item.outputs))
+    except InvalidAnswer as error:
+        raise StoreError(f"{where}: {error}") from None
     shared = item.role == "work" and item.phase != SCREENING
     return {
         "position": position,
@@ -143,7 +157,7 @@ def _item_row(item: NewItem, project: Project, position: int, where: str) -> dic
         "split": item.split,
         "n_outputs": len(item.outputs),
         "lengths": [len(one.text) for one in item.outputs],
-        "gold": None if item.gold is None else dict(item.gold),
+        "gold": gold,
         "overlap": item.overlap or (project.settings.overlap if shared else None),
         "taken": 0,
         "skips": 0,
@@ -160,25 +174,20 @@ def next_task(store: Store, labeler_id: int) -> Task | None:
     Candidates get screening items, hired labelers items of the project's phase. Raises NotFound, and Forbidden if the
     labeler was rejected or has left.
     """
-    with store.read() as connection:
-        labeler, project = _worker(connection, labeler_id)
-        held = _held(connection, labeler_id, _phase(labeler, project), store.clock())
-        if held is not None:
-            return _task(connection, held, labeler, project)
     with store.write() as connection:
         now = store.clock()
         labeler, project = _worker(connection, labeler_id, lock=True)
         _release_expired(connection, project.id, now)
         phase = _phase(labeler, project)
         held = _held(connection, labeler_id, phase, now) or _lease(connection, labeler, project, now)
-        return None if held is None else _task(connection, held, labeler, project)
+        return None if held is None else _task(connection, held, project)
 
 
 def get_task(store: Store, labeler_id: int, token: str) -> Task:
     """A task of the labeler by its token, also one that is finished. Raises NotFound, Forbidden."""
     with store.read() as connection:
-        labeler, project = _worker(connection, labeler_id)
-        return _task(connection, _assignment(connection, labeler_id, token), labeler, project)
+        row, project = _assignment(connection, labeler_id, token)
+        return _task(connection, row, project)
 
 
 def count_tasks(store: Store, labeler_id: int) -> tuple[int, int]:
@@ -196,10 +205,14 @@ def _worker(connection: sa.Connection, labeler_id: int, lock: bool = False) -> t
     row = connection.execute(_WORKER_LOCKED if lock else _WORKER, {"labeler": labeler_id}).one_or_none()
     if row is None:
         raise NotFound("There is no such labeler in this store.")
-    labeler, project = Labeler(*row[: len(LABELER_COLUMNS)]), project_of(row.project_key, row.project_name, row.settings)
-    if labeler.status not in WORKING:
+    labeler = Labeler(*row[: len(LABELER_COLUMNS)])
+    _check_works(labeler.status)
+    return labeler, project_of(*row[len(LABELER_COLUMNS) :])
+
+
+def _check_works(status: str) -> None:
+    if status not in WORKING:
         raise Forbidden("You get no tasks in this project any more: ask the lead.")
-    return labeler, project
 
 
 def _phase(labeler: Labeler, project: Project) -> str:
@@ -264,25 +277,21 @@ def _open_item(connection: sa.Connection, labeler_id: int, project_id: int, phas
     return min((one for one in found if one is not None), key=lambda one: one.position, default=None)
 
 
-def _task(connection: sa.Connection, row: sa.Row, labeler: Labeler, project: Project) -> Task:
-    """What the labeler sees of an assignment."""
-    item = connection.execute(_ITEM, {"item": row.item_id}).one()
-    texts = connection.execute(_TEXTS, {"item": row.item_id}).all() if item.n_outputs else []
+def _task(connection: sa.Connection, row: sa.Row, project: Project) -> Task:
+    """What the labeler sees of an assignment, a row of `_ASSIGNED`."""
+    texts = connection.execute(_TEXTS, {"item": row.item_id}).all() if row.n_outputs else []
     shown = [ShownOutput(texts[k].text, bool(texts[k].finished)) for k in row.shown]
     last = connection.execute(_CURRENT, {"assignment": row.id}).one_or_none() if row.state == "submitted" else None
-    done, available = open_counts(connection, labeler.id, project.id, item.phase)
     return Task(
         token=row.token,
-        kind=item.kind,
-        phase=item.phase,
-        prompt=item.prompt,
+        kind=row.kind,
+        phase=row.phase,
+        prompt=row.prompt,
         outputs=tuple(shown),
-        rate=item.kind == "rating" or (item.kind == "ranking" and project.settings.rate),
+        rate=row.kind == "rating" or (row.kind == "ranking" and project.settings.rate),
         draft=row.draft,
         draft_version=row.draft_version,
         submitted=None if last is None else answer_of(last).reordered(_inverse(row.shown)).to_dict(),
-        done=done,
-        available=available,
         lease_until=row.lease_until,
     )
 
@@ -292,13 +301,10 @@ def open_counts(connection: sa.Connection, labeler_id: int, project_id: int, pha
 
     Open items are counted from an index, and the labeler's own are subtracted: both are fast with many items.
     """
+    query = _COUNTS_OF_SCREENING if phase == SCREENING else _COUNTS
     given = {"labeler": labeler_id, "project": project_id, "phase": phase}
-    done = connection.scalar(_N_SUBMITTED, given) or 0
-    left = 0
-    for role in ROLES if phase == SCREENING else ("work",):
-        left += connection.scalar(_N_OPEN, given | {"role": role}) or 0
-        left -= connection.scalar(_N_OPEN_MINE, given | {"role": role}) or 0
-    return done, left
+    done, left, mine = connection.execute(query, given).one()
+    return done, left - mine
 
 
 # --- drafts, submissions, skips ------------------------------------------------------------------------------------
@@ -313,8 +319,7 @@ def save_draft(store: Store, labeler_id: int, token: str, draft: Mapping[str, An
     if len(json.dumps(dict(draft))) > MAX_DRAFT:
         raise InvalidAnswer("draft", f"The draft has more than {MAX_DRAFT:,} characters: shorten it.")
     with store.write() as connection:
-        labeler, project = _worker(connection, labeler_id)
-        row = _assignment(connection, labeler.id, token)
+        row, project = _assignment(connection, labeler_id, token)
         if version is not None and version != row.draft_version:
             raise StaleDraft(row.draft_version, row.draft)
         values: dict[str, Any] = {"draft": dict(draft), "draft_version": row.draft_version + 1}
@@ -334,20 +339,18 @@ def submit(store: Store, labeler_id: int, token: str, answer: Mapping[str, Any],
     if not 1 <= len(key) <= MAX_KEY:
         raise InvalidAnswer("key", f"A submission needs a key of 1 to {MAX_KEY} characters.")
     with store.write() as connection:
-        labeler, project = _worker(connection, labeler_id)
-        row = _assignment(connection, labeler_id, token)
-        before = connection.execute(_OF_ASSIGNMENT, {"assignment": row.id}).all()
-        known = next((one.id for one in before if one.key == key), None)
-        if known is not None:
-            return Receipt(known, repeated=True)
-        item = connection.execute(_ITEM, {"item": row.item_id}).one()
-        checked = check_answer(answer, item.kind, item.n_outputs, project.settings.rate).reordered(row.shown)
+        row, project = _assignment(connection, labeler_id, token)
+        if row.state == "submitted":
+            known = next((one for one in connection.execute(_KEYS, {"assignment": row.id}) if one.key == key), None)
+            if known is not None:
+                return Receipt(known.id, repeated=True)
+        checked = check_answer(answer, row.kind, row.n_outputs, project.settings.rate).reordered(row.shown)
         lost = row.state in ("expired", "skipped") and not _take_again(connection, row.item_id)
         if lost:
             values = {"draft": dict(answer), "draft_version": row.draft_version + 1}
             connection.execute(sa.update(assignments).where(assignments.c.id == row.id).values(**values))
         else:
-            receipt = _record(connection, row, checked, gold=item.gold, key=key, seconds=seconds, now=store.clock())
+            receipt = _record(connection, row, checked, key=key, seconds=seconds, now=store.clock())
     if lost:
         raise LeaseLost("The time for this task ended and it went to other labelers: your answer is kept as a draft.")
     return receipt
@@ -359,17 +362,14 @@ def _take_again(connection: sa.Connection, item_id: int) -> bool:
     return bool(connection.execute(free).rowcount)
 
 
-def _record(
-    connection: sa.Connection, row: sa.Row, answer: Answer, *, gold: Any, key: str, seconds: float, now: float
-) -> Receipt:
+def _record(connection: sa.Connection, row: sa.Row, answer: Answer, *, key: str, seconds: float, now: float) -> Receipt:
     """Write a checked answer and finish the assignment."""
-    earlier = sa.update(submissions).where(_s.assignment_id == row.id, _s.current).values(current=False)
-    replaced = row.state == "submitted" and bool(connection.execute(earlier).rowcount)
+    replaced = row.state == "submitted" and bool(connection.execute(_SET_ASIDE, {"assignment": row.id}).rowcount)
     same = ("project_id", "item_id", "labeler_id")
     values = {name: getattr(row, name) for name in same} | answer_row(answer)
     values |= {"assignment_id": row.id, "key": key, "current": True, "submitted_at": now}
     values["seconds"] = min(max(float(seconds), 0.0), max(now - row.leased_at, 0.0))
-    values["gold_score"] = None if gold is None else gold_score(answer, gold)
+    values["gold_score"] = None if row.gold is None else gold_score(answer, row.gold)
     (submission_id,) = connection.execute(_NEW_SUBMISSION, values).inserted_primary_key or (0,)
     connection.execute(_FINISH, {"key": row.id})
     return Receipt(submission_id, replaced=replaced)
@@ -383,8 +383,7 @@ def skip(store: Store, labeler_id: int, token: str, reason: str = "") -> None:
     if len(reason) > MAX_REASON:
         raise InvalidAnswer("reason", f"The reason has {len(reason):,} characters: shorten it to {MAX_REASON:,}.")
     with store.write() as connection:
-        _, project = _worker(connection, labeler_id)
-        row = _assignment(connection, labeler_id, token)
+        row, project = _assignment(connection, labeler_id, token)
         if row.state == "submitted":
             raise StoreError("This task is submitted already and cannot be skipped.")
         if row.state == "skipped":
@@ -398,12 +397,14 @@ def skip(store: Store, labeler_id: int, token: str, reason: str = "") -> None:
         connection.execute(sa.update(items).where(items.c.id == row.item_id).values(**change))
 
 
-def _assignment(connection: sa.Connection, labeler_id: int, token: str) -> sa.Row:
-    """The labeler's assignment with this token, locked where the database locks rows. Raises NotFound."""
+def _assignment(connection: sa.Connection, labeler_id: int, token: str) -> tuple[sa.Row, Project]:
+    """The labeler's assignment with this token, a row of `_OF_TOKEN`, and its project. Raises NotFound, Forbidden."""
     row = connection.execute(_OF_TOKEN, {"token": token, "labeler": labeler_id}).one_or_none()
     if row is None:
+        _worker(connection, labeler_id)  # raises, if there is no such labeler
         raise NotFound("This task does not exist, or it belongs to another labeler.")
-    return row
+    _check_works(row.status)
+    return row, project_of(*row[-len(_OWN_PROJECT) :])
 
 
 def _inverse(order: Sequence[int]) -> list[int]:

@@ -6,6 +6,7 @@ ends, and the lead with a password, and both only over TLS, unless the operator 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import ipaddress
@@ -148,7 +149,7 @@ class Address:
         """Whether browsers reach it over TLS, so that cookies may be limited to TLS."""
         return bool(self.certificate) or self.tls_in_front
 
-    @property
+    @functools.cached_property
     def hosts(self) -> tuple[str, ...]:
         """Host names (lower case, without port) that a request may ask for. Empty: any, as the names are unknown."""
         own = () if self.host in ("0.0.0.0", "::") else (self.host,)

@@ -17,6 +17,7 @@ from utils.labeling.store import Store
 from utils.labeling.web import entry_pages, export_page, labeler_pages, lead_pages
 from utils.labeling.web.access import DAY, Address, load_keys
 from utils.labeling.web.call import Call, Handler, Refused, Site, answered, endpoint
+from utils.labeling.web.catalogue import LANGUAGES, words_of
 from utils.labeling.web.entry_pages import SESSION_DAYS
 from utils.labeling.web.guard import Guard
 from utils.labeling.web.limits import LimitedBody
@@ -59,6 +60,8 @@ PAGES: tuple[tuple[str, str, Handler, str], ...] = (
 def create_app(store: Store, project_id: int, address: Address | None = None) -> Starlette:
     """The application for one project of an open store. address: where it is served; default: this machine alone."""
     site = Site(store, project_id, address or Address())
+    for language in LANGUAGES:
+        words_of(language)  # read now, not by all of the first requests at once
     routes = [Route(path, endpoint(site, handler, who), methods=[method]) for method, path, handler, who in PAGES]
 
     async def refused(request: Request, error: Exception) -> Response:

@@ -10,7 +10,20 @@ from typing import Any
 
 from starlette.responses import Response
 
-from utils.labeling.store import FLAGS, PHASES, SCREENING, TOPICS, Task, get_task, next_task, progress, save_draft, skip, submit
+from utils.labeling.store import (
+    FLAGS,
+    PHASES,
+    SCREENING,
+    TOPICS,
+    Task,
+    count_tasks,
+    get_task,
+    next_task,
+    progress,
+    save_draft,
+    skip,
+    submit,
+)
 from utils.labeling.web.answers import Problem, answer_of_fields, fields_of_answer, problems_of, rated
 from utils.labeling.web.call import Call, Refused
 from utils.labeling.web.entry_pages import welcome
@@ -50,7 +63,7 @@ def take_next(call: Call) -> Response:
 def _seen(task: Task) -> dict[str, Any]:
     """A task for a client that is no browser: what the page shows, and no more."""
     outputs = [{"text": one.text, "finished": one.finished} for one in task.outputs]
-    names = ("token", "kind", "phase", "prompt", "rate", "done", "available", "draft_version")
+    names = ("token", "kind", "phase", "prompt", "rate", "draft_version")
     return {name: getattr(task, name) for name in names} | {"outputs": outputs}
 
 
@@ -70,6 +83,7 @@ def _page(call: Call, task: Task, fields: Mapping[str, str], problems: list[Prob
         "task.html",
         422 if problems else 200,
         task=task,
+        place=count_tasks(call.store, call.labeler.id)[0] + 1,
         title=call.words(f"kind.{kind}"),
         key_table=kind,
         key=key or secrets.token_urlsafe(16),
