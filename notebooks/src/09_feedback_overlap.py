@@ -126,9 +126,7 @@ print(f"hit rate {toy.hit_rate:.2f}, recall {toy.recall:.2f}, Jaccard {toy.jacca
 # The hit rate is the same under all three. The others are not:
 
 # %%
-rules_of = {
-    rule: set_overlap(4, 3, [(0, 0), (1, 0), (2, 1), (2, 2)], rule) for rule in ("fewer", "one_to_one", "a")
-}
+rules_of = {rule: set_overlap(4, 3, [(0, 0), (1, 0), (2, 1), (2, 2)], rule) for rule in ("fewer", "one_to_one", "a")}
 table([{"rule": r, "|A and B|": o.intersection, "hit rate": o.hit_rate, "Jaccard": o.jaccard} for r, o in rules_of.items()])
 assert [o.intersection for o in rules_of.values()] == [3, 2, 3] and {o.hit_rate for o in rules_of.values()} == {3 / 4}
 
@@ -167,6 +165,7 @@ table([{"dummy": row.reviewer, "text": row.text} for row in mine], first[0].titl
 
 # %% [markdown]
 # Every dummy goes through stage 1 like everybody else. Then the two reports:
+
 
 # %%
 def compare(project, scorer):
