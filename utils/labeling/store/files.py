@@ -118,7 +118,7 @@ def _item(row: Mapping[str, Any], where: str, purpose: tuple[str, str, str]) -> 
     """An item of a row; purpose: kind, phase and role where the row does not say."""
     kind, phase, role = str(row.get("kind") or purpose[0]), purpose[1], str(row.get("role") or purpose[2])
     if kind in WITHOUT_OUTPUTS:
-        row = {"prompt": ""} | row | {"completions": []}
+        row = {"prompt": "", **row, "completions": []}
     item = item_of(_listed(row, where), kind, phase)
     try:
         overlap, gold = convert(row.get("overlap"), int | None), convert(row.get("gold"), dict[str, Any] | None)
