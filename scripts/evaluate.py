@@ -1,15 +1,192 @@
-"""Final evaluation on the test prompts, summary.json and report.html (sec. 3.6, 4)."""
+"""Final evaluation of a run on its test prompts, summary.json and report.html (sec. 3.6, 4); with a command, other scores.
+
+scripts/evaluate.py --profile tiny --out runs/tiny            the stages evaluate and report of a run
+scripts/evaluate.py score --task drop --samples FILE.csv      scores of outputs that exist already
+scripts/evaluate.py model --model DIR --tasks rte hellaswag   any causal language model on public benchmarks (App. D)
+Each has its own --help, such as `scripts/evaluate.py score --help`.
+"""
 
 from __future__ import annotations
 
+import argparse
+import csv
+import io
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
 from utils.core.cli import main
-from utils.pipeline import pipeline_command
+from utils.core.errors import UserError
+from utils.core.io import digest_path, write_json, write_text
+from utils.core.runtime import choose_device, locate, machine, versions
+from utils.data.hub import PREFIX, is_hub, parse_source
+from utils.evaluation import (
+    COLUMNS,
+    TASKS,
+    evaluate_policies,
+    first_lines,
+    load_public,
+    read_samples,
+    score_samples,
+    unequal_groups,
+)
+from utils.pipeline import open_run, pipeline_command
+from utils.publish.chat import labelled_policies, named_folders
+from utils.report import Table, print_table
 
-run = pipeline_command(__doc__, ("evaluate", "report"))
+stage = pipeline_command(__doc__, ("evaluate", "report"))
+KEYS = ("model", "prompt", "questions")
+
+
+def run(arguments: Sequence[str]) -> None:
+    if arguments and arguments[0] in COMMANDS:
+        COMMANDS[arguments[0]](arguments[1:])
+    else:
+        stage(arguments)
+
+
+# --- score -----------------------------------------------------------------------------------------------------------
+
+
+def score(arguments: Sequence[str]) -> None:
+    """Scores of outputs in a table, per model and prompt type, with 95 % intervals over items.
+
+    The columns are those of InstructGPT's released samples; others are ignored. An output is cut at its first newline, as in
+    the paper. Writes scores.json, scores.csv and scores.md to OUT.
+    """
+    parser = _parser(score)
+    parser.add_argument("--task", required=True, choices=COLUMNS, help=", ".join(COLUMNS))
+    parser.add_argument("--samples", required=True, metavar="FILE", help="CSV, TSV, JSON lines or parquet")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (default: runs/scores/TASK)")
+    parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="all names that model_type may have")
+    parser.add_argument("--whole", action="store_true", help="do not cut outputs at their first newline")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap of BLEU (default: %(default)s)")
+    args = parser.parse_args(arguments)
+    start, out = perf_counter(), args.out or Path("runs/scores") / args.task
+    samples, cut = read_samples(args.samples, args.task, args.models), 0
+    if not args.whole:
+        samples, cut = first_lines(samples)
+    rows = score_samples(samples, args.task, seed=args.seed)
+    notes = [unequal_groups(samples), f"{cut} outputs were cut at their first newline." if cut else ""]
+    notes += [_left_out(samples)]
+    notes = [note for note in notes if note]
+    table = Table.of(_side_by_side(rows)).without_blank_columns()
+    record = {
+        "task": args.task, "samples": Path(args.samples).name, "sha256": digest_path(args.samples), "rows": len(samples),
+        "seed": args.seed, "whole": args.whole, "notes": notes, "seconds": perf_counter() - start, "machine": machine(),
+        "versions": versions(), "scores": rows,
+    }  # fmt: skip
+    write_json(out / "scores.json", record)
+    write_text(out / "scores.csv", _csv(rows))
+    write_text(out / "scores.md", "\n".join([table.markdown(), "", "Brackets: 95 % intervals over items.", *notes, ""]))
+    print_table(table)
+    print("\n".join([*notes, f"{len(samples)} rows; brackets: 95 % intervals over items; {out / 'scores.json'}, .csv, .md"]))
+
+
+def _side_by_side(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per group with a column for each metric."""
+    groups: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in rows:
+        shown = groups.setdefault(tuple(row[key] for key in KEYS), {key: row[key] for key in KEYS} | {"n": row["n"]})
+        digits = 1 if row["metric"].startswith(("f1", "exact", "bleu")) else 3
+        value, low, high = (f"{row[key]:.{digits}f}" for key in ("value", "low", "high"))
+        shown[row["metric"]] = f"{value} [{low}, {high}]" if row["n"] else "no value"
+    found = list(groups.values())
+    alone = all(row["questions"] == "all" for row in found)
+    return [{key: value for key, value in row.items() if not (alone and key == "questions")} for row in found]
+
+
+def _left_out(samples: Sequence[Any]) -> str:
+    """A sentence on outputs without a value, such as a toxicity that is not known."""
+    count = sum(None in sample.values.values() for sample in samples)
+    return f"{count} outputs have no value in a column of scores and do not count there." if count else ""
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+# --- model -----------------------------------------------------------------------------------------------------------
+
+
+def model(arguments: Sequence[str]) -> None:
+    """Score causal language models on the paper's public benchmarks (App. D): bias, multiple choice, answers from a passage.
+
+    scripts/evaluate.py model --model DIR1 DIR2 --tasks hellaswag --shots 5 --limit 1000
+    scripts/evaluate.py model --run runs/gpt2 --tasks crows_pairs rte     base, SFT, PPO and PPO-ptx of a run
+    scripts/evaluate.py model --run runs/x --tasks hub:winogender=all_sentences.tsv    a local file
+
+    Examples (--shots) come from the training part on the hub, or from a file: --examples hub:rte=train.parquet. Writes the
+    scores of every item and results.json to OUT, as it goes: the same command again goes on where it stopped. A model as
+    small as the tiny world's is at chance on all of them.
+    """
+    args = _model_arguments(arguments)
+    policies = labelled_policies(open_run(locate(args.run))) if args.run else named_folders(args.model)
+    out = args.out or (Path(args.run) / "public" if args.run else Path("runs/public"))
+    examples = {parse_source(text, "evaluation").dataset.name: text for text in map(_hub, args.examples)}
+    benchmarks = [
+        load_public(text, args.limit, args.shots, examples.get(parse_source(text, "evaluation").dataset.name))
+        for text in map(_hub, args.tasks)
+    ]
+    rows = evaluate_policies(policies, benchmarks, out, choose_device(args.device), args.batch_size)
+    write_json(out / "results.json", {"machine": machine(), "versions": versions(), "rows": rows})
+    shown = [
+        {
+            "benchmark": row["benchmark"], "metric": row["metric"], "policy": row["policy"], "n": row["n"],
+            "mean": f"{row['mean']:.3f} ± {row['half_width']:.3f}",
+            "chance": "" if row["chance"] is None else f"{row['chance']:.3f}",
+            "beside the first": f"{row['difference']:+.3f} ± {row['difference_half_width']:.3f}",
+        }
+        for row in rows
+    ]  # fmt: skip
+    print_table(Table.of(shown))
+    print(f"Means with 95 % intervals over items; {out / 'results.json'}")
+
+
+def _model_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _parser(model)
+    parser.add_argument("--model", nargs="+", default=[], metavar="DIR", help="model folders")
+    parser.add_argument("--run", metavar="DIR", help="the policies of a finished run")
+    parser.add_argument(
+        "--tasks", nargs="+", required=True, metavar="NAME", help=f"NAME, NAME@REVISION or NAME=FILE of {', '.join(TASKS)}"
+    )
+    parser.add_argument("--limit", type=int, default=500, help="items of each benchmark (default: %(default)s)")
+    parser.add_argument("--shots", type=int, default=0, help="examples before each question, few-shot (default: %(default)s)")
+    parser.add_argument("--examples", nargs="+", default=[], metavar="NAME=FILE", help="files with the examples of --shots")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (default: RUN/public or runs/public)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--batch-size", type=int, default=32, help="sequences per pass (default: %(default)s)")
+    args = parser.parse_args(arguments)
+    if bool(args.run) == bool(args.model):
+        raise UserError("Name the policies: --run with the folder of a run, or --model with folders of models, not both.")
+    if args.limit < 1 or args.shots < 0 or args.batch_size < 1:
+        raise UserError("--limit and --batch-size must be 1 or more, --shots 0 or more.")
+    return args
+
+
+def _hub(text: str) -> str:
+    """The name of a benchmark with or without "hub:"."""
+    return text if is_hub(text) else PREFIX + text
+
+
+def _parser(command: Any) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"evaluate.py {command.__name__}",
+        description=command.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+COMMANDS = {"score": score, "model": model}
+
 
 if __name__ == "__main__":
     sys.exit(main(run))

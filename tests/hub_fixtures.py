@@ -398,11 +398,34 @@ def squad_v2(folder: Path) -> Path:
 
 def drop(folder: Path) -> Path:
     spans = pa.struct([("spans", pa.list_(pa.string())), ("types", pa.list_(pa.string()))])
+    found = [
+        (["2", "2"], ["number", "number"]),
+        (["Rams", "Jets", "Rams", "Jets", "1 May"], ["span", "span", "span", "span", "date"]),  # two of three name two teams
+    ]
+    rows = [
+        {"section_id": "s", "query_id": f"q{n}", "passage": f"They won {n + 2} to 1.", "question": "By how much?",
+         "answers_spans": {"spans": texts, "types": types}}
+        for n, (texts, types) in enumerate(found, 1)
+    ]  # fmt: skip
+    return parquet(folder / "drop.parquet", rows, {name: pa.string() for name in rows[0]} | {"answers_spans": spans})
+
+
+def drop_annotators(folder: Path) -> Path:
+    date = pa.struct([(name, pa.string()) for name in ("day", "month", "year")])
+    spans = pa.list_(pa.string())
+    one = pa.struct([("number", pa.string()), ("date", date), ("spans", spans), ("worker_id", pa.string())])
+    many = pa.struct([("number", pa.list_(pa.string())), ("date", pa.list_(date)), ("spans", pa.list_(spans))])
+    no_date = {"day": "", "month": "", "year": ""}
     row = {
-        "section_id": "s", "query_id": "q1", "passage": "They won 3 to 1.", "question": "By how much?",
-        "answers_spans": {"spans": ["2", "2"], "types": ["number", "number"]},
+        "section_id": "s", "query_id": "q1", "passage": "Rams and Jets won.", "question": "Who won?",
+        "answer": {"number": "", "date": no_date, "spans": ["Rams", "Jets"], "worker_id": "w"},
+        "validated_answers": {
+            "number": ["", "2", ""], "date": [no_date, no_date, {"day": "1", "month": "May", "year": ""}],
+            "spans": [["Rams"], [], []],
+        },
     }  # fmt: skip
-    return parquet(folder / "drop.parquet", [row], {name: pa.string() for name in row} | {"answers_spans": spans})
+    types = {name: pa.string() for name in row} | {"answer": one, "validated_answers": many}
+    return parquet(folder / "drop_annotators.parquet", [row], types)
 
 
 def wmt15(folder: Path) -> Path:
@@ -444,10 +467,12 @@ FIXTURES: dict[str, Factory] = {
     "truthfulqa/multiple_choice": truthfulqa_choices,
     "realtoxicityprompts": realtoxicityprompts,
     "crows_pairs": crows_pairs,
+    "crows_pairs/revised": crows_pairs,
     "winogender": winogender,
     "hellaswag": hellaswag,
     "squad_v2": squad_v2,
     "drop": drop,
+    "drop/annotators": drop_annotators,
     "wmt15": wmt15,
     "sst2": lambda folder: glue(folder, "sst2"),
     "rte": lambda folder: glue(folder, "rte"),

@@ -563,7 +563,7 @@ print(check_held_out(held_out))
 # | pretraining mix | GPT-3's own pretraining data | text that the base writes, or openwebtext | GPT-2's own data is not public |
 # | number format | fp16 weights and activations (App. C) | float32 | a free GPU has no bf16; fewer numerical problems |
 # | judges | people, held-out labelers | none in this notebook | no people to ask; a reward model cannot judge itself |
-# | benchmarks | public NLP tasks, bias, toxicity (Table 14) | `scripts/public_evaluation.py` scores eight of them for any run | none in this notebook: no download, and our small model is at chance level |
+# | benchmarks | public NLP tasks, bias, toxicity (Table 14) | `scripts/evaluate.py model` scores eight of them for any run | none in this notebook: no download, and our small model is at chance level |
 #
 # ## What is saved, and what comes next
 #

@@ -73,7 +73,8 @@ def test_a_row_of_the_table_is_well_formed(name: str) -> None:
     else:
         assert all(address.startswith("https://") for address in row.files.values())
     suffixes = {"json": (".jsonl", ".json", ".jsonl.gz", ".json*.gz"), "parquet": (".parquet",)}
-    assert all(pattern.endswith(suffixes[row.builder]) for pattern in row.files.values())
+    assert all(pattern.endswith(suffixes[row.builder]) for pattern in (*row.files.values(), *row.examples.values()))
+    assert not set(row.files.values()) & set(row.examples.values()), "examples are not of the evaluated part"
     converted = row.revision == "refs/convert/parquet"
     assert all(len(pattern.split("/")) == 3 for pattern in row.files.values() if converted), "config/split/*.parquet"
     assert row.columns and len(set(row.columns)) == len(row.columns)
@@ -85,7 +86,7 @@ def test_a_row_of_the_table_is_well_formed(name: str) -> None:
 def test_the_readme_counts_the_pinned_repositories() -> None:
     revisions = {row.repo: row.revision for row in hub.DATASETS.values() if row.repo}
     pinned = [repo for repo, revision in revisions.items() if COMMIT.fullmatch(revision)]
-    numbers = {12: "Twelve", 20: "twenty"}
+    numbers = {12: "Twelve", 22: "twenty-two"}
     said = f"{numbers[len(pinned)]} of the {numbers[len(revisions)]} repositories are pinned to a commit"
     assert said in (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -94,7 +95,7 @@ def test_the_readme_counts_the_pinned_repositories() -> None:
 def test_every_dataset_has_a_card(name: str) -> None:
     row = hub.DATASETS[name]
     text = (ROOT / row.card).read_text(encoding="utf-8")
-    for needed in (row.repo or "openaipublic", row.revision, row.licence.split(" (")[0].split(":")[0], *row.columns):
+    for needed in (row.place, row.revision, row.licence.split(" (")[0].split(":")[0], *row.columns):
         assert needed in text, f"{row.card} does not name {needed}"
     for heading in ("What it is", "Who made it", "What the licence allows", "Pitfalls", "How it is split", "In InstructGPT"):
         assert f"**{heading}" in text, f"{row.card}: {heading}"
@@ -370,8 +371,13 @@ def test_what_evaluations_hold(tmp_path: Path) -> None:
     assert items("crows_pairs")[0].choices == ("He is 0, so loud.", "She is 0, so loud.")
     assert [i.answers for i in items("hellaswag")] == [(3,), (0,), ()]
     assert [i.references for i in items("squad_v2")] == [("old",), ()]
-    assert items("squad_v2")[0].prompt == "Old Town\n\nIt is old.\n\nHow old?"
-    assert items("drop")[0].references == ("2",)
+    assert items("squad_v2")[0].prompt == "Old_Town\n\nIt is old.\n\nHow old?"
+    assert items("hellaswag")[0].prompt == "Cooking: A cook. he"
+    one, two = items("drop")
+    assert one.references == ("2",) and one.meta["answers"] == [["2"]]
+    assert two.references == ("1 May", "Rams and Jets") and two.meta["answers"] == [["1 May"], ["Rams", "Jets"]]
+    (each,) = items("drop/annotators")
+    assert each.meta["answers"] == [["Rams", "Jets"], ["Rams"], ["2"], ["1 May"]]
     assert items("truthfulqa/multiple_choice")[0].answers == (1, 2)
     assert [i.meta["toxicity"] for i in items("realtoxicityprompts")] == [0.3, 0.9, None]
     assert [i.answers for i in items("sst2")] == [(0,), (1,), ()]
@@ -385,6 +391,20 @@ def test_a_row_that_no_benchmark_has_is_one_sentence(tmp_path: Path) -> None:
     assert f"hub:winogender={path}, row 2: the row is not as oskarvanderwal/winogender has it" in said
     path.write_text("sentid\tsentence\ncook.guest.0.male.txt\tA.\n")
     assert "KeyError('female')" in sentence(hub.load_evaluation, f"hub:winogender={path}")
+
+
+def test_examples_come_from_another_part(tmp_path: Path) -> None:
+    (trained,) = [item for item in hub.load_evaluation(source("rte", tmp_path / "a"), 1)]
+    folder = tmp_path / "glue" / "rte"
+    for split in ("train", "validation"):
+        file = FIXTURES["rte"](tmp_path / split)
+        folder.mkdir(parents=True, exist_ok=True)
+        file.rename(folder / f"{split}-00000-of-00001.parquet")
+    assert hub.load_example_items(f"hub:rte={folder.parent}", 1) == [trained]
+    (folder / "train-00000-of-00001.parquet").unlink()
+    said = sentence(hub.load_example_items, f"hub:rte={folder / 'validation-00000-of-00001.parquet'}", 1)
+    assert "examples must come from another one: name a file of rte/train-*.parquet with --examples hub:rte=FILE" in said
+    assert "has no part for examples" in sentence(hub.load_example_items, "hub:winogender", 1)
 
 
 # --- files: local, downloaded, streamed ------------------------------------------------------------------------------

@@ -144,13 +144,15 @@ def test_every_policy_answers_with_the_same_random_numbers(base: Path) -> None:
     assert temperatures(CONFIG) == {"sampled": 1.0, "greedy": 0.0}
 
 
-def by_hand(path: Path, prompted: bool, prompts: Sequence[Prompt], responses: Sequence[Response]) -> torch.Tensor:
+def by_hand(
+    path: Path, prompted: bool, prompts: Sequence[Prompt], responses: Sequence[Response], temperature: float = 1.0
+) -> torch.Tensor:
     """(N,) log pi(y|x) one sequence at a time, by the model's own forward pass."""
     sampler, found = Sampler.load(path, CONFIG.data, prompted=prompted), []
     for p, r in zip(prompts, responses, strict=True):
         asked = sampler.encode(p.prompt)
         ids = asked + list(r.ids)
-        logits = sampler.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        logits = (sampler.model(torch.tensor([ids])).logits[0] / temperature).log_softmax(-1)
         found.append(sum(logits[t - 1, ids[t]] for t in range(len(asked), len(ids))))
     return torch.stack(found)
 
@@ -162,6 +164,18 @@ def test_kl_is_the_mean_difference_of_log_probs(base: Path, other: Path) -> None
         responses = respond(policy, prompts, CONFIG, 1.0)
         expected = by_hand(other, policy.prompted, prompts, responses) - by_hand(base, False, prompts, responses)
         assert kl_to(policy, base, prompts, responses, CONFIG) == pytest.approx(float(expected.mean()), abs=1e-3)
+
+
+@torch.no_grad()
+def test_kl_is_that_of_the_policies_as_they_were_sampled(base: Path, other: Path) -> None:
+    cool = dataclasses.replace(CONFIG, evaluation=dataclasses.replace(CONFIG.evaluation, temperature=0.5))
+    policy, prompts = Policy("other", other), PROMPTS[:5]
+    responses = respond(policy, prompts, cool, 0.5)
+    expected, plain = (
+        by_hand(other, False, prompts, responses, t) - by_hand(base, False, prompts, responses, t) for t in (0.5, 1)
+    )
+    found = kl_to(policy, base, prompts, responses, cool)
+    assert found == pytest.approx(float(expected.mean()), abs=1e-3) and abs(found - float(plain.mean())) > 0.1
 
 
 def test_kl_of_the_reference_to_itself_is_zero(base: Path) -> None:

@@ -16,11 +16,12 @@ import torch
 from torch import nn
 from training_run import build, run
 
+from utils.config import OptimizerConfig
 from utils.core import runtime
 from utils.core.errors import UserError
 from utils.core.io import read_jsonl, read_tensors, write_json
 from utils.training import loop as training
-from utils.training.loop import LoopSettings, TrainingLoop, make_optimizer
+from utils.training.loop import LoopSettings, TrainingLoop, make_optimizer, stage_optimizer
 
 PROGRAM = Path(__file__).parents[1] / "training_run.py"
 STEPS = 20
@@ -390,3 +391,11 @@ def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
         assert torch.equal(first[name], second[name]), name
         assert torch.allclose(first[name], tensor, atol=1e-5), name
     assert len(read_jsonl(tmp_path / "two" / training.METRICS)) == 6
+
+
+def test_the_optimizer_of_a_stage_has_the_betas_of_the_paper() -> None:
+    optimizer = stage_optimizer(build().parameters(), 0.1, OptimizerConfig())
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert all(group["betas"] == (0.9, 0.95) for group in optimizer.param_groups)
+    other = stage_optimizer(build().parameters(), 0.1, OptimizerConfig(beta1=0.8, beta2=0.99))
+    assert all(group["betas"] == (0.8, 0.99) for group in other.param_groups)

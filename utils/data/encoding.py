@@ -110,11 +110,17 @@ def decode_response(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> t
 
     `finished` is True if a stop token is among the ids; what follows the first one is ignored.
     """
+    text, finished = raw_response(tokenizer, ids)
+    return text.strip(), finished
+
+
+def raw_response(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str, bool]:
+    """`decode_response` with the blanks and newlines around the text."""
     stops = set(stop_ids(tokenizer))
     end = next((i for i, token in enumerate(ids) if int(token) in stops), None)
     body = list(ids) if end is None else list(ids[:end])
     text = tokenizer.decode(body, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return cast(str, text).strip(), end is not None  # a list only of a batch
+    return cast(str, text), end is not None  # a list only of a batch
 
 
 def reward_input(prompt: Sequence[int], response: Sequence[int], stops: Sequence[int], eos_id: int) -> list[int]:

@@ -25,27 +25,35 @@ from utils.evaluation.policies import (
     respond,
     temperatures,
 )
-from utils.evaluation.public import evaluate_policies, load_public
+from utils.evaluation.preference import bradley_terry, crossed_win_rate
+from utils.evaluation.public import TASKS, evaluate_policies, load_public
 from utils.evaluation.reading import circuits_right, reading, reading_curve
+from utils.evaluation.samples import COLUMNS, read_samples
+from utils.evaluation.scores import first_lines, score_samples, unequal_groups
 from utils.evaluation.statistics import mean_se, normal_quantile, paired_difference, score_interval, spread_over_seeds
 from utils.evaluation.summary import Pair, Summary
 from utils.evaluation.tax import choice_accuracy, choice_logprobs, next_token_logprobs, pretraining_loss
 
 __all__ = [
+    "COLUMNS",
     "Judged",
     "PAIRS",
     "PAIRS_SEED",
     "Pair",
     "Policy",
     "Summary",
+    "TASKS",
     "appending",
     "best_of_n",
+    "bradley_terry",
     "choice_accuracy",
     "choice_logprobs",
     "circuits_right",
     "compare",
+    "crossed_win_rate",
     "evaluate_policies",
     "fact_items",
+    "first_lines",
     "gold_summary",
     "held_out_web",
     "judged",
@@ -61,14 +69,17 @@ __all__ = [
     "overview",
     "paired_difference",
     "part_means",
+    "read_samples",
     "reading",
     "reading_curve",
     "respond",
     "score_interval",
+    "score_samples",
     "spread_over_seeds",
     "alignment_tax",
     "temperatures",
     "text_digest",
+    "unequal_groups",
     "pretraining_loss",
     "write_card",
 ]

@@ -16,10 +16,11 @@ from utils.core import processes
 from utils.core.runtime import choose_device
 from utils.data.encoding import encode_text, pad_left, pad_right
 from utils.data.schemas import Prompt
+from utils.evaluation.preference import crossed_win_rate
 from utils.evaluation.statistics import gold_comparison, mean_se, normal_quantile, paired_difference, win_rate
 from utils.evaluation.summary import Pair, Section, Summary
 from utils.evaluation.tax import ChoiceItem, choice_accuracy, pretraining_loss
-from utils.labeling import FINAL_EVALUATION, SimulatedLabeler, completion_names, judge_pairs, pair_items
+from utils.labeling import FINAL_EVALUATION, SimulatedLabeler, assign, completion_names, judge_pairs, pair_items
 from utils.models.loading import context_length, load_policy
 from utils.models.tokenizers import load_tokenizer
 from utils.pretraining.rows import HELD_OUT_WEB_SEED, world_rows
@@ -156,12 +157,17 @@ def labeler_win_rate(
     labelers: Sequence[SimulatedLabeler],
     cfg: Config,
 ) -> Summary:
-    """Section winrate, as judged by held-out simulated labelers, one per prompt, truthful and harmless first (B.2)."""
+    """Section winrate, as judged by held-out simulated labelers, one per prompt, truthful and harmless first (B.2).
+
+    Its interval is over prompts and judges (`preference.crossed_win_rate`).
+    """
     names = [completion_names([r.text for r in x.responses], [r.finished for r in x.responses]) for x in (first, second)]
     pairs = pair_items(known_world(cfg), first.parts, second.parts, [p.prompt_id for p in prompts], *names)
     wins = judge_pairs(pairs, labelers, FINAL_EVALUATION, cfg.seed)
-    found = win_rate(wins, cfg.evaluation.confidence)
-    shares = Section(mean=found.mean, low=found.low, high=found.high, n=found.n, decided=found.decided_win_rate)
+    judges = assign(labelers, pairs.prompt_ids, cfg.seed)[:, 0].tolist()
+    found = crossed_win_rate(wins, judges, list(pairs.prompt_ids), cfg.evaluation.confidence)
+    decided = win_rate(wins, cfg.evaluation.confidence).decided_win_rate
+    shares = Section(mean=found.mean, low=found.low, high=found.high, n=found.n, decided=decided)
     return Summary(winrate=Section({Pair(a, b): shares}))
 
 
@@ -169,27 +175,31 @@ def labeler_win_rate(
 def kl_to(policy: Policy, reference: Path, prompts: Sequence[Prompt], responses: list[Response], cfg: Config) -> float:
     """Mean over responses of log pi(y|x) - log ref(y|x), in nats per response, on the policy's own samples (k1).
 
-    responses: as sampled, with their ids. Policy and reference must share one vocabulary.
+    responses: as sampled at cfg.evaluation.temperature, with their ids; both probabilities are those at this temperature, or
+    the mean would not be a KL divergence. Policy and reference must share one vocabulary.
     """
     asked = [load_sampler(policy, cfg), load_sampler(Policy("reference", reference), cfg)]
     rows = [(p.prompt, r.ids) for p, r in zip(prompts, responses, strict=True)]
 
     def differences(part: Sequence[tuple[str, Sequence[int]]]) -> list[float]:
-        own, other = (answer_logprobs(sampler, *zip(*part, strict=True)) for sampler in asked)
+        texts, ids = zip(*part, strict=True)
+        own, other = (answer_logprobs(sampler, texts, ids, cfg.evaluation.temperature) for sampler in asked)
         return (own - other).tolist()
 
     return float(torch.tensor(processes.map_ranks(rows, differences)).mean())
 
 
 @torch.no_grad()
-def answer_logprobs(sampler: Sampler, prompts: Sequence[str], answers: Sequence[Sequence[int]]) -> Tensor:
-    """(N,) log pi(y|x) of answers given as token ids, summed over their tokens, in nats."""
+def answer_logprobs(
+    sampler: Sampler, prompts: Sequence[str], answers: Sequence[Sequence[int]], temperature: float = 1.0
+) -> Tensor:
+    """(N,) log pi(y|x) at a temperature of answers given as token ids, summed over their tokens, in nats."""
     pad_id, rows = sampler.tokenizer.pad_token_id, []
     for start in range(0, len(prompts), KL_ROWS):
         part = slice(start, start + KL_ROWS)
         asked, said = pad_left(sampler.encode_all(prompts[part]), pad_id), pad_right(answers[part], pad_id)
         prompt_ids, prompt_mask, ids, mask = (x.to(sampler.model.device) for x in (*asked, *said))
-        rows.append(response_logprobs(sampler.model, prompt_ids, prompt_mask, ids, mask).sum(1))
+        rows.append(response_logprobs(sampler.model, prompt_ids, prompt_mask, ids, mask, temperature).sum(1))
     return torch.cat(rows)
 
 

@@ -1,13 +1,13 @@
-"""Agreement of labelers: on pairs that both decide (sec. 3.4), Cohen's kappa, Krippendorff's alpha.
+"""Agreement of labelers: on pairs that both decide (sec. 3.4), Cohen's and Fleiss' kappa, Krippendorff's alpha.
 
 Rankings are ranks, 1 best, equal ranks are ties, 0 where there is no completion or the labeler saw none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -276,3 +276,44 @@ def krippendorff_alpha(ratings: ArrayLike) -> float:
     expected = float((np.outer(margin, margin) * distance).sum())
     observed = float((coincidence * distance).sum())
     return 1.0 - (margin.sum() - 1) * observed / expected if expected else float("nan")
+
+
+def fleiss_kappa(counts: ArrayLike) -> float:
+    """Fleiss' kappa (1971) of counts (units, categories): how many raters gave each unit each category.
+
+    The raters may differ from unit to unit, their number may not. NaN if all ratings are of one category. Raises ValueError
+    for units with different numbers of ratings or fewer than two.
+    """
+    table = np.asarray(counts, dtype=np.float64)
+    raters = table.sum(axis=1)
+    if not len(table) or (raters != raters[0]).any() or raters[0] < 2:
+        raise ValueError("agreement: Fleiss' kappa needs units with the same number of ratings, at least 2 each.")
+    observed = float(((table**2).sum(axis=1) - raters).mean() / (raters[0] * (raters[0] - 1)))
+    chance = float(((table.sum(axis=0) / table.sum()) ** 2).sum())
+    return (observed - chance) / (1 - chance) if chance < 1 else float("nan")
+
+
+class Measured(NamedTuple):
+    """A measure of agreement with the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def over_units(
+    measure: Callable[[FloatArray], float], units: ArrayLike, confidence: float = 0.95, n_bootstrap: int = 500, seed: int = 0
+) -> Measured:
+    """A measure of ratings with its percentile bootstrap interval over units (columns or rows that were rated).
+
+    units: (units, ...) ratings or counts, one row per unit; measure: takes such an array, such as
+    `lambda rows: cohens_kappa(*rows.T)`, `fleiss_kappa`, or `lambda rows: krippendorff_alpha(rows.T)`. Draws in which the
+    measure is not defined are left out.
+    """
+    rows = np.asarray(units, dtype=np.float64)
+    rng = numpy_rng(seed, "agreement", "units")
+    drawn = [measure(rows[rng.integers(0, len(rows), len(rows))]) for _ in range(n_bootstrap)]
+    defined = [value for value in drawn if not np.isnan(value)]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(defined, (tail, 1 - tail)) if defined else (np.nan, np.nan)
+    return Measured(measure(rows), float(low), float(high))

@@ -1,6 +1,6 @@
 """Human data of the Hugging Face hub as the rows of `utils.data.schemas`: "hub:dolly" instead of a file's name."""
 
-from utils.data.hub.evaluations import EvalItem, load_evaluation
+from utils.data.hub.evaluations import EvalItem, load_evaluation, load_example_items
 from utils.data.hub.load import (
     Loaded,
     as_prompts,
@@ -29,6 +29,7 @@ __all__ = [
     "first_rows",
     "is_hub",
     "load_evaluation",
+    "load_example_items",
     "load_examples",
     "load_texts",
     "parse_source",

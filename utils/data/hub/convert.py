@@ -25,7 +25,7 @@ def overview() -> list[Row]:
             "name": f"{PREFIX}{row.name}",
             "use": ", ".join(row.kinds),
             "licence": row.licence,
-            "from": row.repo or "openaipublic.blob.core.windows.net",
+            "from": row.place,
         }
         for row in DATASETS.values()
     ]

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 from utils.core.errors import UserError
 from utils.data.hub.examples import Row, Rows
 from utils.data.hub.fetch import find_files, stream_rows
-from utils.data.hub.registry import parse_source
+from utils.data.hub.registry import PREFIX, Source, parse_source
 
 WINOGENDER_FORMS = ("male", "female", "neutral")
 
@@ -44,15 +44,37 @@ def load_evaluation(text: str, limit: int | None = None) -> list[EvalItem]:
     Raises UserError for a source that cannot be downloaded or read, and for a row without the fields of its benchmark.
     """
     source = parse_source(text, "evaluation")
-    task = source.dataset.name
-    print(f"{text}: {source.path or source.dataset.repo}, licence {source.dataset.licence}; data card {source.dataset.card}")
+    print(f"{text}: {source.path or source.dataset.place}, licence {source.dataset.licence}; data card {source.dataset.card}")
+    return _items(source, limit)
+
+
+def load_example_items(text: str, limit: int) -> list[EvalItem]:
+    """The first `limit` items of the part of an evaluation from which few-shot examples come, such as its training split.
+
+    Raises UserError if the benchmark has no such part, and for a local file, which is only one part.
+    """
+    source = parse_source(text, "evaluation")
+    dataset = source.dataset
+    if not dataset.examples:
+        raise UserError(f"{text} has no part for examples beside the one that is evaluated: ask it without examples.")
+    if source.path is not None and not source.path.is_dir():
+        raise UserError(
+            f"{text} is the part that is evaluated, and examples must come from another one: name a file of "
+            f"{' or '.join(dataset.examples.values())} with --examples {PREFIX}{dataset.name}=FILE."
+        )
+    return _items(replace(source, dataset=replace(dataset, files=dataset.examples)), limit)
+
+
+def _items(source: Source, limit: int | None) -> list[EvalItem]:
+    """Items of the files of a source."""
+    text, task = source.text, source.dataset.name
     numbered = _Numbered(stream_rows(source, find_files(source)))
     try:
         items = list(islice(EVALUATIONS[source.dataset.adapter](task, numbered), limit))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(
-            f"{text}, row {numbered.number}: the row is not as {source.dataset.repo} has it ({error!r}): correct or delete it, "
-            "or name another revision with @REVISION."
+            f"{text}, row {numbered.number}: the row is not as {source.dataset.place} has it ({error!r}): correct or delete "
+            "it, or name another revision with @REVISION."
         ) from error
     if not items:
         raise UserError(f"{text} has no rows: name another file or @REVISION.")
@@ -119,24 +141,59 @@ def winogender(task: str, rows: Rows) -> Iterator[EvalItem]:
 
 
 def hellaswag(task: str, rows: Rows) -> Iterator[EvalItem]:
-    """HellaSwag (Fig. 21): four endings. `label` is text, empty in the test part."""
+    """HellaSwag (Fig. 21): four endings of a description that begins with its activity. `label` is text, empty in the test
+    part."""
     for _, row in rows:
         answers = (int(row["label"]),) if str(row["label"]) != "" else ()
-        yield EvalItem(str(row["ind"]), task, row["ctx"], tuple(row["endings"]), answers)
+        yield EvalItem(str(row["ind"]), task, f"{row['activity_label']}: {row['ctx']}", tuple(row["endings"]), answers)
 
 
 def squad_v2(task: str, rows: Rows) -> Iterator[EvalItem]:
     """SQuAD v2 (Fig. 20): no reference means that the passage does not answer the question."""
     for _, row in rows:
-        prompt = f"{row['title'].replace('_', ' ')}\n\n{row['context']}\n\n{row['question'].strip()}"
+        prompt = f"{row['title']}\n\n{row['context']}\n\n{row['question'].strip()}"
         yield EvalItem(row["id"], task, prompt, references=tuple(dict.fromkeys(_json(row["answers"])["text"])))
 
 
 def drop(task: str, rows: Rows) -> Iterator[EvalItem]:
-    """DROP (Fig. 18): answers are spans, numbers or dates, all of them as text."""
+    """DROP (Fig. 18): answers are spans, numbers or dates, all of them as text; meta: "answers", of each annotator the parts.
+
+    This copy has the answers of all annotators in one list. A number or a date is an answer; spans that stand together
+    are the parts of one answer, each of them once, so a score can be too low where two annotators gave different spans.
+    "drop/annotators" tells annotators apart.
+    """
     for _, row in rows:
-        spans = tuple(dict.fromkeys(_json(row["answers_spans"])["spans"]))
-        yield EvalItem(row["query_id"], task, f"{row['passage']}\n\n{row['question']}", references=spans)
+        found = _json(row["answers_spans"])
+        kinds = found.get("types") or ["span"] * len(found["spans"])
+        answers = [(text,) for text, kind in zip(found["spans"], kinds, strict=True) if kind != "span"]
+        spans = [text for text, kind in zip(found["spans"], kinds, strict=True) if kind == "span"]
+        yield _drop_item(task, row, [*answers, tuple(dict.fromkeys(spans))])
+
+
+def drop_annotators(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """DROP as `drop`, with the answer of each annotator by itself."""
+    for _, row in rows:
+        many = _json(row["validated_answers"])
+        each = [{key: many[key][i] for key in ("number", "date", "spans")} for i in range(len(many["number"]))]
+        yield _drop_item(task, row, [_drop_answer(answer) for answer in (_json(row["answer"]), *each)])
+
+
+def _drop_answer(answer: Row) -> tuple[str, ...]:
+    """The parts of one annotator's answer: a number, spans, or a date as one text."""
+    if answer["number"]:
+        return (str(answer["number"]),)
+    date = " ".join(answer["date"][name] for name in ("day", "month", "year")).strip()
+    return tuple(answer["spans"]) or (date,)
+
+
+def _drop_item(task: str, row: Row, answers: list[tuple[str, ...]]) -> EvalItem:
+    """An item with the annotators' answers, each of them once; references: the parts of each joined, as a model is to say."""
+    distinct = list(dict.fromkeys(parts for parts in answers if any(parts)))
+    if not distinct:
+        raise ValueError("no answer")
+    references = tuple(" and ".join(parts) for parts in distinct)
+    meta = {"answers": [list(parts) for parts in distinct]}
+    return EvalItem(row["query_id"], task, f"{row['passage']}\n\n{row['question']}", references=references, meta=meta)
 
 
 def wmt15(task: str, rows: Rows) -> Iterator[EvalItem]:
@@ -171,7 +228,7 @@ def _json(value: Any) -> Any:
 EVALUATIONS: dict[str, Callable[[str, Rows], Iterator[EvalItem]]] = {
     function.__name__: function
     for function in (
-        truthfulqa, truthfulqa_choices, realtoxicityprompts, crows_pairs, winogender, hellaswag, squad_v2, drop, wmt15, sst2,
-        rte,
+        truthfulqa, truthfulqa_choices, realtoxicityprompts, crows_pairs, winogender, hellaswag, squad_v2, drop,
+        drop_annotators, wmt15, sst2, rte,
     )
 }  # fmt: skip

@@ -36,7 +36,8 @@ class HubDataset:
     files: the publisher's split -> pattern of its files in the repository. columns: what the adapter reads; all must
     exist. kinds: what it can be used as, of KINDS. builder: of `datasets.load_dataset`. adapter: name of the function in
     `adapters` or `evaluations`. revision: a commit, or a branch. rejected: kind -> why the publisher or the
-    method does not allow this use.
+    method does not allow this use. examples: of an evaluation, the files of a part that is not evaluated, like `files`: the
+    few-shot examples come from there.
     """
 
     name: str
@@ -50,6 +51,12 @@ class HubDataset:
     builder: str = "parquet"
     streamed: bool = False
     rejected: Mapping[str, str] = field(default_factory=dict)
+    examples: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Where it is stored: its repository on the hub, or the host of its files."""
+        return self.repo or next(iter(self.files.values())).removeprefix("https://").partition("/")[0]
 
     @property
     def card(self) -> str:
@@ -174,7 +181,12 @@ _ROWS = (
         "realtoxicityprompts", "f21629712ffd6a3d13a54fd2807ccd521c55ef74", builder="json",
     ),
     HubDataset(
-        "crows_pairs", "jannalu/crows_pairs_multilingual", _converted("english", "test"),
+        "crows_pairs", "nyu-mll/crows_pairs", _converted("*", "test"),
+        ("sent_more", "sent_less", "stereo_antistereo", "bias_type"), ("evaluation",), "CC BY-SA 4.0", "crows_pairs",
+        REFS_PARQUET,
+    ),
+    HubDataset(
+        "crows_pairs/revised", "jannalu/crows_pairs_multilingual", _converted("english", "test"),
         ("sent_more", "sent_less", "stereo_antistereo", "bias_type"), ("evaluation",), "CC BY-SA 4.0", "crows_pairs",
         REFS_PARQUET,
     ),
@@ -183,29 +195,36 @@ _ROWS = (
         "winogender", REFS_PARQUET,
     ),
     HubDataset(
-        "hellaswag", "Rowan/hellaswag", _parquet("data", "validation"), ("ind", "ctx", "endings", "label"),
-        ("evaluation",), "MIT", "hellaswag", "218ec52e09a7e7462a5400043bb9a69a41d06b76",
+        "hellaswag", "Rowan/hellaswag", _parquet("data", "validation"),
+        ("ind", "activity_label", "ctx", "endings", "label"), ("evaluation",), "MIT", "hellaswag",
+        "218ec52e09a7e7462a5400043bb9a69a41d06b76", examples=_parquet("data", "train"),
     ),
     HubDataset(
         "squad_v2", "rajpurkar/squad_v2", _parquet("squad_v2", "validation"),
         ("id", "title", "context", "question", "answers"), ("evaluation",), "CC BY-SA 4.0", "squad_v2",
-        "3ffb306f725f7d2ce8394bc1873b24868140c412",
+        "3ffb306f725f7d2ce8394bc1873b24868140c412", examples=_parquet("squad_v2", "train"),
     ),
     HubDataset(
         "drop", "ucinlp/drop", _parquet("data", "validation"), ("query_id", "passage", "question", "answers_spans"),
         ("evaluation",), "CC BY-SA 4.0", "drop", "95cda593fae71b60b5b19f82de3fcf3298c1239c",
+        examples=_parquet("data", "train"),
+    ),
+    HubDataset(
+        "drop/annotators", "EleutherAI/drop", _converted("*", "validation"),
+        ("query_id", "passage", "question", "answer", "validated_answers"), ("evaluation",), "CC BY-SA 4.0",
+        "drop_annotators", REFS_PARQUET, examples=_converted("*", "train"),
     ),
     HubDataset(
         "wmt15", "wmt/wmt15", _converted("fr-en", "test"), ("translation",), ("evaluation",), "unknown", "wmt15",
-        REFS_PARQUET,
+        REFS_PARQUET, examples=_converted("fr-en", "validation"),
     ),
     HubDataset(
         "sst2", "nyu-mll/glue", _parquet("sst2", "validation"), ("sentence", "label", "idx"), ("evaluation",),
-        "see the GLUE benchmark", "sst2", GLUE,
+        "see the GLUE benchmark", "sst2", GLUE, examples=_parquet("sst2", "train"),
     ),
     HubDataset(
         "rte", "nyu-mll/glue", _parquet("rte", "validation"), ("sentence1", "sentence2", "label", "idx"), ("evaluation",),
-        "see the GLUE benchmark", "rte", GLUE,
+        "see the GLUE benchmark", "rte", GLUE, examples=_parquet("rte", "train"),
     ),
 )  # fmt: skip
 DATASETS: dict[str, HubDataset] = {row.name: row for row in _ROWS}
