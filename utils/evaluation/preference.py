@@ -103,7 +103,8 @@ def win_table(first: npt.ArrayLike, second: npt.ArrayLike, wins: npt.ArrayLike, 
 
 
 def fit_strengths(table: FloatArray) -> FloatArray:
-    """(M,) maximum-likelihood log-strengths of a `win_table`, by Newman's iteration (2023, arXiv 2207.00076), mean 0.
+    """(M,) maximum-likelihood log-strengths of a `win_table`, mean 0, by the iteration of Hunter (2004, Annals of Statistics
+    32).
 
     Raises ValueError if they are not finite: a policy, or a group of them, that never wins or never loses against the rest.
     """
@@ -113,7 +114,7 @@ def fit_strengths(table: FloatArray) -> FloatArray:
     strength = np.ones(len(table))
     for _ in range(ROUNDS):
         share = np.where(games > 0, 1.0 / (strength[:, None] + strength[None, :]), 0.0)
-        new = (table * strength[None, :] * share).sum(1) / (table.T * share).sum(1)
+        new = table.sum(1) / (games * share).sum(1)
         new /= np.exp(np.log(new).mean())
         change, strength = np.abs(np.log(new / strength)).max(), new
         if change < NEAR:
