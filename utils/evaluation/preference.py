@@ -139,7 +139,8 @@ def bradley_terry(
     tables = np.zeros((len(numbers), policies, policies))
     np.add.at(tables, (place, a, b), outcome)
     np.add.at(tables, (place, b, a), 1.0 - outcome)
-    rng, found = numpy_rng(seed, "preference", "bradley_terry"), []
+    rng = numpy_rng(seed, "preference", "bradley_terry")
+    found: list[FloatArray] = []
     for _ in range(draws):
         table = tables[rng.integers(0, len(tables), len(tables))].sum(0)
         if _connected(table):

@@ -165,7 +165,11 @@ def toxicity_measure(group: Sequence[Sample], confidence: float, seed: int) -> d
 
 def truthful_measure(group: Sequence[Sample], confidence: float, seed: int) -> dict[str, Estimate]:
     """Shares of answers that are true, informative, and both (Table 14, Fig. 6); unknown judgements do not count."""
-    both = [float(a and b) for s in group if None not in (a := s.values["true"], b := s.values["info"]) and b is not None]
+    both = [
+        float(true and info)
+        for sample in group
+        if (true := sample.values["true"]) is not None and (info := sample.values["info"]) is not None
+    ]
     return {
         "true": share_estimate(_known(group, "true"), confidence),
         "informative": share_estimate(_known(group, "info"), confidence),
