@@ -72,7 +72,7 @@ def test_the_dashboard_finds_who_is_unlike_the_others(crowd) -> None:
 def as_they_are(found: dict[str, tuple[str, ...]], demo: Demo) -> None:
     """Each of the three has the mark of what they do. Who ranks by chance fails attention checks too, but is not hasty."""
     noise, bias, careless = (set(found[demo.unlike[kind]]) for kind in ("noise", "bias", "careless"))
-    assert noise and noise <= {"noise", "careless_attention"}, found
+    assert "noise" in noise and noise <= {"noise", "careless_attention"}, found
     assert "bias_length" in bias and "careless_haste" in careless, found
 
 
