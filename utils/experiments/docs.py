@@ -161,6 +161,26 @@ def reports_results() -> str:
     return "\n\n".join((note, *(table.markdown() for table in tables)))
 
 
+def labeling_load() -> str:
+    """The labeling server under load and its dashboard: results/labeling.json."""
+    found = read_json(ROOT / "results" / "labeling.json")
+    rows = []
+    for load in found["load"]:
+        took, failed = load["submit_ms"], sum(load[name] for name in ("lost", "doubled", "changed"))
+        times = (f"{took[name]:.0f}" for name in ("p50", "p95", "max"))
+        rows.append((f"{load['think_seconds']:g}", f"{load['submissions_per_second']:.0f}", *times, f"{failed}"))
+    header = ("seconds a labeler thinks", "submissions per second", "median, ms", "p95, ms", "longest, ms", "lost or changed")
+    first, crowds, board = found["load"][0], found["unlike_the_others"], found["dashboard"]
+    unlike, marked, others = (sum(row[name] for row in crowds) for name in ("found", "others_marked", "others"))
+    after = (
+        f"{first['labelers']} simulated labelers at once, {first['tasks_each']} submissions each, SQLite. The dashboard of "
+        f"{board['items']:,} items of five outputs takes {board['page_seconds']['median']:.2f} s. In {len(crowds)} simulated crowds "
+        f"it marks {unlike} of the {3 * len(crowds)} labelers who are unlike the others, and {marked} of the {others} others. "
+        f"Machine: {found['machine']}."
+    )
+    return f"{Table(header, rows).markdown()}\n\n{after}"
+
+
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/glossary.md": {"ppo_log": ppo_log},
     "docs/compute.md": {
@@ -171,6 +191,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "paper_memory": paper_memory,
         "t4_hours": t4_hours,
     },  # fmt: skip
+    "docs/labeling.md": {"load": labeling_load},
     "docs/learner-feedback.md": {"reports_results": reports_results},
     "docs/memory.md": {"lora": lora_metrics},
     "docs/models.md": {"architectures": architectures},
