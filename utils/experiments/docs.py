@@ -174,8 +174,9 @@ def labeling_load() -> str:
     unlike, marked, others = (sum(row[name] for row in crowds) for name in ("found", "others_marked", "others"))
     after = (
         f"{first['labelers']} simulated labelers at once, {first['tasks_each']} submissions each, SQLite. The dashboard of "
-        f"{board['items']:,} items of five outputs takes {board['page_seconds']['median']:.2f} s. In {len(crowds)} simulated crowds "
-        f"it marks {unlike} of the {3 * len(crowds)} labelers who are unlike the others, and {marked} of the {others} others. "
+        f"{board['items']:,} items of five outputs takes {board['page_seconds']['median']:.2f} s. "
+        f"In {len(crowds)} simulated crowds it marks {unlike} of the {3 * len(crowds)} labelers who are unlike the others, "
+        f"and {marked} of the {others} others. "
         f"Machine: {found['machine']}."
     )
     return f"{Table(header, rows).markdown()}\n\n{after}"
