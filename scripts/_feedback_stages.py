@@ -153,7 +153,7 @@ def generate(args: argparse.Namespace) -> None:
     documents = [(Path(path), read_document(path)) for path in args.documents]
     model = backend(args)
     rows = [
-        generate_feedback(model, Feedback(path.stem, "generator", text, topic=text[:1000]), args.characters)
+        generate_feedback(model, Feedback(path.stem, "generator", text, topic=text[:1000]), args.tokens)
         for path, text in documents
     ]  # fmt: skip
     write_rows(args.out, rows)
@@ -218,7 +218,7 @@ def add_stages(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     verified.add_argument("--fit", metavar="FILE", help="also fit the matcher to the labels and write its weights")
     generated = command(generate, "the published generator: an outline of a review of each document", "feedback.jsonl")
     generated.add_argument("documents", nargs="+", help="PDF, docx, text or Markdown files")
-    generated.add_argument("--characters", type=int, default=26_000, help="of the document (paper: 6,500 tokens)")
+    generated.add_argument("--tokens", type=int, default=6500, help="of the document (paper: 6,500; default: %(default)s)")
     model_options(generated)
 
 
@@ -228,8 +228,8 @@ def check(args: argparse.Namespace) -> None:
         raise UserError("--endpoint needs --model: the name of the model that the server offers.")
     if args.out and Path(args.out).is_dir() and args.command != "train":
         raise UserError(f"--out {args.out} is a folder: name a file in it.")
-    if getattr(args, "characters", 1) < 1:
-        raise UserError("--characters must be 1 or more.")
+    if getattr(args, "tokens", 1) < 1:
+        raise UserError("--tokens must be 1 or more.")
     if hasattr(args, "null_rate") and not (0 < args.null_rate < 0.2 and args.shuffles >= 1):
         raise UserError("--null-rate must be above 0 and below 0.2, and --shuffles 1 or more.")
 

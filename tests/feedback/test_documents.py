@@ -186,7 +186,7 @@ def test_all_stages_from_files_to_the_report(files: Path, capsys: pytest.Capture
         ("generate scan.pdf --endpoint http://127.0.0.1:9 --model m --out x.jsonl", "have no text (a scan?)"),
         ("generate scan.pdf --out x.jsonl", "generate needs a language model"),
         ("generate scan.pdf scan.pdf --endpoint http://127.0.0.1:9 --model m --out x.jsonl", 'Two documents are called "scan"'),
-        ("generate scan.pdf --endpoint http://a --model m --characters 0 --out x.jsonl", "--characters must be 1 or more"),
+        ("generate scan.pdf --endpoint http://a --model m --tokens 0 --out x.jsonl", "--tokens must be 1 or more"),
         ("generate text.pdf --endpoint http://a --model m --out x.jsonl", "text.pdf: this is no readable PDF"),
         ("extract feedback.jsonl --endpoint localhost:8000 --model m --out x.jsonl", '"localhost:8000" is no web address'),
         ("extract feedback.jsonl --out .", "--out . is a folder: name a file in it"),

@@ -45,6 +45,10 @@ class Script:
         self.prompts.append(prompt)
         return self.answers.pop(0)
 
+    def first_tokens(self, text: str, count: int) -> str:
+        """A token is a word."""
+        return " ".join(text.split(" ")[:count])
+
 
 @pytest.mark.parametrize(
     "text",
@@ -114,9 +118,9 @@ def test_matches_by_a_model() -> None:
 
 def test_the_generator_reads_the_first_part_only() -> None:
     backend = Script("1. Significance ...", "  ")
-    made = generate_feedback(backend, feedback("d", "generator", "A title\nA text. " + "x" * 500, title=""), 40)
+    made = generate_feedback(backend, feedback("d", "generator", "A title\nA text. " + "x " * 500, title=""), 40)
     assert made.source == "model" and made.reviewer == "script" and made.title == "A title"
-    assert "A title" in backend.prompts[0] and "x" * 60 not in backend.prompts[0]
+    assert "A title" in backend.prompts[0] and backend.prompts[0].count(" x") == 37
     with pytest.raises(UserError, match="wrote nothing about d"):
         generate_feedback(backend, feedback("d", "generator", "text"), 40)
 
@@ -213,6 +217,16 @@ def tiny_model(positions: int = 700) -> LanguageModel:
     size = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": positions, "vocab_size": 257}
     model = GPT2LMHeadModel(GPT2Config(**size, bos_token_id=0, eos_token_id=0)).eval()
     return LanguageModel(model, tokenizer, max_tokens=60, constrained=False)
+
+
+def test_the_first_tokens_are_counted_by_the_models_tokenizer() -> None:
+    model, text = tiny_model(), "의사는 the needle."
+    ids = model.tokenizer.encode(text)
+    assert len(ids) > len(text), "a token is a byte here"
+    for count in (3, 9, 12):
+        assert model.tokenizer.encode(model.first_tokens(text, count)) == ids[:count]
+    assert model.first_tokens(text, len(ids)) == model.first_tokens(text, 10**6) == text
+    assert Endpoint("http://a", "m").first_tokens("abcdefghij", 2) == "abcdefgh"
 
 
 def test_a_model_in_this_process_is_asked_and_its_noise_refused() -> None:

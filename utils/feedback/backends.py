@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Schema = dict[str, Any]
 TRIES = 2  # an endpoint that does not answer is asked once more
+CHARACTERS_PER_TOKEN = 4  # of English text, where the tokenizer is not known
 
 
 class Refused(ValueError):
@@ -35,6 +36,10 @@ class Backend(Protocol):
     def complete(self, prompt: str, schema: Schema | None = None) -> str:
         """The answer's text. schema: the JSON Schema that the answer is asked (or forced) to follow. Raises UserError if
         there is no answer at all."""
+        ...
+
+    def first_tokens(self, text: str, count: int) -> str:
+        """The text cut after its first `count` tokens."""
         ...
 
 
@@ -181,6 +186,11 @@ class LanguageModel:
             return list(self.tokenizer.encode(str(text), add_special_tokens=False))
         return list(self.tokenizer.encode(prompt))
 
+    def first_tokens(self, text: str, count: int) -> str:
+        """As in `Backend`, by the model's own tokenizer."""
+        ends = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return text if len(ends) <= count else text[: ends[count - 1][1]]
+
 
 # --- a model behind an address ---------------------------------------------------------------------------------------
 
@@ -221,6 +231,10 @@ class Endpoint:
             raise UserError(
                 f"{self.url} did not answer in the form of an OpenAI-compatible server: check the address."
             ) from None
+
+    def first_tokens(self, text: str, count: int) -> str:
+        """As in `Backend`, at four characters per token, because the server's tokenizer is not here."""
+        return text[: count * CHARACTERS_PER_TOKEN]
 
     def _post(self, body: bytes) -> bytes:
         headers = {"Content-Type": "application/json"}

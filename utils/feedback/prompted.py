@@ -204,13 +204,13 @@ def ask(backend: Backend, prompt: str, schema: Schema, tries: int, task: str) ->
     raise UserError(f"{backend.name} could not {task}: {reason}; nothing was written. Try a larger model.")
 
 
-def generate_feedback(backend: Backend, document: Feedback, max_characters: int) -> Feedback:
-    """The published generator: an outline of a review of a document's text, cut to its first `max_characters`.
+def generate_feedback(backend: Backend, document: Feedback, max_tokens: int) -> Feedback:
+    """The published generator: an outline of a review of a document's text, cut to its first `max_tokens` tokens.
 
     document: the row whose `text` is the document. Raises UserError if the answer is empty.
     """
     title = document.title or document.text.strip().splitlines()[0][:200]
-    answer = backend.complete(GENERATION.format(title=title, text=document.text[:max_characters])).strip()
+    answer = backend.complete(GENERATION.format(title=title, text=backend.first_tokens(document.text, max_tokens))).strip()
     if not answer:
         raise UserError(f"{backend.name} wrote nothing about {document.document_id}: try a larger model.")
     return replace(document, reviewer=backend.name, text=answer, source="model", title=title)
