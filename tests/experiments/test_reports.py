@@ -27,5 +27,7 @@ def test_rows_have_every_policy_and_both_references() -> None:
     assert [row["comments of"] for row in rows] == [
         "base", "prompted base", "SFT", "PPO start", "PPO", "PPO-ptx", "a simulated teacher", "one stock phrase",
     ]  # fmt: skip
-    assert rows[4]["recall"] == f"{METRICS['feedback.ppo.recall_greedy']['mean']:.2f} ± " + rows[4]["recall"].split("± ")[1]
+    recall = METRICS["feedback.ppo.recall_greedy"]
+    assert rows[4]["recall"] == f"{recall['mean']:.2f} ± {(recall['high'] - recall['low']) / 2:.2f}"
+    assert rows[6]["hit"].startswith(f"{METRICS['reference.teacher.hit']['mean']:.2f} ±")
     assert rows[-1]["gold"] == ""

@@ -67,6 +67,7 @@ def test_the_dashboard_finds_who_is_unlike_the_others(crowd) -> None:
     found = {row.labeler.name: row.look for row in st.dashboard(store, demo.project.id).labelers if row.look}
     assert set(found) == set(demo.unlike.values()), found
     as_they_are(found, demo)
+    assert found[demo.unlike["noise"]] == ("noise",)
 
 
 def as_they_are(found: dict[str, tuple[str, ...]], demo: Demo) -> None:

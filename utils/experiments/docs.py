@@ -169,7 +169,14 @@ def labeling_load() -> str:
         took, failed = load["submit_ms"], sum(load[name] for name in ("lost", "doubled", "changed"))
         times = (f"{took[name]:.0f}" for name in ("p50", "p95", "max"))
         rows.append((f"{load['think_seconds']:g}", f"{load['submissions_per_second']:.0f}", *times, f"{failed}"))
-    header = ("seconds a labeler thinks", "submissions per second", "median, ms", "p95, ms", "longest, ms", "lost or changed")
+    header = (
+        "seconds of thought per answer",
+        "submissions per second",
+        "median, ms",
+        "p95, ms",
+        "longest, ms",
+        "lost or changed",
+    )
     first, crowds, board = found["load"][0], found["unlike_the_others"], found["dashboard"]
     unlike, marked, others = (sum(row[name] for row in crowds) for name in ("found", "others_marked", "others"))
     after = (
