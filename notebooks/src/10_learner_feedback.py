@@ -444,7 +444,7 @@ table([{"who": who, "point": point.text, "status": point.meaning} for who, found
 #
 # - **Children's data.** Use documents only with the consent of learners and guardians, for the purpose that they agreed to. A
 #   model trained on them can repeat them: it is personal data until you have shown the opposite. Delete it when consent ends.
-# - **No marks, no selection, no support decisions.** The picture above shows flaws that this model never names. A mark made of
+# - **No marks, no selection, no support decisions.** The picture above shows flaws that this model hardly ever names. A mark made of
 #   its comments would be a mark for the flaws that it happens to see.
 # - **A person answers for every sentence.** A child cannot tell an invented flaw from a real one. No comment goes out unread.
 # - **Style is not truth.** A comment in a teacher's words is believed like a teacher. Say who wrote it.
