@@ -30,10 +30,10 @@ def test_each_distinct_completion_is_forwarded_once(
     reward_model: PreTrainedModel, groups: list[Group], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forwarded = []
-    monkeypatch.setattr(scoring, "shared_prompt_scores", lambda m, p: forwarded.append(p) or torch.zeros(len(p.owner)))
+    monkeypatch.setattr(scoring, "shared_prompt_scores", lambda m, p: forwarded.append(p) or torch.zeros(len(p.ends)))
     kwise_step(reward_model, groups, PAD, DEVICE)
     assert sum(len(group.which) for group in groups) == 18
-    assert len(forwarded[0].owner) == sum(len(group.responses) for group in groups) == 16
+    assert len(forwarded[0].ends) == sum(len(group.responses) for group in groups) == 16
     assert len(forwarded[0].prompts.mask) == len(groups)
 
 
