@@ -30,6 +30,7 @@ SIZES = {
     "tiny": dict(n_layer=4, n_embd=192, n_head=4, vocab_size=4096, n_positions=256),
     "small": dict(n_layer=6, n_embd=384, n_head=6, vocab_size=8192, n_positions=256),
     "gpt2": dict(n_layer=12, n_embd=768, n_head=12, vocab_size=50257, n_positions=1024),
+    "gpt2-xl": dict(n_layer=48, n_embd=1600, n_head=25, vocab_size=50257, n_positions=1024),
 }
 PAD, EOS = 0, 1
 
@@ -94,13 +95,15 @@ def random_prompts(args: argparse.Namespace) -> list[list[int]]:
 
 
 class PartClock:
-    """CPU seconds of the parts of an update, by wrapping functions where they are looked up.
+    """Seconds of the parts of an update, by wrapping functions where they are looked up. now(): the clock.
 
     Readings of the models inside a training step (with gradients) belong to that step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.process_time) -> None:
         self.spent: dict[str, float] = defaultdict(float)
+        self.now = now
+        self.wrapped: list[tuple[Any, str, Callable[..., Any]]] = []
 
     def wrap(self, owner: Any, name: str, part: str) -> None:
         import torch
@@ -108,20 +111,39 @@ class PartClock:
         function: Callable[..., Any] = getattr(owner, name)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.process_time()
+            start = self.now()
             inside_a_step = part.endswith("forward") and torch.is_grad_enabled()
             try:
                 return function(*args, **kwargs)
             finally:
-                self.spent["" if inside_a_step else part] += time.process_time() - start
+                self.spent["" if inside_a_step else part] += self.now() - start
 
+        self.wrapped.append((owner, name, function))
         setattr(owner, name, timed)
+
+    def unwrap(self) -> None:
+        """Put the functions back."""
+        for owner, name, function in self.wrapped:
+            setattr(owner, name, function)
+        self.wrapped.clear()
 
 
 def time_ours(args: argparse.Namespace) -> dict[str, Any]:
     """Seconds per update of this project's PPO."""
     import torch
 
+    torch.set_num_threads(1)
+    seconds, parts = ppo_updates(args)
+    return _summary("ours", args, seconds, parts)
+
+
+def ppo_updates(
+    args: argparse.Namespace, device: str = "cpu", now: Callable[[], float] = time.process_time, latest: float = float("inf")
+) -> tuple[list[float], list[dict[str, float]]]:
+    """Seconds of each update after the first ones, whole and by part, by the clock `now`.
+
+    latest: `time.monotonic()` after which no further update starts, once one is timed.
+    """
     from utils.config import DataConfig, PPOConfig
     from utils.models.dropout import disable_dropout
     from utils.models.loading import fuse_gelu
@@ -130,7 +152,6 @@ def time_ours(args: argparse.Namespace) -> dict[str, Any]:
     from utils.training.loop import LoopSettings, TrainingLoop, make_optimizer
     from utils.training.setup import StageSetup
 
-    torch.set_num_threads(1)
     cfg = PPOConfig(
         episodes_per_round=args.batch, minibatch_size=args.minibatch, inner_epochs=args.inner_epochs,
         learning_rate=1e-5, value_learning_rate=1e-5, value_warmup_rounds=0, rounds=args.warmup + args.updates,
@@ -140,16 +161,17 @@ def time_ours(args: argparse.Namespace) -> dict[str, Any]:
     for model in (policy, reference, reward, value):
         fuse_gelu(model)
         disable_dropout(model)
+        model.to(device)
     actors = episodes.PPOModels(policy, reference, reward, value, stops=(), eos_id=EOS, pad_id=PAD)
     prompts = random_prompts(args)
-    clock = PartClock()
+    clock = PartClock(now)
     for name, part in (("sample", "sample"), ("reward_scores", "reward"), ("response_values", "value_forward"),
                        ("response_logprobs", "reference_forward")):  # fmt: skip
         clock.wrap(episodes, name, part)
     for name, part in (("update_policy", "train_policy"), ("update_value", "train_value"), ("ema_update", "ema")):
         clock.wrap(update, name, part)
     average = {name: weight.detach().clone() for name, weight in policy.named_parameters()}
-    setup = StageSetup(DataConfig(max_response_tokens=args.response), seed=0, device="cpu")
+    setup = StageSetup(DataConfig(max_response_tokens=args.response), seed=0, device=device)
     seconds, parts = [], []
     with tempfile.TemporaryDirectory() as folder:
         loop = TrainingLoop(
@@ -161,16 +183,19 @@ def time_ours(args: argparse.Namespace) -> dict[str, Any]:
             extra=lambda: {"ema": average},
         )  # fmt: skip
         for round_ in range(cfg.rounds):
+            if round_ > args.warmup and time.monotonic() > latest:
+                break
             clock.spent.clear()
-            start = time.process_time()
+            start = now()
             chosen = episodes.round_prompts(len(prompts), round_, args.batch, 0)
             seeds = [round_ * args.batch + i for i in range(args.batch)]
             experience = episodes.collect_round(actors, [prompts[i] for i in chosen], seeds, cfg, setup)
             episodes.experience_metrics(experience)
             update.update_round(loop, actors, experience, round_, cfg, setup)
-            seconds.append(time.process_time() - start)
+            seconds.append(now() - start)
             parts.append(dict(clock.spent))
-    return _summary("ours", args, seconds[args.warmup :], parts[args.warmup :])
+    clock.unwrap()
+    return seconds[args.warmup :], parts[args.warmup :]
 
 
 def time_trl(args: argparse.Namespace) -> dict[str, Any]:
