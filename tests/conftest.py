@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # so stages run in this process, 
 
 import torch  # noqa: E402
 from families import make_family  # noqa: E402
+from forked import Program  # noqa: E402
 from tiny_run import arguments, make_base, run  # noqa: E402
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast  # noqa: E402
@@ -58,6 +59,20 @@ def label(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         return shown.out if code == 0 else shown.err
 
     return call
+
+
+@pytest.fixture
+def start_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Program]]:
+    """Starts a `Program`; those that still run when the test is over are killed."""
+    started: list[Program] = []
+
+    def start(target: Callable[..., object], *arguments: object) -> Program:
+        started.append(Program(tmp_path_factory.mktemp("program"), target, *arguments))
+        return started[-1]
+
+    yield start
+    for program in started:
+        program.kill()
 
 
 @pytest.fixture(scope="session")

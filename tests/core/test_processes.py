@@ -7,7 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -15,13 +17,16 @@ from types import ModuleType
 import pytest
 import sharded_run
 import torch
+import worker_targets
 from accelerate.commands.config.config_args import load_config_from_file
 from families import make_family
+from forked import Program, run_ranks, warm_up
 from settings import assert_same, losses
+from tiny_run import arguments
 from training_run import run
 
 from utils.config import ComputeConfig, Config, DataConfig, SFTConfig
-from utils.core import processes
+from utils.core import processes, workers
 from utils.core.errors import UserError
 from utils.core.io import read_json, read_jsonl, read_tensors
 from utils.core.runtime import torch_generator
@@ -38,6 +43,7 @@ from utils.training.setup import StageSetup
 from utils.training.zero import check_deepspeed
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "accelerate"
+PROGRAM = Path(__file__).resolve().parents[1] / "training_run.py"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 ZERO = {"ACCELERATE_USE_DEEPSPEED": "true"}
@@ -48,6 +54,7 @@ ENGINES = {
     "zero_2": ZERO,
 }
 DEEPSPEED = pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs DeepSpeed")
+FORKS = pytest.mark.skipif(not workers.supported(), reason="workers need Linux")
 EACH = ["whole", "sharded", pytest.param("zero_2", marks=DEEPSPEED)]
 KINDS = {"ddp": "MULTI_GPU", "multi_node": "MULTI_GPU", "fsdp": "FSDP", "deepspeed": "DEEPSPEED"}
 STEPS = 8
@@ -58,39 +65,46 @@ METRICS = {
 }
 
 
-def start(engine: str, program: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start a program of the tests as two processes on this machine."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    return subprocess.Popen(
-        [*command, str(Path(__file__).parents[1] / program), *map(str, arguments)], stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT | ENGINES[engine], start_new_session=True,
-    )  # fmt: skip
+class Ranks:
+    """A program of the tests as two processes of one group, with what they print."""
+
+    def __init__(self, engine: str, program: str, *arguments: object) -> None:
+        warm_up()
+        self.lines: list[str] = []
+        given = (program, [str(one) for one in arguments], ENGINES[engine])
+        self.group = workers.start(program, worker_targets.run_module, given, lambda line, _: self.lines.append(line), size=2)
+
+    def signal(self, rank: int, number: signal.Signals) -> None:
+        os.kill(self.group.processes[rank].pid, number)
+
+    def wait_for_checkpoint(self, folder: Path) -> None:
+        """Until they have written one."""
+        until = time.monotonic() + 120
+        while not list((folder / training.CHECKPOINT).glob("step-*")):
+            assert all(process.is_alive() for process in self.group.processes) and time.monotonic() < until
+            time.sleep(0.02)
+
+    def finish(self) -> tuple[bool, str]:
+        """Whether all went well, and what they said; processes that wait for each other are stopped."""
+        timer = threading.Timer(120, self.group.interrupt)
+        timer.start()
+        [(_, outcome)] = workers.wait([self.group])
+        timer.cancel()
+        return outcome.is_done, "\n".join([*self.lines, str(outcome)])
 
 
-def launch(engine: str, folder: Path, *options: str) -> subprocess.Popen[str]:
+def launch(engine: str, folder: Path, *options: str) -> Ranks:
     """Start training_run.py without dropout."""
-    return start(engine, "training_run.py", folder, "--steps", STEPS, "--every", 2, "--dropout", 0, *options)
+    return Ranks(engine, "training_run", folder, "--steps", STEPS, "--every", 2, "--dropout", 0, *options)
 
 
-def finish(launcher: subprocess.Popen[str]) -> str:
-    """What a program says until it ends; processes that wait for each other are stopped."""
-    try:
-        return launcher.communicate(timeout=120)[0]
-    finally:
-        launcher.terminate()
-
-
-def wait_for_checkpoint(launcher: subprocess.Popen[str], folder: Path) -> None:
-    """Until a running program has written one."""
-    until = time.monotonic() + 120
-    while not list((folder / training.CHECKPOINT).glob("step-*")):
-        assert launcher.poll() is None and time.monotonic() < until
-        time.sleep(0.05)
-
-
-def children(process: subprocess.Popen[str]) -> list[int]:
-    """Process ids of the ranks that a launcher started."""
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+def launch_by_accelerate(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """The same by the command of docs/scaling.md, as two new Pythons."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", str(PROGRAM), str(folder)]
+    return subprocess.Popen(
+        [*command, "--steps", str(STEPS), "--every", "2", "--dropout", "0", *options], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT, start_new_session=True,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(KINDS))
@@ -205,35 +219,62 @@ def test_shares_of_an_uneven_batch_average_to_the_loss_of_one_process(world: int
     assert (shares == 0).sum() == max(0, world - len(rows))
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
-@pytest.mark.parametrize("engine", EACH)
-def test_a_killed_process_ends_the_run_and_another_number_of_processes_goes_on(tmp_path: Path, engine: str) -> None:
-    """Kill -9 one of two in a step: the other does not hang, and one process ends with the weights of an undisturbed run."""
-    whole = run(tmp_path / "whole", steps=STEPS, every=2, dropout=0.0)
-    launcher = launch(engine, tmp_path / "run", "--pause", "0.3")
-    checkpoint = tmp_path / "run" / training.CHECKPOINT
-    wait_for_checkpoint(launcher, tmp_path / "run")
-    os.kill(children(launcher)[1], signal.SIGKILL)
-    said = finish(launcher)
-    assert launcher.returncode != 0
-    assert "SIGKILL" in said or "Signal 9" in said
-    assert list(checkpoint.glob("step-*")), "the checkpoint from before is there"
-    final = run(tmp_path / "run", steps=STEPS, every=2, dropout=0.0)
+def assert_goes_on(folder: Path, whole: dict[str, torch.Tensor]) -> None:
+    """One process goes on from the checkpoint that a killed run has left, to the weights of an undisturbed run."""
+    assert list((folder / training.CHECKPOINT).glob("step-*")), "the checkpoint from before is there"
+    final = run(folder, steps=STEPS, every=2, dropout=0.0)
     for name, tensor in whole.items():
         assert torch.allclose(final[name], tensor, atol=1e-5), name
-    assert [row["step"] for row in read_jsonl(tmp_path / "run" / training.METRICS)] == list(range(STEPS))
+    assert [row["step"] for row in read_jsonl(folder / training.METRICS)] == list(range(STEPS))
+
+
+@pytest.mark.slow
+@FORKS
+@pytest.mark.parametrize("engine", EACH)
+def test_a_killed_process_ends_the_run_and_another_number_of_processes_goes_on(
+    tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kill -9 one of two in a step: the other does not hang, and one process ends with the weights of an undisturbed run."""
+    monkeypatch.setattr(workers, "GRACE_SECONDS", 2.0)
+    whole = run(tmp_path / "whole", steps=STEPS, every=2, dropout=0.0)
+    ranks = launch(engine, tmp_path / "run", "--pause", "0.3")
+    ranks.wait_for_checkpoint(tmp_path / "run")
+    ranks.signal(1, signal.SIGKILL)
+    done, _ = ranks.finish()
+    assert not done and ranks.group.processes[1].exitcode == -signal.SIGKILL
+    assert_goes_on(tmp_path / "run", whole)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
-def test_a_killed_sharded_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
+def test_a_killed_process_ends_the_run_of_accelerate_launch(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", steps=STEPS, every=2, dropout=0.0)
+    launcher = launch_by_accelerate(tmp_path / "run", "--pause", "0.3")
+    until = time.monotonic() + 120
+    while not list((tmp_path / "run" / training.CHECKPOINT).glob("step-*")):
+        assert launcher.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    ranks = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    os.kill(int(ranks[1]), signal.SIGKILL)
+    try:
+        said = launcher.communicate(timeout=120)[0]
+    finally:
+        launcher.terminate()
+    assert launcher.returncode != 0
+    assert "SIGKILL" in said or "Signal 9" in said
+    assert_goes_on(tmp_path / "run", whole)
+
+
+@pytest.mark.slow
+@FORKS
+def test_a_killed_sharded_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "GRACE_SECONDS", 2.0)
     undisturbed, killed = launch("sharded", tmp_path / "whole"), launch("sharded", tmp_path / "run", "--pause", "0.3")
-    wait_for_checkpoint(killed, tmp_path / "run")
-    os.kill(children(killed)[0], signal.SIGKILL)
-    finish(killed), finish(undisturbed)
-    said = finish(again := launch("sharded", tmp_path / "run"))
-    assert undisturbed.returncode == again.returncode == 0, said
+    killed.wait_for_checkpoint(tmp_path / "run")
+    killed.signal(0, signal.SIGKILL)
+    assert not killed.finish()[0] and undisturbed.finish()[0]
+    done, said = launch("sharded", tmp_path / "run").finish()
+    assert done, said
     assert "step 0\n" not in said, "it went on from the checkpoint"
     for rank in range(2):
         whole, final = (read_tensors(tmp_path / name / f"final-{rank}.safetensors")[0] for name in ("whole", "run"))
@@ -241,20 +282,21 @@ def test_a_killed_sharded_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+@FORKS
 def test_ctrl_c_in_one_process_stops_all_after_the_same_step(tmp_path: Path) -> None:
     """It comes after the loss was exchanged, when the other process can only know a step later."""
-    launcher = launch("sharded", tmp_path, "--pause", "0.3")
-    wait_for_checkpoint(launcher, tmp_path)
-    os.kill(children(launcher)[1], signal.SIGINT)
-    said = finish(launcher)
-    assert launcher.returncode != 0
+    ranks = launch("sharded", tmp_path, "--pause", "0.3")
+    ranks.wait_for_checkpoint(tmp_path)
+    ranks.signal(1, signal.SIGINT)
+    done, said = ranks.finish()
+    assert not done
     found = re.findall(r"KeyboardInterrupt: test: saved after step (\d)", said)
     assert len(found) == 2 and len(set(found)) == 1, said
     assert [path.name for path in (tmp_path / training.CHECKPOINT).iterdir()] == [f"step-{int(found[0]):09d}"]
 
 
 @pytest.mark.slow
+@FORKS
 @pytest.mark.parametrize(
     ("engine", "family", "options"),
     [
@@ -268,10 +310,10 @@ def test_sharded_stages_learn_what_one_process_learns(tmp_path: Path, engine: st
     """SFT, reward model and PPO-ptx on two processes, each of which holds half of the moments, and of the weights too if they
     are sharded."""
     base = prepared(make_family(family, tmp_path / "published"), tmp_path / "ready")
-    launcher = start(engine, "sharded_run.py", tmp_path / "sharded", base, *options)
+    ranks = Ranks(engine, "sharded_run", tmp_path / "sharded", base, *options)
     sharded_run.train(tmp_path / "whole", base, ComputeConfig())
-    said = finish(launcher)
-    assert launcher.returncode == 0, said
+    done, said = ranks.finish()
+    assert done, said
     for model in ("sft/epoch_01", "reward/model", "ppo/model"):
         assert_same(tmp_path / "whole" / model, tmp_path / "sharded" / model, atol=1e-5)
         left, right = (read_json(tmp_path / run / model / "config.json") for run in ("whole", "sharded"))
@@ -288,6 +330,7 @@ def test_sharded_stages_learn_what_one_process_learns(tmp_path: Path, engine: st
 
 
 @pytest.mark.slow
+@FORKS
 @pytest.mark.parametrize("engine", EACH)
 def test_more_processes_go_on_with_the_run_of_one(tmp_path: Path, engine: str) -> None:
     class Stop(Exception):
@@ -300,9 +343,8 @@ def test_more_processes_go_on_with_the_run_of_one(tmp_path: Path, engine: str) -
     whole = run(tmp_path / "whole", steps=STEPS, every=2, dropout=0.0)
     with pytest.raises(Stop):
         run(tmp_path / "run", steps=STEPS, every=2, dropout=0.0, each=each)
-    launcher = launch(engine, tmp_path / "run")
-    said = finish(launcher)
-    assert launcher.returncode == 0, said
+    done, said = launch(engine, tmp_path / "run").finish()
+    assert done, said
     assert "step 3\n" not in said, "it went on from the checkpoint"
     for rank in range(2):
         final, _ = read_tensors(tmp_path / "run" / f"final-{rank}.safetensors")
@@ -310,21 +352,16 @@ def test_more_processes_go_on_with_the_run_of_one(tmp_path: Path, engine: str) -
 
 
 @pytest.mark.slow
-def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
-    """Every stage that trains, by the command of docs/scaling.md: row by row the same random numbers, sums but for rounding."""
+@FORKS
+def test_two_processes_end_with_the_weights_of_one(base: Path, tmp_path: Path, start_program: Callable[..., Program]) -> None:
+    """Every stage that trains: row by row the same random numbers, sums but for rounding."""
     stages = "base,prompts,labelers,demonstrations,sft,init,comparisons,reward,sft_select,ppo,ppo_ptx"
-    runs = {}
-    for count in (1, 2):
-        command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(count)]
-        command += ["scripts/pipeline.py", "--profile", "tiny", "--smoke", "--seed", "3", "--out", str(tmp_path / str(count))]
-        runs[count] = subprocess.Popen(
-            [*command, "--only", stages], cwd=CONFIGS.parents[1], env=ENVIRONMENT,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-    for process in runs.values():
-        said, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, said
+    given = {count: arguments(tmp_path / str(count), base, "--only", stages) for count in (1, 2)}
+    one = start_program(worker_targets.run_pipeline, given[1])
+    outcome = run_ranks(worker_targets.run_pipeline, given[2])
+    assert outcome.is_done, outcome
+    assert one.wait(600) == 0, one.err
     for stage in ("sft/epoch_02", "init/epoch_01", "reward/model", "ppo/model", "ppo_ptx/model"):
-        one, two = (read_tensors(tmp_path / str(count) / stage / "model.safetensors")[0] for count in runs)
+        one, two = (read_tensors(tmp_path / str(count) / stage / "model.safetensors")[0] for count in given)
         for name, tensor in one.items():
             torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-5, msg=lambda text: f"{stage}, {name}: {text}")  # noqa: B023

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import worker_targets
+from forked import Program, warm_up
 
 from utils.core import workers
 from utils.core.workers import Group, Outcome
 
 pytestmark = pytest.mark.skipif(not workers.supported(), reason="workers need Linux")
-TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def server() -> None:
     """Workers are forked from a process that has imported what they do."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(TESTS))
-        workers.warm_up(["worker_targets"])
+    warm_up()
 
 
 class Lines(list[tuple[str, bool]]):
@@ -58,7 +53,7 @@ def wait_for(path: Path) -> str:
 
 def test_lines_come_whole_and_by_stream() -> None:
     outcome, lines = run(worker_targets.speak, "Grüße 안녕")
-    assert outcome.is_done and outcome.cpu_seconds > 0 and outcome.peak_bytes > 2**20
+    assert outcome.is_done and outcome.cpu_seconds > 0 and outcome.peak_bytes > 2**20 and outcome.used_bytes >= 0
     assert [line for line, is_error in lines if is_error] == ["Grüße 안녕, an error"]
     assert [line for line, is_error in lines if not is_error] == ["Grüße 안녕", "without an end"]
 
@@ -118,18 +113,10 @@ def test_groups_end_one_by_one(tmp_path: Path) -> None:
     slow.kill()
 
 
-def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
-    code = (
-        f"import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]\n"
-        "from pathlib import Path\nimport worker_targets\nfrom utils.core import workers\n"
-        "if __name__ == '__main__':\n"
-        f"    workers.wait([workers.start('work', worker_targets.sleep, [Path({str(tmp_path)!r})], print)])\n"
-    )
-    (tmp_path / "program.py").write_text(code)
-    parent = subprocess.Popen([sys.executable, str(tmp_path / "program.py")])
+def test_workers_end_with_a_killed_parent(tmp_path: Path, start_program: Callable[..., Program]) -> None:
+    parent = start_program(worker_targets.start_sleeper, tmp_path)
     pid = int(wait_for(tmp_path / "pid"))
-    os.kill(parent.pid, signal.SIGKILL)
-    parent.wait()
+    parent.kill()
     until = time.monotonic() + 10
     while is_alive(pid) and time.monotonic() < until:
         time.sleep(0.05)

@@ -11,11 +11,14 @@ import resource
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import nbformat
 import pytest
+import worker_targets
+from forked import Program
 from nbformat import NotebookNode
 
 import utils
@@ -31,6 +34,8 @@ BADGE = re.compile(r"https://colab\.research\.google\.com/github/[\w-]+/[\w-]+/b
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(root|tmp|work|home|Users|content|var)\b|[A-Z]:\\")
 FAST_CPU_SECONDS = 100  # about twice what it takes on an idle core: CI measures coverage on a slower one
+IMPORT_CPU_SECONDS = 25  # of two new Pythons
+LONGEST = 600.0
 MODULES_AT_MOST = 8
 
 
@@ -285,17 +290,35 @@ def plant_foreign_utils(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_runs_fast_from_top_to_bottom_beside_a_foreign_utils(source: Path, tmp_path: Path) -> None:
+def test_the_first_lesson_is_built_beside_a_foreign_utils(tmp_path: Path) -> None:
+    """By the script, each notebook in a kernel of its own, a new Python; setup cells are the same everywhere."""
     paths = {"PYTHONPATH": str(plant_foreign_utils(tmp_path / "planted")), "RUNS": str(tmp_path / "runs")}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, str(ROOT / "scripts" / "build_notebooks.py"), "--fast", source.stem]
+    command = [sys.executable, str(ROOT / "scripts" / "build_notebooks.py"), "--fast", SOURCES[0].stem]
     done = subprocess.run(
         command, env={**os.environ, **paths, "OMP_NUM_THREADS": "1"}, cwd=tmp_path, capture_output=True, text=True
     )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
     assert after.ru_utime - before.ru_utime < FAST_CPU_SECONDS
+    assert any((tmp_path / "runs").iterdir()), "FAST runs leave the reader's own run alone"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", SOURCES[1:], ids=lambda source: source.stem)
+def test_runs_fast_from_top_to_bottom(
+    source: Path, builder: ModuleType, tmp_path: Path, start_program: Callable[..., Program]
+) -> None:
+    """The lesson, and its solutions after it, each in a shell of its own that has imported everything already."""
+    cpu = 0.0
+    for name, notebook in (("solutions", builder.load_solutions(source)), ("lesson", builder.load_source(source))):
+        cells = [cell.source for cell in code_cells(notebook)]
+        program = start_program(worker_targets.run_cells, cells, str(ROOT / "notebooks"), str(tmp_path / "runs"))
+        assert program.wait(LONGEST) == 0 and program.err == "", f"{name}: {program.out[-3000:]}{program.err}"
+        if name == "solutions":
+            assert not [line for line in program.out.splitlines() if line.startswith("Not ")], "a check does not pass"
+        cpu += float(program.out.splitlines()[-1])
+    assert cpu < FAST_CPU_SECONDS - IMPORT_CPU_SECONDS
     assert any((tmp_path / "runs").iterdir()), "FAST runs leave the reader's own run alone"
 
 

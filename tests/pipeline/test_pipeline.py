@@ -7,18 +7,19 @@ import math
 import re
 import shutil
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import worker_targets
+from forked import Program
 from tiny_run import arguments, make_base, own_files, run
 
 from utils.config import load_config
 from utils.core.cli import main
 from utils.core.errors import UserError
-from utils.core.io import read_json, read_jsonl, read_rows
+from utils.core.io import read_json, read_jsonl, read_rows, write_json
 from utils.data.matching import prompt_key
 from utils.data.schemas import Comparison, Prompt
 from utils.models.loading import load_policy
@@ -26,7 +27,10 @@ from utils.models.tokenizers import BOS, EOS, PAD, load_tokenizer
 from utils.pipeline import STAGES, check_inputs
 from utils.pipeline.base import prepared
 from utils.pipeline.data_stages import SETS, assign_prompts
+from utils.pipeline.evaluation_stages import summarise
 from utils.pipeline.run import Run
+from utils.planning.memory import needs
+from utils.planning.operations import shape_of
 from utils.reward.batches import encode_comparisons
 from utils.reward.evaluation import evaluate_reward
 from utils.reward.scoring import RewardModel
@@ -83,6 +87,18 @@ def test_the_summary_has_every_figure(finished: Path) -> None:
     assert abs(summary["reward_model.demo_mean"]) < 1e-3
     assert summary["winrate.ppo_vs_sft.n"] == 16
     assert summary["seconds.total"] == pytest.approx(sum(v for k, v in summary.items() if k.startswith("seconds.")) / 2)
+
+
+def test_the_summary_compares_the_memory_of_workers_with_the_plan(again: Path, base: Path) -> None:
+    config = load_config(again / "ppo" / "config.yaml")
+    assert not summarise(Run(again, config)).memory, "this run had no workers"
+    for name in ("prompts", "ppo"):
+        write_json(again / name / "stage.json", read_json(again / name / "stage.json") | {"peak_bytes": 900, "used_bytes": 300})
+    found = summarise(Run(again, config))
+    shape = shape_of(base)
+    [need] = [need for need in needs(config, shape, shape) if need.stage == "ppo"]
+    assert found.memory == {"prompts": {"peak": 900, "used": 300}, "ppo": {"peak": 900, "used": 300, "planned": need.total}}
+    assert found.flat()["memory.ppo.planned"] == need.total > 4 * 10 * shape.parameters
 
 
 def test_kl_of_the_reference_is_zero_and_pretraining_loss_is_that_of_a_random_model(finished: Path) -> None:
@@ -175,30 +191,14 @@ def test_a_stage_that_needs_another_says_so(base: Path, tmp_path: Path, capsys: 
     assert '"sft" needs "demonstrations", which has not finished' in capsys.readouterr().err
 
 
-KILLED = """
-import os, signal, sys
-sys.path[:0] = [{root!r}, {tests!r}]
-from utils.core.cli import main
-from utils.pipeline import evaluation_stages
-from tiny_run import run
-
-def die(*args, **named):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-evaluation_stages.{name} = die
-main(run, {arguments!r})
-"""
-
-
 @pytest.mark.parametrize(("stage", "name"), [("evaluate", "alignment_tax"), ("report", "write_report")])
 def test_kill_9_in_evaluate_and_report_changes_no_result(
-    stage: str, name: str, again: Path, base: Path, capsys: pytest.CaptureFixture[str]
+    stage: str, name: str, again: Path, base: Path, start_program: Callable[..., Program], capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = {file: (again / file).read_bytes() for file in ("evaluate/evaluation.json", "evaluate/samples.jsonl")}
     given = arguments(again, base, "--only", stage, "--force")
-    code = KILLED.format(root=str(ROOT), tests=str(ROOT / "tests"), name=name, arguments=given)
-    died = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert died.returncode == -signal.SIGKILL, died.stderr
+    died = start_program(worker_targets.run_and_die, name, given)
+    assert died.wait() == -signal.SIGKILL, died.err
     assert not read_json(again / stage / "stage.json")["finished"]
     assert set(execute(capsys, again, base)) <= {"evaluate", "report"}
     assert {file: (again / file).read_bytes() for file in kept} == kept

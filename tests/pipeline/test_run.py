@@ -6,14 +6,14 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import worker_targets
+from forked import Program
 
 from utils.config import Config, load_config, save_config
 from utils.core.errors import UserError
@@ -293,45 +293,23 @@ def test_a_smoke_run_never_replaces_a_full_run(tmp_path: Path, pipeline: Pipelin
     assert pipeline.execute(tmp_path / "new") == ["sft", "ppo"], "a full run may replace a smoke run"
 
 
-PROGRAM = """
-import sys, time
-sys.path.insert(0, {root!r})
-from pathlib import Path
-from utils.pipeline import run as stages
-from utils.config import Config
-stages.HEARTBEAT_SECONDS = 0.05
-
-def work(run, folder):
-    (folder / "begun.txt").open("a").write("x")
-    print("working", flush=True)
-    time.sleep({sleep})
-
-stages.Run({out!r}, Config()).execute([stages.Stage("work", work)])
-"""
-
-
-def start(out: Path, sleep: float) -> subprocess.Popen[str]:
-    code = PROGRAM.format(root=str(ROOT), out=str(out), sleep=sleep)
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-
-
-def test_kill_9_keeps_the_folder_and_the_seconds_and_frees_the_lock(tmp_path: Path, pipeline: Pipeline) -> None:
-    process = start(tmp_path, 600)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "working\n"
+def test_kill_9_keeps_the_folder_and_the_seconds_and_frees_the_lock(
+    tmp_path: Path, pipeline: Pipeline, start_program: Callable[..., Program]
+) -> None:
+    process = start_program(worker_targets.run_one_stage, tmp_path, 600)
+    process.wait_until(lambda: process.out == "working\n")
     time.sleep(0.5)
     assert message(pipeline.execute, tmp_path) == (
         f"Another process (pid {process.pid}) is writing to {tmp_path}: wait for it, choose another --out, or delete "
         f"{tmp_path / '.lock'} if you are sure that it has ended."
     )
     process.kill()
-    assert process.wait() == -signal.SIGKILL
+    assert process.code == -signal.SIGKILL
     before = read_json(tmp_path / "work" / "stage.json")
     assert before["finished"] is False
     assert before["seconds"] > 0.05
     assert (tmp_path / ".lock").exists()
-    again = start(tmp_path, 0)
-    assert again.wait() == 0
+    assert start_program(worker_targets.run_one_stage, tmp_path, 0).wait() == 0
     assert (tmp_path / "work" / "begun.txt").read_text() == "xx"
     assert Run(tmp_path, Config()).seconds()["work"] > before["seconds"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import worker_targets as targets
+from forked import Program, warm_up
 
 from utils.config import Config, load_config
 from utils.core import workers
@@ -23,17 +23,13 @@ from utils.pipeline.smoke import smoke_settings
 from utils.pipeline.stages import STAGES, run_pipeline
 
 pytestmark = pytest.mark.skipif(not workers.supported(), reason="workers need Linux")
-ROOT = Path(__file__).resolve().parents[2]
-TESTS = ROOT / "tests"
 TWO = load_config("tiny", {"compute.processes": 2})
 
 
 @pytest.fixture(scope="module", autouse=True)
 def server() -> None:
     """Workers are forked from a process that has imported what they do."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(TESTS))
-        workers.warm_up(["worker_targets", "utils.pipeline.stages"])
+    warm_up()
 
 
 def test_stages_that_need_nothing_of_each_other_run_at_the_same_time(
@@ -56,6 +52,7 @@ def test_stages_that_need_nothing_of_each_other_run_at_the_same_time(
     run = Run(tmp_path, TWO)
     assert 0 < run.total_seconds() < sum(run.seconds().values())  # left and right count once
     assert set(run.memory()) == {"left", "right", "both", "last"}
+    assert run.memory()["both"] == {"peak": state["peak_bytes"], "used": state["used_bytes"]}
     # Nothing changed: nothing runs.
     run.execute(stages)
     assert all("unchanged, skipped" in line for line in capsys.readouterr().out.splitlines())
@@ -94,52 +91,25 @@ def test_a_stage_that_waits_for_others_needs_them_finished(tmp_path: Path) -> No
         Run(tmp_path, TWO).execute(stages, only=["second"])
 
 
-PROGRAM = """
-import sys
-sys.path[:0] = {paths!r}
-from pathlib import Path
-import worker_targets as targets
-from utils.config import load_config
-from utils.core.cli import main
-from utils.pipeline.run import Run, Stage
-
-def run(arguments):
-    stages = [Stage(name, targets.wait_for_interrupt) for name in ("one", "two")]
-    Run({out!r}, load_config("tiny", {{"compute.processes": 2}})).execute(stages)
-
-if __name__ == "__main__":
-    sys.exit(main(run, []))
-"""
-
-
-def start_program(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
+def begin(tmp_path: Path, start_program: Callable[..., Program]) -> tuple[Program, list[int]]:
     """A program with two stages that run until Ctrl-C, and the numbers of their processes."""
-    paths = [str(TESTS), str(ROOT)]
-    (tmp_path / "program.py").write_text(PROGRAM.format(paths=paths, out=str(tmp_path / "run")))
-    program = subprocess.Popen(
-        [sys.executable, str(tmp_path / "program.py")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    program = start_program(targets.run_until_interrupted, tmp_path / "run")
     files = [tmp_path / "run" / name / "pid" for name in ("one", "two")]
-    until = time.monotonic() + 120
-    while not all(file.exists() and file.read_text() for file in files):
-        assert time.monotonic() < until and program.poll() is None, program.communicate()
-        time.sleep(0.05)
+    program.wait_until(lambda: all(file.exists() and file.read_text() for file in files))
     return program, [int(file.read_text()) for file in files]
 
 
-def test_ctrl_c_saves_every_stage_and_says_so_in_one_sentence(tmp_path: Path) -> None:
-    program, _ = start_program(tmp_path)
-    program.send_signal(signal.SIGINT)
-    _, err = program.communicate(timeout=60)
-    assert program.returncode == 130
-    assert err.strip() == "Stopped (one: saved, two: saved): run the same command again to continue."
+def test_ctrl_c_saves_every_stage_and_says_so_in_one_sentence(tmp_path: Path, start_program: Callable[..., Program]) -> None:
+    program, _ = begin(tmp_path, start_program)
+    program.signal(signal.SIGINT)
+    assert program.wait(60) == 130
+    assert program.err.strip() == "Stopped (one: saved, two: saved): run the same command again to continue."
     assert all((tmp_path / "run" / name / "saved").exists() for name in ("one", "two"))
 
 
-def test_kill_9_leaves_no_process_and_the_run_can_go_on(tmp_path: Path) -> None:
-    program, pids = start_program(tmp_path)
+def test_kill_9_leaves_no_process_and_the_run_can_go_on(tmp_path: Path, start_program: Callable[..., Program]) -> None:
+    program, pids = begin(tmp_path, start_program)
     program.kill()
-    program.wait()
     until = time.monotonic() + 10
     while any(_is_alive(pid) for pid in pids) and time.monotonic() < until:
         time.sleep(0.05)

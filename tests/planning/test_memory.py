@@ -7,15 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
+import worker_targets
+from forked import run_ranks
 from settings import saved_bytes
+from transformers import PreTrainedTokenizerBase
 
-from utils.config import ComputeConfig, Config, load_config
+from utils.config import ComputeConfig, Config, DataConfig, SFTConfig, load_config
+from utils.core import workers
 from utils.core.errors import UserError
+from utils.data.schemas import Demonstration
 from utils.models import gpt2
-from utils.models.loading import checkpoint_gradients, gpt2_config, load_policy, new_policy
+from utils.models.loading import checkpoint_gradients, gpt2_config, load_policy, new_policy, save_model
 from utils.planning import memory
 from utils.planning.memory import GIB, Need
 from utils.planning.operations import KNOWN, shape_of_model
+from utils.sft.rows import encode_demonstrations
 from utils.training.loop import make_optimizer
 
 GPT2, XL = KNOWN["gpt2"], KNOWN["gpt2-xl"]
@@ -42,6 +48,24 @@ def test_activations_of_another_architecture(small_base: Path) -> None:  # noqa:
     kept = saved_bytes(model, torch.randint(5, 300, (8, 100)))
     planned = memory.activation_bytes(shape_of_model(model, "test"), 800, ComputeConfig(), logits=267)
     assert 0.5 * kept <= planned <= 2 * kept
+
+
+@pytest.mark.skipif(not workers.supported(), reason="workers need Linux")
+def test_a_training_stage_uses_what_is_planned(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """Resident memory of a worker within a fifth of the plan, for rows that are as long as the settings allow."""
+    demos = [Demonstration(f"p{i}", "Name an animal that lives in the sea.", "A whale ran home. " * 14) for i in range(32)]
+    [row] = encode_demonstrations(tokenizer, demos[:1], DataConfig(max_prompt_tokens=99, max_response_tokens=999), None).rows
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    model = new_policy(gpt2_config(len(tokenizer), 256, 6, 4, 256, init_std=0.02, special_ids=special), seed=0)
+    save_model(model, tokenizer, tmp_path / "base")
+    data = DataConfig(max_prompt_tokens=row.loss_from, max_response_tokens=len(row.ids) - row.loss_from)
+    sft = SFTConfig(epochs=1, checkpoints=(1,), batch_size=16, dropout=0.0)
+    config = Config(world="none", data=data, sft=sft)
+    outcome = run_ranks(worker_targets.train_sft_on, tmp_path / "sft", tmp_path / "base", demos, config, size=1)
+    assert outcome.is_done, outcome
+    shape = shape_of_model(model, "test")
+    need = memory.needs(config, shape, shape)[0]
+    assert outcome.used_bytes == pytest.approx(need.total, rel=0.2), (outcome.used_bytes / 2**20, need)
 
 
 def test_cache_weights_and_moments_are_exact() -> None:

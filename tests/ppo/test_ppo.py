@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
-import subprocess
-import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from forked import Program, run_ranks
 from settings import PPO as CFG
 from settings import PPO_DATA as DATA
 from settings import TEXTS
@@ -545,44 +544,34 @@ def test_resume_equals_the_uninterrupted_run_bit_for_bit(
     assert not (tmp_path / "killed" / "checkpoint").exists()
 
 
-KILLED_RUN = """
-import sys
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
-from tests.ppo.test_ppo import CFG, replace, run
-from pathlib import Path
-run(*map(Path, sys.argv[2:5]), replace(CFG, rounds=25), checkpoint_every=1)
-"""
+def long_run(folder: Path, policy_dir: Path, reward_dir: Path) -> None:
+    """The run that is killed."""
+    run(folder, policy_dir, reward_dir, replace(CFG, rounds=25), checkpoint_every=1)
 
 
 @pytest.mark.slow
-def test_kill_minus_nine_at_a_random_moment_and_resume(policy_dir: Path, reward_dir: Path, tmp_path: Path) -> None:
+def test_kill_minus_nine_at_a_random_moment_and_resume(
+    policy_dir: Path, reward_dir: Path, tmp_path: Path, start_program: Callable[..., Program]
+) -> None:
     cfg = replace(CFG, rounds=25)
     whole = run(tmp_path / "whole", policy_dir, reward_dir, cfg)
     folder = tmp_path / "killed"
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-c", KILLED_RUN, *map(str, (root, folder, policy_dir, reward_dir))]
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     log = folder / "metrics.jsonl"
-    process = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not log.exists():
+    program = start_program(long_run, folder, policy_dir, reward_dir)
+    while program.code is None and not log.exists():
         time.sleep(0.01)
     time.sleep(random.uniform(0.0, 1.0))
-    process.kill()
-    process.wait()
-    assert (folder / "checkpoint").exists() or process.returncode == 0
+    program.kill()
+    assert (folder / "checkpoint").exists() or program.code == 0
     assert run(folder, policy_dir, reward_dir, cfg) == whole
     a, b = weights_of(tmp_path / "whole"), weights_of(folder)
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-TWO_PROCESSES = """
-import sys
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
-from tests.ppo.test_ppo import CFG, TEXTS, SETUP, PPOInputs, replace, train_ppo, torch
-rows = torch.randint(3, 300, (12, 20), generator=torch.Generator().manual_seed(0))
-cfg = replace(CFG, gamma_ptx=0.5, ptx_rows_per_episode=0.5)
-train_ppo(sys.argv[2], PPOInputs(*sys.argv[3:5], TEXTS, rows), cfg, SETUP)
-"""
+def run_mixed(folder: Path, policy_dir: Path, reward_dir: Path, ptx_rows: Tensor) -> None:
+    """PPO-ptx in one of several processes."""
+    cfg = replace(CFG, gamma_ptx=0.5, ptx_rows_per_episode=0.5)
+    train_ppo(folder, PPOInputs(policy_dir, reward_dir, TEXTS, ptx_rows), cfg, SETUP)
 
 
 @pytest.mark.slow
@@ -591,16 +580,8 @@ def test_two_processes_train_the_same_policy_as_one(
 ) -> None:
     cfg = replace(CFG, gamma_ptx=0.5, ptx_rows_per_episode=0.5)
     one = run(tmp_path / "one", policy_dir, reward_dir, cfg, ptx_rows=ptx_rows)
-    program = tmp_path / "program.py"
-    program.write_text(TWO_PROCESSES)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [*launch, str(program), *map(str, (root, tmp_path / "two", policy_dir, reward_dir))],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    outcome = run_ranks(run_mixed, tmp_path / "two", policy_dir, reward_dir, ptx_rows)
+    assert outcome.is_done, outcome
     two = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
     assert len(two) == len(one) == CFG.rounds
     for a, b in zip(one, two, strict=True):

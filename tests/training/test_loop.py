@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import worker_targets
+from forked import Program, run_ranks
 from torch import nn
 from training_run import build, run
 
@@ -23,7 +23,6 @@ from utils.core.io import read_jsonl, read_tensors, write_json
 from utils.training import loop as training
 from utils.training.loop import LoopSettings, TrainingLoop, make_optimizer, stage_optimizer
 
-PROGRAM = Path(__file__).parents[1] / "training_run.py"
 STEPS = 20
 
 
@@ -57,26 +56,14 @@ def stop_at(wanted: int) -> Any:
     return each
 
 
-def start_program(*arguments: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, str(PROGRAM), *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
-
-
-def wait_for(process: subprocess.Popen[str], step: int) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line == f"step {step}\n":
-            return
-    raise AssertionError(f"the program ended before step {step}")
-
-
-def test_kill_9_at_a_random_moment_changes_nothing(tmp_path: Path, whole: tuple[dict[str, torch.Tensor], str]) -> None:
+def test_kill_9_at_a_random_moment_changes_nothing(
+    tmp_path: Path, whole: tuple[dict[str, torch.Tensor], str], start_program: Callable[..., Program]
+) -> None:
     step = random.SystemRandom().randrange(1, STEPS)
-    process = start_program(tmp_path, "--pause", "0.02")
-    wait_for(process, step)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL, f"killed in step {step}"
+    program = start_program(worker_targets.run_module, "training_run", [str(tmp_path), "--pause", "0.02"], {})
+    program.wait_until(lambda: f"step {step}\n" in program.out)
+    program.kill()
+    assert program.code == -signal.SIGKILL, f"killed in step {step}"
     assert (tmp_path / training.CHECKPOINT).exists() or step <= 3
     assert_same(tmp_path, run(tmp_path), whole)
 
@@ -376,16 +363,9 @@ def test_metrics_of_steps_after_the_resume_point_are_dropped(tmp_path: Path) -> 
 def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
     """Each takes half of every batch: both end with equal weights, those of one process up to rounding."""
     one = run(tmp_path / "one", steps=6, dropout=0.0)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(PROGRAM)]
-    done = subprocess.run(
-        [*launch, str(tmp_path / "two"), "--steps", "6", "--dropout", "0"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    given = ("training_run", [str(tmp_path / "two"), "--steps", "6", "--dropout", "0"], {})
+    outcome = run_ranks(worker_targets.run_module, *given)
+    assert outcome.is_done, outcome
     first, second = (read_tensors(tmp_path / "two" / f"final-{rank}.safetensors")[0] for rank in range(2))
     for name, tensor in one.items():
         assert torch.equal(first[name], second[name]), name

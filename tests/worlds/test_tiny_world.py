@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 import re
 import shutil
+import zlib
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from utils.config import DataConfig
 from utils.core.errors import UserError
@@ -112,6 +115,12 @@ def test_a_missing_table_is_named(tmp_path: Path, missing: str) -> None:
     (tmp_path / "world" / missing).unlink()
     with pytest.raises(UserError, match=f"{missing}.* missing; restore the folder data/world"):
         Tables.load(tmp_path / "world")
+
+
+@given(st.text())
+def test_partition_is_by_letters_digits_and_blanks(text: str) -> None:
+    key = "".join(c for c in text.lower() if c.isalnum() or c == " ").strip()
+    assert partition(text) == {0: "test", 1: "valid"}.get(zlib.crc32(key.encode()) % 10, "train")
 
 
 def test_partition_does_not_see_case_or_punctuation() -> None:

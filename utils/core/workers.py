@@ -38,7 +38,7 @@ class Outcome:
 
     error: a sentence for the user. crash: the traceback of an error in this program. interrupted: the text of the
     KeyboardInterrupt that ended it. All three None: it is done. cpu_seconds: of all its processes. peak_bytes: the
-    largest resident memory of one process.
+    largest resident memory of one process. used_bytes: how far that rose above the imported program the work began with.
     """
 
     error: str | None = None
@@ -46,6 +46,7 @@ class Outcome:
     interrupted: str | None = None
     cpu_seconds: float = 0.0
     peak_bytes: int = 0
+    used_bytes: int = 0
 
     @property
     def is_done(self) -> bool:
@@ -237,7 +238,8 @@ def _outcome(group: Group) -> Outcome:
         )
     seconds = sum(outcome.cpu_seconds for outcome in group._outcomes)
     peak = max((outcome.peak_bytes for outcome in group._outcomes), default=0)
-    return Outcome(error, chosen.crash, chosen.interrupted, seconds, peak)
+    used = max((outcome.used_bytes for outcome in group._outcomes), default=0)
+    return Outcome(error, chosen.crash, chosen.interrupted, seconds, peak, used)
 
 
 def _ending(code: int | None) -> str:
@@ -286,7 +288,10 @@ def _end_with_parent() -> None:
 
 def _call(target: Callable[..., None], arguments: tuple[Any, ...]) -> Outcome:
     """Call `target`; its outcome with what it used."""
+    import resource  # not on Windows, where there are no workers
+
     error = crash = interrupted = None
+    start = _peak_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     try:
         target(*arguments)
     except UserError as raised:
@@ -301,10 +306,9 @@ def _call(target: Callable[..., None], arguments: tuple[Any, ...]) -> Outcome:
             crash = traceback.format_exc()
     except Exception:
         crash = traceback.format_exc()
-    import resource  # not on Windows, where there are no workers
-
     used = resource.getrusage(resource.RUSAGE_SELF)
-    return Outcome(error, crash, interrupted, used.ru_utime + used.ru_stime, _peak_bytes(used.ru_maxrss))
+    peak = _peak_bytes(used.ru_maxrss)
+    return Outcome(error, crash, interrupted, used.ru_utime + used.ru_stime, peak, peak - start)
 
 
 def _peak_bytes(maxrss: int) -> int:

@@ -87,6 +87,7 @@ class Summary:
     about: Section = field(default_factory=Section)  # profile, seed, machine, versions: keys without a section
     data: Section = _section()  # comparisons: name of your own rankings, if given
     seconds: Section = _section()  # by stage, and total
+    memory: Section = _section(2)  # stage -> peak, used, planned (bytes of the largest process; see planning.memory)
     labelers: Section = _section()  # agreement (shares in [0, 1]), candidates, hired (counts)
     reward_model: Section = _section()  # accuracies (shares), calibration error, mean reward of demonstrations
     gold: Section = _section(2)  # policy -> mean, se, greedy_mean, greedy_se (points)

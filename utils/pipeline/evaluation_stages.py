@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.base import prepared
 from utils.pipeline.run import Run
 from utils.pipeline.training_stages import judging_world
+from utils.planning import memory
 from utils.report.page import write_report
 from utils.report.terminal import terminal_table
 from utils.sampling.sampler import Response
@@ -169,8 +171,19 @@ def summarise(run: Run) -> Summary:
         summary.data["comparisons"] = short_name(given)
     seconds = run.seconds()
     summary.seconds.update(seconds, total=run.total_seconds())
+    summary.memory.update(_memory(run))
     summary.labelers, summary.reward_model = _labelers(run), _reward(run)
     return summary
+
+
+def _memory(run: Run) -> dict[str, Section]:
+    """What each stage used where worker processes ran it, beside the plan of the stages that train."""
+    found = {name: Section(used) for name, used in run.memory().items()}
+    if found:
+        for need in memory.planned(replace(run.config, model=str(run.model_dir("base")))):
+            if need.stage in found:
+                found[need.stage]["planned"] = need.total
+    return found
 
 
 def _labelers(run: Run) -> Section:

@@ -95,9 +95,11 @@ class Run(Artifacts):
         """Seconds in which at least one finished stage ran: stages that ran at the same time count once."""
         return covered([(state.get("at", 0.0) - state["seconds"], state.get("at", 0.0)) for state in self._finished().values()])
 
-    def memory(self) -> dict[str, int]:
-        """Largest resident memory of one process of each stage in bytes, where worker processes ran it."""
-        return {name: state["peak_bytes"] for name, state in self._finished().items() if "peak_bytes" in state}
+    def memory(self) -> dict[str, dict[str, int]]:
+        """Bytes of the largest process of each stage, where worker processes ran it: "peak", its largest resident memory, and
+        "used", how far that rose above the imported program it began with."""
+        states = {name: state for name, state in self._finished().items() if "used_bytes" in state}
+        return {name: {"peak": state["peak_bytes"], "used": state["used_bytes"]} for name, state in states.items()}
 
     def _finished(self) -> dict[str, dict[str, Any]]:
         """The stage.json of every finished stage, in the order they finished."""
@@ -369,14 +371,13 @@ def _say(line: str) -> None:
 class Clock:
     """Counts a stage's seconds over all restarts. A thread writes them to stage.json, so that a kill loses only a few.
 
-    cpu_seconds, peak_bytes: what its worker processes used, once they have ended (`utils.core.workers.Outcome`).
+    used: what its worker processes used, once they have ended (numbers of `utils.core.workers.Outcome`).
     """
 
     def __init__(self, file: Path, fingerprint: str, before: float, smoke: bool) -> None:
         self.file, self.fingerprint, self.before, self.smoke = file, fingerprint, before, smoke
         self.began = time.monotonic()
-        self.cpu_seconds: float | None = None
-        self.peak_bytes: int | None = None
+        self.used: dict[str, float] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
@@ -389,9 +390,7 @@ class Clock:
         state: dict[str, Any] = {
             "fingerprint": self.fingerprint, "seconds": round(self.seconds(), 3), "finished": finished, "at": time.time(),
         }  # fmt: skip
-        if self.cpu_seconds is not None and self.peak_bytes is not None:
-            state |= {"cpu_seconds": round(self.cpu_seconds, 3), "peak_bytes": self.peak_bytes}
-        write_json(self.file, state | ({"smoke": True} if self.smoke else {}))
+        write_json(self.file, state | self.used | ({"smoke": True} if self.smoke else {}))
 
     def _tick(self) -> None:
         while not self._over.wait(HEARTBEAT_SECONDS):

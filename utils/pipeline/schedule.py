@@ -111,7 +111,9 @@ def _run_stage(function: Callable[[Run, Path], None], out_dir: Path, config: Con
 
 def _end(run: Run, task: _Running, outcome: Outcome) -> None:
     """Stop the clock of a stage that has ended and raise if it failed."""
-    task.clock.cpu_seconds, task.clock.peak_bytes = outcome.cpu_seconds, outcome.peak_bytes
+    task.clock.used = {
+        "cpu_seconds": round(outcome.cpu_seconds, 3), "peak_bytes": outcome.peak_bytes, "used_bytes": outcome.used_bytes,
+    }  # fmt: skip
     if outcome.is_done:
         task.open.close()
         return

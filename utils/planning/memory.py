@@ -188,9 +188,8 @@ def plan(config: Config, free: int | None = None, device: torch.device | None = 
     stage does not fit. free: bytes; default: those of the device."""
     device = choose_device(config.device) if device is None else device
     free = free_bytes(device) if free is None else free
-    policy = shape_of(config.model)
-    reward = policy if config.reward_init is None else shape_of(config.reward_init)
     dtype, budget = choose_dtype(device, config.compute.precision), SHARE * free
+    policy, reward = _shapes(config)
     found = needs(config, policy, reward, dtype, budget)
     most = max(found, key=lambda need: need.total)
     if most.total > budget:
@@ -201,6 +200,18 @@ def plan(config: Config, free: int | None = None, device: torch.device | None = 
         )
     needed = f"of which the stage {most.stage} needs most, about {most.total / GIB:.1f} GiB"
     return found, f"{device}: {free / GIB:.1f} GiB free, {needed}"
+
+
+def planned(config: Config) -> list[Need]:
+    """What each training stage needs at most on the run's device, whatever is free there, in a process that has whole
+    batches."""
+    return needs(config, *_shapes(config), choose_dtype(choose_device(config.device), config.compute.precision))
+
+
+def _shapes(config: Config) -> tuple[Shape, Shape]:
+    """Shapes of the policy and of the reward model."""
+    policy = shape_of(config.model)
+    return policy, policy if config.reward_init is None else shape_of(config.reward_init)
 
 
 def adapted(config: Config) -> Config:

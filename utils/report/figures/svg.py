@@ -25,6 +25,9 @@ def inline_svg(figure: Figure, name: str) -> str:
         raise ValueError(f"figure name {name!r}: use letters, digits and dashes, beginning with a letter.")
     buffer = io.StringIO()
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+        if (engine := figure.get_layout_engine()) is not None:  # here, because savefig would draw all once more for it
+            engine.execute(figure)
+            figure.set_layout_engine("none")
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()

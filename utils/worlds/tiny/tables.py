@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import re
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ TOPICS_POPULAR, TOPICS_OTHER = 24, 48
 DESCRIBED = {"animals": 12, "foods": 6, "countries": 6, "jobs": 6}
 LIST_KINDS = ("animals", "foods", "jobs", "countries", "birds", "fruits", "colors", "names", "games")
 HELD_OUT_CLASSES = {0: "test", 1: "valid"}
+MARKS = re.compile(r"[^\w ]|_")  # all but letters, digits and blanks
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def partition(text: str) -> str:
     The pretraining text is made before any run, so a hash of the text, not a random split, keeps held-out prompts out of
     it. The whole text is hashed: "Hello. Describe Italy." may be in training while "Describe Italy." is held out.
     """
-    key = "".join(c for c in text.lower() if c.isalnum() or c == " ").strip()
+    key = MARKS.sub("", text.lower()).strip()
     return HELD_OUT_CLASSES.get(zlib.crc32(key.encode()) % 10, "train")
 
 
