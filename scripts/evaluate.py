@@ -1,6 +1,6 @@
 """Final evaluation of a run on its test prompts, summary.json and report.html (sec. 3.6, 4); with a command, other scores.
 
-scripts/evaluate.py --profile tiny --out runs/tiny            the stages evaluate and report of a run
+scripts/evaluate.py --profile tiny --out runs/tiny            cross-validation, evaluation and report of a run
 scripts/evaluate.py score --task drop --samples FILE.csv      scores of outputs that exist already
 scripts/evaluate.py model --model DIR --tasks rte hellaswag   any causal language model on public benchmarks (App. D)
 Each has its own --help, such as `scripts/evaluate.py score --help`.
@@ -38,7 +38,7 @@ from utils.pipeline import open_run, pipeline_command
 from utils.publish.chat import labelled_policies, named_folders
 from utils.report import Table, print_table
 
-stage = pipeline_command(__doc__, ("evaluate", "report"))
+stage = pipeline_command(__doc__, ("cross_validation", "evaluate", "report"))
 KEYS = ("model", "prompt", "questions")
 
 

@@ -35,7 +35,7 @@ SCRIPTS = {
     "comparisons": ("comparisons",),
     "reward_model": ("reward", "sft_select"),
     "ppo": ("ppo", "ppo_ptx"),
-    "evaluate": ("evaluate", "report"),
+    "evaluate": ("cross_validation", "evaluate", "report"),
 }
 
 

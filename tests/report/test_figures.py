@@ -14,6 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from utils.evaluation.summary import Summary, number
+from utils.pipeline import STAGES
 from utils.report import figures as plotting
 from utils.report.figures import frame, style, training
 
@@ -93,8 +94,7 @@ def test_pipeline_map(here: str | None) -> None:
 
 
 def test_every_stage_of_the_architecture_is_on_the_map() -> None:
-    stages = "prompts labelers demonstrations sft init comparisons reward sft_select ppo ppo_ptx evaluate report".split()
-    for stage in stages:
+    for stage in (one.name for one in STAGES if one.name != "base"):
         plotting.pipeline_map(stage)
     with pytest.raises(ValueError, match="no stage 'dpo'"):
         plotting.pipeline_map("dpo")

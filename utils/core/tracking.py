@@ -1,7 +1,7 @@
 """Experiment tracking with accelerate's trackers: off by default; trackers get copies of the records in metrics.jsonl.
 
 `Run.execute` opens `tracked(name, folder)`; every `TrainingLoop` that starts inside also sends its records to the tracker. One
-loop is one run of the tracker, named by its folder ("sft", "reward/cross_validation/fold_0"). TensorBoard writes to
+loop is one run of the tracker, named by its folder ("sft", "cross_validation/fold_0"). TensorBoard writes to
 `<loop's folder>/tensorboard`, all others to where their own settings say.
 """
 

@@ -23,7 +23,7 @@ from utils.models.directories import model_directory
 from utils.models.loading import load_policy
 from utils.models.tokenizers import load_tokenizer
 from utils.report.results import RunData
-from utils.reward.cross_validation import with_names_of_today
+from utils.reward.cross_validation import RESULT, with_names_of_today
 from utils.reward.scoring import RewardModel
 from utils.sampling.sampler import Sampler
 from utils.sft.run import checkpoint_dir, kept_epochs
@@ -196,14 +196,20 @@ class Artifacts:
 
     def reward_evaluation(self) -> dict[str, Any]:
         """Accuracies of the reward model on test prompts, and its mean reward of demonstrations."""
-        found = self._json("reward", "evaluation.json")
-        if "cross_validation" in found:
-            found["cross_validation"] = with_names_of_today(found["cross_validation"])
-        return found
+        return self._json("reward", "evaluation.json")
+
+    def has_cross_validation(self) -> bool:
+        """Whether the run cross-validated its reward model: there were enough labelers, and it was not switched off."""
+        return self._cross_validation().exists()
+
+    def _cross_validation(self) -> Path:
+        """The results of the stage cross_validation; in an older run they are a part of the stage reward."""
+        older = self.path("reward") / "cross_validation" / RESULT
+        return older if older.exists() else self.path("cross_validation") / RESULT
 
     def cross_validation(self) -> dict[str, Any]:
         """Accuracy of reward models on rankings of training labelers and of held-out labelers (sec. 4.1)."""
-        return with_names_of_today(self._json("reward", "cross_validation/cross_validation.json"))
+        return with_names_of_today(read_json(self._cross_validation()))
 
     def selection(self) -> dict[str, Any]:
         """The chosen SFT checkpoint, and the mean reward and gold score of each."""

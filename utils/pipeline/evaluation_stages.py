@@ -213,7 +213,7 @@ def _reward(run: Run) -> Section:
     for kind, accuracy in found.get("minimal_pairs", {}).items():
         name = "_".join(("accuracy", *kind.split()))
         metrics.update({name: accuracy["accuracy"], f"{name}_se": accuracy["accuracy_se"]})
-    if "cross_validation" in found:
-        names = ("training", "training_se", "heldout", "heldout_se")
-        metrics.update({f"cv_{name}": found["cross_validation"][name] for name in names})
+    if run.has_cross_validation():
+        crossed = run.cross_validation()
+        metrics.update({f"cv_{name}": crossed[name] for name in ("training", "training_se", "heldout", "heldout_se")})
     return metrics

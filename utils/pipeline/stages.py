@@ -17,7 +17,15 @@ from utils.pipeline.base import base_stage
 from utils.pipeline.data_stages import comparisons_stage, demonstrations_stage, labelers_stage, prompts_stage, stand_ins
 from utils.pipeline.evaluation_stages import evaluate_stage, report_stage
 from utils.pipeline.run import Run, Stage
-from utils.pipeline.training_stages import init_stage, ppo_ptx_stage, ppo_stage, reward_stage, sft_select_stage, sft_stage
+from utils.pipeline.training_stages import (
+    cross_validation_stage,
+    init_stage,
+    ppo_ptx_stage,
+    ppo_stage,
+    reward_stage,
+    sft_select_stage,
+    sft_stage,
+)
 from utils.worlds.registry import known_world, world_names, world_of
 
 
@@ -77,10 +85,14 @@ STAGES = (
         reads=lambda c: [c.data.pretraining], shared=True, share=0.5,
     ),
     Stage(
+        "cross_validation", cross_validation_stage, needs=("comparisons", "sft"), settings=lambda c: c.reward,
+        reads=lambda c: [c.reward_init], shared=True, share=0.5,
+    ),
+    Stage(
         "evaluate", evaluate_stage, needs=("base", "sft_select", "init", "ppo", "ppo_ptx", "comparisons", "prompts"),
         settings=lambda c: c.evaluation, reads=lambda c: [c.largest_model], shared=True,
     ),
-    Stage("report", report_stage, needs=("evaluate", "reward", "prompts")),
+    Stage("report", report_stage, needs=("evaluate", "reward", "cross_validation", "prompts")),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Stages that train: sft, init, reward, sft_select, ppo, ppo_ptx (sec. 3.5, App. C)."""
+"""Stages that train: sft, init, reward, sft_select, ppo, ppo_ptx, cross_validation (sec. 3.5, 4.1, App. C)."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def init_stage(run: Run, folder: Path) -> None:
 
 def reward_stage(run: Run, folder: Path) -> None:
     """Train the reward model, shift it to mean 0 on demonstrations, and evaluate it on prompts that it never saw: against
-    labels, held-out labelers and gold, and by cross-validation over groups of labelers."""
+    labels, held-out labelers and gold."""
     cfg = run.config
     # Training; the shift is part of the model that is saved.
     comparisons, demonstrations = run.comparisons("train"), run.demonstrations("train")
@@ -112,12 +112,18 @@ def reward_stage(run: Run, folder: Path) -> None:
     calibration = {"bins": bins, "error": result["labels"]["calibration_error"]}
     for name, split in (("demo_mean", "train"), ("demo_mean_valid", "valid")):
         result[name] = _mean(judge.score_demonstrations(run.demonstrations(split)))
-    # Does the reward model generalize to labelers that it was not trained on (E.2)? Only if there are enough labelers.
-    if cfg.reward.cv_groups > 1 and len({c.labeler_id for c in comparisons}) >= cfg.reward.cv_groups:
-        result["cross_validation"] = cross_validate(folder / "cross_validation", start, comparisons, cfg.reward, setup)
     if processes.is_main():
         write_json(folder / "calibration.json", calibration)
         write_json(folder / "evaluation.json", result)
+
+
+def cross_validation_stage(run: Run, folder: Path) -> None:
+    """Does the reward model generalize to labelers that it was not trained on (E.2)? Nothing is done if there are too few
+    labelers to tell, or with `reward.cv_groups` 0 or 1."""
+    cfg, comparisons = run.config.reward, run.comparisons("train")
+    if cfg.cv_groups > 1 and len({c.labeler_id for c in comparisons}) >= cfg.cv_groups:
+        start = reward_init_dir(run, folder)
+        cross_validate(folder, start, comparisons, cfg, setup_of(run, "reward"))
 
 
 def judge_reward(run: Run, judge: RewardModel) -> dict[str, Any]:

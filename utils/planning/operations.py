@@ -35,7 +35,6 @@ PF_DAY = 1e15 * 86_400  # operations of one petaflop/s-day
 TRAIN = 3  # forward and backward, in forwards
 TRAIN_FROZEN = 2  # the same for weights that get no gradient but pass one on
 TRAINING = ("train", "ranked")
-CROSS_VALIDATION = "cross-validation"  # the part of the stage reward that trains one model for each group of labelers
 
 
 # --- models --------------------------------------------------------------------------------------------------------
@@ -307,7 +306,8 @@ def kwise(part: str, kind: str, shape: Shape, rows: float, calls: float, data: D
 
 
 def _reward(config: Config, shape: Shape, data: Data, counting: Counting) -> list[Work]:
-    """Training, accuracy on unseen prompts (both groups of labelers), cross-validation over groups of labelers."""
+    """Training and accuracy on unseen prompts (both groups of labelers); cross-validation over groups of labelers is a stage
+    of its own."""
     cfg = config.reward
     size = data.rm_prompt + data.distinct * data.completion
     evaluated = 2 * data.n_test
@@ -319,9 +319,8 @@ def _reward(config: Config, shape: Shape, data: Data, counting: Counting) -> lis
     if cfg.cv_groups > 1:
         others = round(data.n_rm * (1 - 1 / cfg.cv_groups))
         rows = cfg.cv_groups * cfg.epochs * training_rows(others, cfg.cv_prompts)
-        parts.append(
-            kwise(CROSS_VALIDATION, "ranked", shape, rows, rows / cfg.prompts_per_step, data, counting)
-        )  # fmt: skip
+        update = kwise("update", "ranked", shape, rows, rows / cfg.prompts_per_step, data, counting)
+        parts.append(replace(update, stage="cross_validation"))
     return parts
 
 
@@ -451,7 +450,7 @@ class Alternative:
 class PaperPlan:
     """Petaflop/s-days of the paper's run by stage and part, beside the numbers of the paper.
 
-    stages: with the key cross_validation beside reward, which is without it. parts: of PPO-ptx.
+    stages: cross_validation is an experiment of the paper (4.1) beside its recipe. parts: of PPO-ptx.
     """
 
     stages: dict[str, float]
@@ -472,9 +471,6 @@ def paper_plan(policy: str = "gpt3-175b") -> PaperPlan:
             parts[name] = parts.get(name, 0.0) + item.flops / PF_DAY
     pretraining = read(Pass("", "", "train", shape), Texts(1, 0, PRETRAINING_TOKENS), 1, PAPER_COUNTING).flops / PF_DAY
     stages = {name: flops / PF_DAY for name, flops in by_stage(work).items()}
-    # An experiment of the paper (4.1) beside its recipe, so it does not count as part of the reward model's cost.
-    stages["cross_validation"] = sum(item.flops for item in work if item.part == CROSS_VALIDATION) / PF_DAY
-    stages["reward"] -= stages["cross_validation"]
     return PaperPlan(stages, parts, pretraining, _alternatives(config, shape, reward, data))
 
 

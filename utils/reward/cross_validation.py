@@ -22,6 +22,7 @@ from utils.reward.scoring import RewardModel
 from utils.reward.train import Rankings, fit
 from utils.training.setup import StageSetup
 
+RESULT = "cross_validation.json"
 _OLD_NAMES = {"inside": "training", "outside": "heldout"}  # in results of older runs
 
 
@@ -109,7 +110,7 @@ def cross_validate(
         result[name], result[f"{name}_se"] = _mean_se([fold[name] for fold in folds])
     result["difference"], result["difference_se"] = _mean_se([f["training"] - f["heldout"] for f in folds])
     if processes.is_main():
-        write_json(Path(out_dir) / "cross_validation.json", result)
+        write_json(Path(out_dir) / RESULT, result)
     return result
 
 

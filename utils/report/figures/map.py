@@ -41,7 +41,10 @@ _ARROWS = tuple(
         "comparisons>reward sft>evaluate reward>evaluate"
     ).split()
 )
-_SAME_PLACE = {"init": "sft", "sft_select": "sft", "rm": "reward", "report": "evaluate", "evaluation": "evaluate"}
+_SAME_PLACE = {
+    "init": "sft", "sft_select": "sft", "rm": "reward", "cross_validation": "reward", "report": "evaluate",
+    "evaluation": "evaluate",
+}  # fmt: skip
 _STEPS = (
     (2.2, OKABE_ITO[0], "1 imitate"),
     (6.2, OKABE_ITO[4], "2 learn to judge"),
