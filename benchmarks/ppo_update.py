@@ -4,7 +4,8 @@
     python benchmarks/ppo_update.py --size tiny --vs-trl --trl-python PYTHON_WITH_TRL_1_12 --repeats 3
 
 Random GPT-2s, prompts of 32 tokens, responses of 32 that never end early, batch 64, minibatch 16, temperature 1, one
-core. TRL 1.12.0 is the last release with a PPOTrainer and needs its own environment. For a comparison the two run
+core. `matrix_product_seconds` are those of the update's own matrix products alone (benchmarks/products.py).
+TRL 1.12.0 is the last release with a PPOTrainer and needs its own environment. For a comparison the two run
 in turn, each in a new process on the same core. The last line printed is one JSON object.
 """
 
@@ -131,10 +132,17 @@ class PartClock:
 def time_ours(args: argparse.Namespace) -> dict[str, Any]:
     """Seconds per update of this project's PPO."""
     import torch
+    from products import product_seconds, recorded
 
     torch.set_num_threads(1)
     seconds, parts = ppo_updates(args)
-    return _summary("ours", args, seconds, parts)
+    # One more update, for the shapes of its matrix products; these alone, as often as updates were timed.
+    with recorded() as products:
+        ppo_updates(argparse.Namespace(**vars(args) | {"warmup": 0, "updates": 1}))
+    alone = statistics.median(product_seconds(products) for _ in range(args.updates))
+    summary = _summary("ours", args, seconds, parts)
+    ratio = summary["cpu_seconds_per_update"] / alone
+    return summary | {"matrix_product_seconds": round(alone, 4), "times_matrix_products": round(ratio, 3)}
 
 
 def ppo_updates(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from reward_cases import PAD, gradient, llama
 from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedModel
 
-from utils.models.prompt_sharing import can_share, pack, shared_prompt_scores, shared_rows
+from utils.models.prompt_sharing import can_share, pack, shared_prompt_scores
 
 
 @settings(deadline=None, max_examples=25)
@@ -32,16 +32,6 @@ def test_shared_prompts_give_the_scores_of_the_plain_forward(data: st.DataObject
     torch.testing.assert_close(
         gradient(model, (shared * weight).sum()), gradient(model, (plain * weight).sum()), rtol=1e-3, atol=1e-5
     )
-
-
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.integers(9, 12))
-def test_every_sequence_has_a_place_in_a_row_that_has_room_for_it(lengths: list[int], room: int) -> None:
-    rows = shared_rows(lengths, room)
-    assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
-    used = [sum(lengths[i] for i in row) for row in rows]
-    assert max(used) <= room
-    # First fit: no two rows could be one.
-    assert all(a + b > room for n, a in enumerate(used) for b in used[:n])
 
 
 def test_short_completions_of_one_prompt_share_a_row() -> None:

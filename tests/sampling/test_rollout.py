@@ -232,3 +232,23 @@ def test_uniforms_of_an_episode_depend_on_its_seed_alone() -> None:
     assert torch.equal(both[1:], episode_uniforms([8], 5))
     assert not torch.equal(both[0], both[1])
     assert (both >= 0).all() and (both < 1).all()
+
+
+def test_the_last_token_of_a_row_is_not_read(policy: GPT2LMHeadModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It predicts nothing. Where it is the only token, nothing is read."""
+    read: list[int] = []
+    states = gpt2.hidden_states
+
+    def counting(trunk: object, ids: torch.Tensor, mask: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        read.append(int(mask.sum()))
+        return states(trunk, ids, mask, keep)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gpt2, "hidden_states", counting)
+    r = draw(policy)
+    with torch.no_grad():
+        response_logprobs(policy, *parts(r))
+        for rows in ([[5, 6, 7], [8]], [[9]]):
+            ids, mask = pad_right(rows, PAD)
+            got = rollout.sequence_logprobs(policy, ids, mask, mask)
+            assert (got != 0).sum(1).tolist() == [len(row) - 1 for row in rows]
+    assert read == [int(r.prompt_mask.sum() + r.response_mask.sum()) - len(r), 2, 0]

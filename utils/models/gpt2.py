@@ -19,6 +19,7 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 from transformers.pytorch_utils import Conv1D
 
 from utils.models.lora import effective_weight
+from utils.models.packing import Places, attention_places
 
 
 def supported(model: nn.Module) -> bool:
@@ -53,43 +54,47 @@ def _embed(trunk: GPT2Model, ids: Tensor, valid: Tensor | None) -> Tensor:
     batch, length = ids.shape
     if valid is None:
         x = F.embedding(ids, trunk.wte.weight) + trunk.wpe.weight[:length]
-        return _drop(trunk.drop, x).view(batch * length, -1)
+        return _drop(trunk.drop, x).flatten(0, 1)
     positions = torch.arange(length, device=ids.device).repeat(batch)
     x = F.embedding(ids.flatten()[valid], trunk.wte.weight) + F.embedding(positions[valid], trunk.wpe.weight)
     return _drop(trunk.drop, x)
 
 
-def _attention(block: GPT2Block, x: Tensor, shape: tuple[int, int], valid: Tensor | None) -> Tensor:
-    """(B * S, C) causal self-attention before its output projection; x (N, C) are the valid tokens."""
-    batch, length = shape
-    attn = block.attn
+def _attention(block: GPT2Block, x: Tensor, places: Places, wanted: Tensor | None) -> Tensor:
+    """(M, C) causal self-attention of the tokens x (N, C) before its output projection, at the places `wanted` (M,).
+
+    wanted: places in the flattened rectangle, None for all of them.
+    """
+    attn, size = block.attn, places.shape[0] * places.shape[1]
     qkv = attn.c_attn(block.ln_1(x))
-    if valid is not None:
-        qkv = qkv.new_zeros(batch * length, qkv.shape[-1]).index_copy(0, valid, qkv)
-    query, key, value = qkv.view(batch, length, 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)
-    dropout = attn.attn_dropout.p if attn.training else 0.0
-    out = F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout)
-    return out.transpose(1, 2).reshape(batch * length, -1)
+    if places.slots is not None:
+        qkv = qkv.new_zeros(size, qkv.shape[-1]).index_copy(0, places.slots, qkv)
+    query, key, value = qkv.view(*places.shape, 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)
+    dropout, visible = attn.attn_dropout.p if attn.training else 0.0, places.visible
+    out = F.scaled_dot_product_attention(query, key, value, visible, dropout_p=dropout, is_causal=visible is None)
+    out = out.transpose(1, 2).reshape(size, x.shape[-1])
+    return out if wanted is None else out.index_select(0, wanted)
 
 
 def hidden_states(trunk: GPT2Model, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
     """Final hidden states (N, C) at the N positions of `keep`, row by row.
 
     ids (B, S) right-padded, mask (B, S) bool of the real tokens, keep (B, S) bool, a part of mask. Only real tokens go
-    through the linear layers, and the last layer's run only at `keep`.
+    through the linear layers, and the last layer's run only at `keep`. In attention short rows share a row
+    (`attention_places`).
     """
-    shape = (ids.shape[0], ids.shape[1])
-    valid = None if bool(mask.all()) else mask.flatten().nonzero().squeeze(1)
-    kept = keep.flatten().nonzero().squeeze(1)
-    kept_of_valid = kept if valid is None else keep.flatten()[valid].nonzero().squeeze(1)
+    places = attention_places(mask)
+    valid = None if places.slots is None else mask.flatten().nonzero().squeeze(1)
     x = _embed(trunk, ids, valid)  # (tokens, C), tokens: the real ones
+    kept = keep[mask].nonzero().squeeze(1)  # (N,) of the tokens
     last = len(trunk.h) - 1
     for index, block in enumerate(_blocks(trunk)):
-        attended = _attention(block, x, shape, valid)  # (B * S, C): attention needs the rectangle
+        wanted = places.slots
         if index == last:
-            attended, x = attended[kept], x[kept_of_valid]
-        elif valid is not None:
-            attended = attended[valid]
+            wanted = kept if places.slots is None else places.slots[kept]
+        attended = _attention(block, x, places, wanted)
+        if index == last:
+            x = x.index_select(0, kept)
         x = x + _drop(block.attn.resid_dropout, block.attn.c_proj(attended))
         inner = F.gelu(block.mlp.c_fc(block.ln_2(x)), approximate="tanh")
         x = x + _drop(block.mlp.dropout, block.mlp.c_proj(inner))

@@ -22,6 +22,7 @@ from transformers import GPT2ForSequenceClassification
 from utils.models import gpt2
 from utils.models.heads import in_float32
 from utils.models.lora import effective_weight
+from utils.models.packing import causal_parts, shared_rows
 
 Ids = Sequence[int]
 
@@ -83,20 +84,6 @@ def _rectangle(lengths: list[int], offset: int) -> Rectangle:
     return Rectangle(slots, mask.flatten().nonzero().squeeze(1), mask)
 
 
-def shared_rows(lengths: Sequence[int], room: int) -> list[list[int]]:
-    """Which sequences share a row of `room` places: the longest first, each into the first row where it fits."""
-    rows: list[list[int]] = []
-    left: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        row = next((row for row, free in enumerate(left) if free >= lengths[i]), len(rows))
-        if row == len(rows):
-            rows.append([])
-            left.append(room)
-        rows[row].append(i)
-        left[row] -= lengths[i]
-    return rows
-
-
 def pack(prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], device: torch.device | str = "cpu") -> Packed:
     """Pack N prompts and the completions of each. Every completion has at least one token, a prompt may have none."""
     room = max(len(ids) for group in completions for ids in group)
@@ -117,7 +104,7 @@ def pack(prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], device: t
     positions += [range(starts[n], starts[n] + size) for n, sizes in zip(owners, parts, strict=True) for size in sizes]
     left, right = _rectangle(starts, 0), _rectangle([sum(sizes) for sizes in parts], sum(starts))
     owner = torch.tensor(owners)
-    visible = torch.cat([left.mask[owner][:, None].expand(-1, room, -1), _causal_parts(parts, room)], 2)  # (B, R, P + R)
+    visible = torch.cat([left.mask[owner][:, None].expand(-1, room, -1), causal_parts(parts, room)], 2)  # (B, R, P + R)
     last = _rectangle([len(sizes) for sizes in parts], 0)
     columns = torch.tensor([end - 1 for sizes in parts for end in accumulate(sizes)])[last.slots]  # (B, E)
     return Packed(
@@ -132,15 +119,6 @@ def pack(prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], device: t
         last_visible=visible.gather(1, columns[:, :, None].expand(-1, -1, visible.shape[2]))[:, None],
         order=torch.tensor(given).argsort(),
     ).to(device)
-
-
-def _causal_parts(parts: Sequence[Sequence[int]], width: int) -> Tensor:
-    """(B, width, width) bool: each place of a row sees its own part of the row up to itself. parts: their lengths."""
-    numbers = torch.full((len(parts), width), -1)  # of the part that each place belongs to; -1: padding
-    for row, sizes in zip(numbers, parts, strict=True):
-        row[: sum(sizes)] = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    causal = torch.ones(width, width, dtype=torch.bool).tril()
-    return causal & (numbers[:, :, None] == numbers[:, None, :])
 
 
 def can_share(model: nn.Module) -> bool:

@@ -333,10 +333,16 @@ def sequence_logprobs(model: PreTrainedModel, ids: Tensor, mask: Tensor, targets
     """
     targets = targets.clone()
     targets[:, 0] = False
-    keep = torch.zeros_like(targets)  # (B, S): a token is predicted one position earlier
-    keep[:, :-1] = targets[:, 1:]
-    flat = token_logprobs(selected_logits(model, ids, mask, keep), ids[targets])
+    flat = token_logprobs(selected_logits(model, *_before(ids, mask, targets)), ids[targets])
     return _spread(flat, targets)
+
+
+def _before(ids: Tensor, mask: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a model reads to predict `targets`, and where, each (B, S - 1): a token is predicted one position earlier.
+
+    The last token of each row predicts nothing, so it is not read.
+    """
+    return ids[:, :-1], mask[:, 1:], targets[:, 1:]
 
 
 def _spread(flat: Tensor, mask: Tensor) -> Tensor:
@@ -363,9 +369,7 @@ def _at_responses(
 ) -> tuple[Tensor, Tensor]:
     """(N, ...) result of `read` at the positions that predict the N response tokens, and the tokens' ids (N,)."""
     ids, mask, targets = join(*parts)
-    keep = torch.zeros_like(targets)
-    keep[:, :-1] = targets[:, 1:]
-    return read(model, ids, mask, keep), ids[targets]
+    return read(model, *_before(ids, mask, targets)), ids[targets]
 
 
 def response_logprobs(
