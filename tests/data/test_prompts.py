@@ -34,6 +34,7 @@ from utils.data.prompts import (
     drop_pii,
     drop_too_long,
     left_out_by_cleaning,
+    token_length,
 )
 from utils.data.schemas import USE_CASES, Comparison, Demonstration, Prompt
 from utils.data.splits import check_leaks, check_user_splits, fill_splits, split_by_user
@@ -386,6 +387,26 @@ def test_length_by_function_words_and_tokenizer() -> None:
     assert texts(clean_prompts(prompts, replace(CONFIG, max_prompt_tokens=6), Tokenizer()).kept) == ["a b c"]  # type: ignore[arg-type]
     assert texts(clean_prompts(prompts, replace(CONFIG, max_prompt_tokens=5), Tokenizer()).kept) == []  # type: ignore[arg-type]
     assert drop_too_long(prompts, count_words, 2).dropped[0].detail == "length 3, at most 2"
+
+
+def test_expected_texts_are_encoded_in_one_call_and_any_other_when_asked() -> None:
+    calls: list[int] = []
+
+    class Tokenizer:
+        chat_template = bos_token_id = eos_token_id = None
+
+        def encode(self) -> None: ...
+
+        def __call__(self, text: str | list[str], **_: object) -> dict[str, list]:
+            calls.append(1 if isinstance(text, str) else len(text))
+            return {"input_ids": list(text.encode()) if isinstance(text, str) else [list(t.encode()) for t in text]}
+
+    expected = ["a b c", " ", "a b c", "abcdefgh"]
+    length = token_length(Tokenizer(), CONFIG, expected)  # type: ignore[arg-type]
+    made = len(calls)
+    assert max(calls) == 2  # each text once, and no text that cleaning drops as empty
+    assert [length(text) for text in ("a b c", "abcdefgh")] == [6, 9] and len(calls) == made  # with the suffix
+    assert length("new") == 4 and len(calls) > made
 
 
 def test_every_reason_in_the_table_with_its_count() -> None:

@@ -59,6 +59,8 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 def foreign_letters(text: str) -> float:
     """Share of the letters that are not of the Latin script, in [0, 1]; 0 for text without letters."""
+    if text.isascii():
+        return 0.0
     letters = [c for c in text if c.isalpha()]
     # Mathematical letters and the like are Latin after compatibility decomposition.
     foreign = sum(

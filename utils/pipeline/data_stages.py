@@ -67,8 +67,9 @@ def prompts_stage(run: Run, folder: Path) -> None:
     check_files(cfg, notes)
     # Cleaning as in A.2: language, personal data, length, duplicates, at most so many prompts per user.
     filters = replace(cfg.data, language=language_of(cfg))
-    length = token_length(run.tokenizer(), cfg.data)
-    result = clean_prompts(_raw_prompts(cfg, folder, notes), filters, length)
+    raw = _raw_prompts(cfg, folder, notes)
+    length = token_length(run.tokenizer(), cfg.data, (row.prompt for row in raw))
+    result = clean_prompts(raw, filters, length)
     notes.left_out += left_out_by_cleaning(result, filters, notes.place)
     # Each kept prompt goes to one set.
     sets = assign_prompts(result.kept, cfg, notes)

@@ -30,6 +30,7 @@ from utils.models.heads import float32_head, in_float32
 from utils.models.loading import context_length
 
 OnTokens = Callable[[Tensor, Tensor], None]  # called as on_tokens(rows (A,), tokens (A,)) at each step of sampling
+CPU_BATCH = 256  # most rows at once on CPU: keys and values of more do not stay in its cache
 COMPACT_BELOW = 0.75  # go on with the unfinished rows alone once they are at most this share of the batch
 
 
@@ -39,7 +40,8 @@ class Decoding:
 
     A response ends at the first of `stop_ids`, which it includes, or at max_new_tokens. top_k: draw among the k likeliest
     tokens only. PPO must not: its sampled policy has to be the scored policy, and `response_logprobs` scores with all tokens
-    (a lesson shows the KL that comes out below 0). batch_size: most prompts at once; the result does not depend on it.
+    (a lesson shows the KL that comes out below 0). batch_size: most prompts at once (on CPU also at most `CPU_BATCH`); the
+    result does not depend on it.
     """
 
     max_new_tokens: int
@@ -103,12 +105,12 @@ def sample_tokens(
     if top_k is not None:
         logits = logits.masked_fill(logits < logits.topk(min(top_k, logits.shape[-1])).values[:, -1:], -torch.inf)
     top = logits.amax(-1, keepdim=True)  # (B, 1)
-    # (B, V) running sums of exp(logit - top), which overflow for no logit.
-    cdf = (logits - top).exp_().cumsum(-1)
-    total = cdf[:, -1:]
+    weights = (logits - top).exp_()  # (B, V), which overflow for no logit
     if uniforms is None:
-        tokens = logits.argmax(-1, keepdim=True)
+        tokens, total = logits.argmax(-1, keepdim=True), weights.sum(-1, keepdim=True)  # (B, 1) each
     else:
+        cdf = weights.cumsum(-1)  # (B, V)
+        total = cdf[:, -1:]
         # Rounding up to the total would choose the last token whatever its probability.
         target = torch.minimum(uniforms.unsqueeze(1) * total, torch.nextafter(total, torch.zeros_like(total)))
         tokens = torch.searchsorted(cdf, target, right=True).clamp_(max=logits.shape[-1] - 1)
@@ -242,8 +244,9 @@ def sample(
     result = _without_responses(prompts, how, device)
     uniforms = None if uniforms is None else uniforms.to(device)
     lengths = result.prompt_mask.sum(1)  # (B,)
+    size = min(how.batch_size, CPU_BATCH) if device.type == "cpu" else how.batch_size
     with eval_mode(model):
-        for rows in lengths.sort(stable=True).indices.split(how.batch_size):
+        for rows in lengths.sort(stable=True).indices.split(size):
             # Left padding beyond the longest prompt of this batch is cut away.
             width = int(lengths[rows].max())
             part = result[rows]
