@@ -30,6 +30,7 @@ from utils.data.encoding import (
 )
 from utils.models import dropout, tokenizers
 from utils.models import loading as models
+from utils.pipeline import STAGES
 from utils.pipeline.base import prepared
 from utils.pipeline.command import pipeline_command
 from utils.ppo.update import ptx_loss
@@ -253,12 +254,16 @@ SHORT |= {
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "opt", "llama", "qwen3"])
 def test_every_stage_runs_on_pairs_alone(name: str, published: dict[str, Path], pairs: Path, tmp_path: Path) -> None:
-    """scripts/pipeline.py --profile gpt2 --model DIR --comparisons pairs.jsonl.gz, offline: nothing else is needed."""
+    """scripts/pipeline.py --profile gpt2 --model DIR --comparisons pairs.jsonl.gz, offline: nothing else is needed.
+
+    The report reads no model, so one family is enough for it.
+    """
+    stages = [stage.name for stage in STAGES if name == "gpt2" or stage.name != "report"]
     sets = [part for key, value in SHORT.items() for part in ("--set", f"{key}={value}")]
     given = ["--profile", "gpt2", "--model", str(published[name]), "--comparisons", str(pairs), "--out", str(tmp_path / "run")]
-    assert main(pipeline_command("test"), [*given, *sets]) == 0
+    assert main(pipeline_command("test"), [*given, *sets, "--only", ",".join(stages)]) == 0
     out = tmp_path / "run"
-    summary = read_json(out / "summary.json")
+    summary = read_json(out / ("summary.json" if name == "gpt2" else "evaluate/evaluation.json"))
     for policy in ("base", "sft", "init", "ppo", "ppo_ptx"):
         assert math.isfinite(summary[f"reward.{policy}.mean"]) and math.isfinite(summary[f"kl.{policy}"])
     assert summary["kl.init"] == pytest.approx(0, abs=1e-4)
