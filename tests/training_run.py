@@ -87,6 +87,8 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.3)
     parser.add_argument("--pause", type=float, default=0.0)
     args = parser.parse_args()
+    if count := processes.missing():
+        sys.exit(processes.start_missing(count))
     processes.join("cpu")
 
     def each(step: int) -> None:

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 import sharded_run
 import torch
@@ -32,6 +33,7 @@ from utils.core.io import read_json, read_jsonl, read_tensors
 from utils.core.runtime import torch_generator
 from utils.models.loading import gpt2_config, load_policy, new_policy
 from utils.pipeline.base import prepared
+from utils.pipeline.command import pipeline_command
 from utils.planning import memory
 from utils.planning.operations import KNOWN
 from utils.sft.rows import Row
@@ -105,6 +107,14 @@ def launch_by_accelerate(folder: Path, *options: str) -> subprocess.Popen[str]:
         [*command, "--steps", str(STEPS), "--every", "2", "--dropout", "0", *options], stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT, start_new_session=True,
     )  # fmt: skip
+
+
+def test_the_command_line_starts_the_processes_that_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(processes, "missing", lambda: 2)
+    monkeypatch.setattr(processes, "start_missing", lambda count: count + 5)
+    with pytest.raises(SystemExit) as ended:
+        pipeline_command("test")(arguments(tmp_path, tmp_path))
+    assert ended.value.code == 7
 
 
 @pytest.mark.parametrize("name", sorted(KINDS))
@@ -246,7 +256,6 @@ def test_a_killed_process_ends_the_run_and_another_number_of_processes_goes_on(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_a_killed_process_ends_the_run_of_accelerate_launch(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", steps=STEPS, every=2, dropout=0.0)
     launcher = launch_by_accelerate(tmp_path / "run", "--pause", "0.3")
@@ -254,14 +263,15 @@ def test_a_killed_process_ends_the_run_of_accelerate_launch(tmp_path: Path) -> N
     while not list((tmp_path / "run" / training.CHECKPOINT).glob("step-*")):
         assert launcher.poll() is None and time.monotonic() < until
         time.sleep(0.05)
-    ranks = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-    os.kill(int(ranks[1]), signal.SIGKILL)
+    started = psutil.Process(launcher.pid).children(recursive=True)
+    [_, second] = [process for process in started if not process.children()]
+    second.kill()
     try:
         said = launcher.communicate(timeout=120)[0]
     finally:
         launcher.terminate()
     assert launcher.returncode != 0
-    assert "SIGKILL" in said or "Signal 9" in said
+    assert "exit status 9" in said
     assert_goes_on(tmp_path / "run", whole)
 
 
