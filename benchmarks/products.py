@@ -37,7 +37,8 @@ class Factor(NamedTuple):
 
     def random(self) -> Tensor:
         """Random numbers that lie in memory as this factor does."""
-        return torch.randn(self.shape).new_empty_strided(self.shape, self.stride).normal_()
+        size = 1 + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
+        return torch.randn(size).as_strided(self.shape, self.stride)
 
 
 Products = Counter[tuple[Factor, Factor]]
