@@ -461,7 +461,8 @@ picture(training_curves(metrics, *labels, labels=labels, xlabel="round", title="
 # ## 7 · Did it work?
 #
 # Every policy answers the same test prompts. They come from users that no stage has seen. Each policy answers once with
-# sampling at temperature 1 and once *greedily*, which means that it always takes the most likely token.
+# sampling at temperature 1 and once *greedily*, which means that it always takes the most likely token. (The stage
+# *cross_validation*, which tests reward models on new labelers, is switched off here: lesson 03 has it.)
 #
 # > **Predict first (2).** PPO lowered the entropy. Less randomness in sampling already avoids some mistakes. So will PPO's lead
 # > over SFT be larger at temperature 1 or when both are greedy? What would it mean if the greedy lead were zero?
@@ -470,7 +471,7 @@ picture(training_curves(metrics, *labels, labels=labels, xlabel="round", title="
 from utils.lessons import side_by_side
 
 with quiet():
-    run.execute(STAGES, only=["evaluate"])
+    run.execute(STAGES, only=["cross_validation", "evaluate"])
 samples = run.samples()
 first = {row["use_case"]: row["prompt_id"] for row in reversed(samples)}  # not hand-picked: the first of each use case
 shown = [row for row in samples if row["prompt_id"] in first.values()]

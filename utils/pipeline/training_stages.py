@@ -120,10 +120,12 @@ def reward_stage(run: Run, folder: Path) -> None:
 def cross_validation_stage(run: Run, folder: Path) -> None:
     """Does the reward model generalize to labelers that it was not trained on (E.2)? Nothing is done if there are too few
     labelers to tell, or with `reward.cv_groups` 0 or 1."""
-    cfg, comparisons = run.config.reward, run.comparisons("train")
-    if cfg.cv_groups > 1 and len({c.labeler_id for c in comparisons}) >= cfg.cv_groups:
-        start = reward_init_dir(run, folder)
-        cross_validate(folder, start, comparisons, cfg, setup_of(run, "reward"))
+    cfg = run.config.reward
+    if cfg.cv_groups < 2:
+        return
+    comparisons = run.comparisons("train")
+    if len({comparison.labeler_id for comparison in comparisons}) >= cfg.cv_groups:
+        cross_validate(folder, reward_init_dir(run, folder), comparisons, cfg, setup_of(run, "reward"))
 
 
 def judge_reward(run: Run, judge: RewardModel) -> dict[str, Any]:
