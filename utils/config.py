@@ -278,7 +278,7 @@ class ComputeConfig:
     2106.09685: 32 with rank 4 for GPT-2).
     """
 
-    processes: NonNegativeInt = 1
+    processes: NonNegativeInt = 0
     precision: Annotated[str, OneOf(PRECISIONS)] = "auto"
     micro_batch: NonNegativeInt = 0
     sampling_batch: NonNegativeInt = 0
