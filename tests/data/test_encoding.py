@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from utils.config import DataConfig
-from utils.data.encoding import decode_response, encode_completion, encode_prompt, pad_left, pad_right, reward_input, stop_ids
+from utils.data.encoding import (
+    decode_response,
+    decode_responses,
+    encode_completion,
+    encode_prompt,
+    pad_left,
+    pad_right,
+    reward_input,
+    stop_ids,
+)
 
 CFG = DataConfig()
 
@@ -39,6 +48,13 @@ def test_both_stop_tokens_end_a_response(tokenizer: PreTrainedTokenizerBase) -> 
         assert decode_response(tokenizer, [*body, stop]) == ("A whale.", True)
     assert decode_response(tokenizer, body) == ("A whale.", False)
     assert decode_response(tokenizer, []) == ("", False)
+
+
+def test_many_responses_are_decoded_as_each_alone(tokenizer: PreTrainedTokenizerBase) -> None:
+    body = encode_completion(tokenizer, "A whale.", False, CFG)
+    rows = [[*body, stop_ids(tokenizer)[0], *body], [], body]
+    assert decode_responses(tokenizer, rows) == [decode_response(tokenizer, row) for row in rows]
+    assert decode_responses(tokenizer, []) == []
 
 
 def test_reward_input_writes_eos_for_any_stop_token(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -8,8 +8,9 @@ A tokenizer with a chat template writes the prompt in it (`utils.data.chat`); on
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -32,7 +33,8 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """`encode_text` of many texts: less than half the time of one call per text."""
-    return tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
+    plain = {"add_special_tokens": False, "split_special_tokens": True, "return_attention_mask": False}
+    return tokenizer(list(texts), **plain)["input_ids"] if texts else []
 
 
 def beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -110,17 +112,22 @@ def decode_response(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> t
 
     `finished` is True if a stop token is among the ids; what follows the first one is ignored.
     """
-    text, finished = raw_response(tokenizer, ids)
-    return text.strip(), finished
+    return decode_responses(tokenizer, [ids])[0]
 
 
-def raw_response(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str, bool]:
-    """`decode_response` with the blanks and newlines around the text."""
+def decode_responses(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[tuple[str, bool]]:
+    """`decode_response` of many responses at once."""
+    return [(text.strip(), finished) for text, finished in raw_responses(tokenizer, rows)]
+
+
+def raw_responses(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[tuple[str, bool]]:
+    """`decode_responses` with the blanks and newlines around the texts."""
+    if not rows:  # a tokenizer cannot decode nothing
+        return []
     stops = set(stop_ids(tokenizer))
-    end = next((i for i, token in enumerate(ids) if int(token) in stops), None)
-    body = list(ids) if end is None else list(ids[:end])
-    text = tokenizer.decode(body, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return cast(str, text), end is not None  # a list only of a batch
+    bodies = [list(itertools.takewhile(lambda token: int(token) not in stops, ids)) for ids in rows]
+    texts = tokenizer.batch_decode(bodies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return [(text, len(body) < len(ids)) for text, body, ids in zip(texts, bodies, rows, strict=True)]
 
 
 def reward_input(prompt: Sequence[int], response: Sequence[int], stops: Sequence[int], eos_id: int) -> list[int]:

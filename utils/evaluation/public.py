@@ -21,7 +21,7 @@ from utils.core import processes
 from utils.core.errors import UserError
 from utils.core.io import digest, digest_path, read_json, write_json
 from utils.core.runtime import progress
-from utils.data.encoding import encode_question, encode_text, raw_response, stop_ids
+from utils.data.encoding import encode_question, encode_text, raw_responses, stop_ids
 from utils.data.hub import EvalItem, load_evaluation, load_example_items, parse_source
 from utils.evaluation.answers import NO_ANSWER, drop_score, squad_score
 from utils.evaluation.statistics import mean_se, normal_quantile, paired_difference
@@ -349,7 +349,7 @@ def _answered(
     def answers(part: Sequence[list[int]]) -> list[str]:
         how = Decoding(ANSWER_TOKENS, stop_ids(tokenizer), tokenizer.pad_token_id, batch_size=batch_size)
         rollout = sample(model, part, None, how)
-        return [first_line(raw_response(tokenizer, ids)[0]) for ids in rollout.responses()]
+        return [first_line(text) for text, _ in raw_responses(tokenizer, rollout.responses())]
 
     said = processes.map_ranks(prompts, answers)
     return [public.task.score(item, answer) for item, answer in zip(public.items, said, strict=True)]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from utils.config import DataConfig, RewardConfig
 from utils.core.errors import UserError
-from utils.data.encoding import decode_response, encode_completions, encode_prompts, reward_input, stop_ids
+from utils.data.encoding import decode_responses, encode_completions, encode_prompts, reward_input, stop_ids
 from utils.data.limits import best_ranks
 from utils.data.schemas import PER_COMPLETION, Comparison
 
@@ -76,7 +76,7 @@ def encode_comparisons(
 
     A prompt over `prompt_limit` loses its beginning, so that the last turns of a dialogue stay; a longer answer is cut
     and so counts as not finished. Both are counted. A sampled completion is read as its ids were sampled, if
-    `sampled_answer` knows them and they are within the limit. Answers that are equal after the cut tie at the best of their
+    `sampled_answers` knows them and they are within the limit. Answers that are equal after the cut tie at the best of their
     ranks, and are counted if they had different ones: no model can tell them apart. An empty answer is the end token alone.
     Raises UserError naming the row if ranks, `finished` or `ids` do not match the completions, or if the context has no room
     for a prompt.
@@ -85,23 +85,26 @@ def encode_comparisons(
     counts = {"comparisons": len(comparisons), "prompts_cut": 0, "answers_cut": 0, "equal_after_cut": 0, "all_tied": 0}
     for row, comparison in enumerate(comparisons, 1):
         _check(comparison, row)
-    # All texts are encoded in one call, which is much faster: the completions of all comparisons, one after the other.
+    # All texts are read in one call, which is much faster: the completions of all comparisons, one after the other. Those
+    # whose sampled ids are known are not encoded again.
     ends = [comparison.finished or (True,) * len(comparison.completions) for comparison in comparisons]
     texts = [text for comparison in comparisons for text in comparison.completions]
-    flat = [end or not text for text, end in zip(texts, itertools.chain.from_iterable(ends), strict=True)]
-    encoded = iter(encode_completions(tokenizer, texts, flat, data_cfg))
-    stops = stop_ids(tokenizer)
+    flat = list(itertools.chain.from_iterable(ends))
+    drawn = [ids for c, end in zip(comparisons, ends, strict=True) for ids in c.ids or ((),) * len(end)]
+    short = [ids if len(ids) <= data_cfg.max_response_tokens else () for ids in drawn]
+    answers = sampled_answers(tokenizer, texts, flat, short)
+    missing = [i for i, ids in enumerate(answers) if not ids]
+    new = encode_completions(tokenizer, [texts[i] for i in missing], [flat[i] or not texts[i] for i in missing], data_cfg)
+    for i, ids in zip(missing, new, strict=True):
+        answers[i] = ids
+    encoded = iter(answers)
     prompts = encode_prompts(tokenizer, [comparison.prompt for comparison in comparisons], data_cfg)
     # Back to rankings: each takes its K completions, and equal ids get the same place among its distinct responses.
     groups = []
     for comparison, prompt, finished in zip(comparisons, prompts, ends, strict=True):
         distinct: dict[tuple[int, ...], int] = {}
         which = []
-        sampled = comparison.ids or ((),) * len(finished)
-        again = itertools.islice(encoded, len(finished))
-        for text, end, drawn, ids in zip(comparison.completions, finished, sampled, again, strict=True):
-            if len(drawn) <= data_cfg.max_response_tokens:
-                ids = sampled_answer(tokenizer, text, end, drawn, stops) or ids
+        for end, ids in zip(finished, itertools.islice(encoded, len(finished)), strict=True):
             counts["answers_cut"] += end and ids[-1] != tokenizer.eos_token_id
             which.append(distinct.setdefault(tuple(ids), len(distinct)))
         counts["prompts_cut"] += len(prompt) > limit
@@ -112,17 +115,20 @@ def encode_comparisons(
     return Encoded(groups, counts)
 
 
-def sampled_answer(
-    tokenizer: PreTrainedTokenizerBase, text: str, finished: bool, ids: Sequence[int], stops: Sequence[int]
-) -> list[int]:
-    """Sampled ids of an answer as a reward model reads them, which may differ from those of its text encoded again.
+def sampled_answers(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], finished: Sequence[bool], sampled: Sequence[Sequence[int]]
+) -> list[list[int]]:
+    """Sampled ids of answers as a reward model reads them, which may differ from those of their texts encoded again.
 
-    stops: `stop_ids` of the tokenizer; the end token takes the place of any other of them. Empty if there are no ids, or
-    if they do not decode to the same text and end in this vocabulary (another tokenizer sampled them).
+    The end token takes the place of any other stop token. A row is empty if there are no ids, or if they do not decode to
+    the same text and end in this vocabulary (another tokenizer sampled them).
     """
-    if not ids or max(ids) >= len(tokenizer) or decode_response(tokenizer, ids) != (text, finished):
-        return []
-    return reward_input((), ids, stops, tokenizer.eos_token_id)
+    size, stops = len(tokenizer), stop_ids(tokenizer)
+    known = [ids if ids and max(ids) < size else () for ids in sampled]
+    return [
+        reward_input((), ids, stops, tokenizer.eos_token_id) if ids and read == (text, end) else []
+        for ids, read, text, end in zip(known, decode_responses(tokenizer, known), texts, finished, strict=True)
+    ]
 
 
 def _check(comparison: Comparison, row: int) -> None:

@@ -24,14 +24,13 @@ from utils.data.encoding import (
     encode_prompt,
     encode_prompts,
     pad_right,
-    stop_ids,
 )
 from utils.data.schemas import Comparison, Demonstration
 from utils.models.heads import float32_head
 from utils.models.loading import context_length, load_reward
 from utils.models.prompt_sharing import can_share, pack, shared_prompt_scores
 from utils.models.tokenizers import load_tokenizer
-from utils.reward.batches import Encoded, Group, encode_comparisons, make_targets, prompt_limit, sampled_answer, size_batches
+from utils.reward.batches import Encoded, Group, encode_comparisons, make_targets, prompt_limit, sampled_answers, size_batches
 from utils.sampling.rollout import eval_mode, selected_scores, unwrapped
 from utils.sampling.sampler import Response
 from utils.training.sharding import unsharded
@@ -79,8 +78,7 @@ class RewardModel:
         """
         texts, finished = [r.text for r in responses], [r.finished for r in responses]
         encoded = encode_completions(self.tokenizer, texts, finished, self.data)
-        stops = stop_ids(self.tokenizer)
-        sampled = [sampled_answer(self.tokenizer, r.text, r.finished, r.ids, stops) for r in responses]
+        sampled = sampled_answers(self.tokenizer, texts, finished, [r.ids for r in responses])
         answers = [drawn or ids for drawn, ids in zip(sampled, encoded, strict=True)]
         return self._score_answers(prompts, answers)
 

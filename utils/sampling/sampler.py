@@ -17,7 +17,7 @@ from utils.config import SAMPLING_BATCH, DataConfig, SamplingConfig
 from utils.core import processes
 from utils.core.errors import UserError
 from utils.core.runtime import python_rng, stream_seed
-from utils.data.encoding import decode_response, encode_prompts, encode_questions, stop_ids
+from utils.data.encoding import decode_response, decode_responses, encode_prompts, encode_questions, stop_ids
 from utils.data.schemas import Prompt
 from utils.models.loading import load_policy
 from utils.models.tokenizers import load_tokenizer
@@ -115,7 +115,8 @@ class Sampler:
             batch_size=self.batch_size,
         )
         rollout = sample(self.model, [ids[p] for p in prompts], uniforms, how, on_tokens)
-        return [Response(*decode_response(self.tokenizer, ids), tuple(ids)) for ids in rollout.responses()]
+        drawn = rollout.responses()
+        return [Response(*read, tuple(ids)) for read, ids in zip(decode_responses(self.tokenizer, drawn), drawn, strict=True)]
 
 
 def allot(mix: Mapping[str, float], k: int, offset: float) -> list[str]:
