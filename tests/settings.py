@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -24,6 +27,17 @@ PPO = PPOConfig(
 )  # fmt: skip
 PPO_DATA = DataConfig(max_response_tokens=10)
 TEXTS = ["Name an animal.", "What is the capital of France?", "Write a story.", "Hi"]
+
+
+def benchmark(name: str) -> ModuleType:
+    """The program benchmarks/`name`.py as a module; what it adds to the import path is taken back."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).resolve().parents[1] / "benchmarks" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    before = list(sys.path)
+    spec.loader.exec_module(module)
+    sys.path[:] = before
+    return module
 
 
 def comparisons(n: int = 6, labelers: int = 3) -> list[Comparison]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from settings import benchmark
 
 from utils.core.io import read_json
 from utils.core.runtime import versions
@@ -17,13 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def sweep() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("architectures", ROOT / "benchmarks" / "architectures.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    return benchmark("architectures")
 
 
 @pytest.mark.parametrize(

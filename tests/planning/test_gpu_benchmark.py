@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from settings import benchmark
 
 from utils.core.cli import main
 from utils.core.io import read_json
@@ -18,13 +17,7 @@ SMALL = ["--device", "cpu", "--batch", "8", "--minibatch", "4", "--prompt", "8",
 
 @pytest.fixture(scope="module")
 def gpu() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu", ROOT / "benchmarks" / "gpu.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    return benchmark("gpu")
 
 
 def test_every_number_of_an_update_is_written(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
