@@ -26,12 +26,14 @@ from utils.evaluation.policies import (
     held_out_web,
     judged,
     kl_to,
+    labeler_ratings,
     labeler_win_rate,
     overview,
     part_means,
     respond,
     temperatures,
 )
+from utils.evaluation.summary import Summary
 from utils.labeling import make_heldout
 from utils.models.loading import load_policy, save_model
 from utils.models.tokenizers import load_tokenizer
@@ -116,6 +118,22 @@ def test_win_rate_of_held_out_labelers() -> None:
     back = labeler_win_rate("b", "a", bad, good, PROMPTS, labelers, CONFIG).flat()
     assert back["winrate.b_vs_a.mean"] == pytest.approx(1 - keys["winrate.a_vs_b.mean"])
     assert labeler_win_rate("a", "a", good, good, PROMPTS, labelers, CONFIG).flat()["winrate.a_vs_a.mean"] == 0.5
+    assert keys["judges.winrate"] == "10 simulated held-out labelers"
+
+
+def test_ratings_and_metadata_of_simulated_labelers() -> None:
+    labelers = make_heldout(RUBRIC, LabelerConfig(), 1)
+    answers = {"good": written(PROMPTS, nice=1.0), "bad": cut_off(PROMPTS)}
+    found = labeler_ratings(answers, PROMPTS, labelers, CONFIG)
+    good, bad = found.likert["good"], found.likert["bad"]
+    assert 1 <= bad["low"] < bad["mean"] < bad["high"] < good["low"] < good["mean"] < good["high"] <= 7
+    assert good["n"] == len(PROMPTS) and found.judges["likert"] == "10 simulated held-out labelers"
+    flags = {name for name in found.metadata["bad"] if not name.endswith(("_low", "_high", "_n"))}
+    assert flags == set(RUBRIC.flags), "no share of a field that nobody can raise"
+    assert found.metadata["bad"]["fails_instruction"] > 0.5 > 0.2 > found.metadata["good"]["fails_instruction"]
+    closed = sum(WORLD.is_closed(p) for p in PROMPTS)
+    assert found.metadata["good"]["hallucination_n"] == closed < found.metadata["good"]["fails_instruction_n"] == len(PROMPTS)
+    assert Summary.of(found.flat()) == found, "summary.json holds them"
 
 
 def test_misconception_shares() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.core.runtime import numpy_rng
-from utils.evaluation.preference import bradley_terry, crossed_win_rate, fit_strengths, win_table
+from utils.evaluation.preference import bradley_terry, crossed_mean, crossed_win_rate, fit_strengths, win_table
 
 PHI = NormalDist().cdf
 
@@ -45,6 +45,29 @@ def test_the_interval_covers_for_other_judges_and_other_prompts(
     assert 0.93 <= np.mean(covered) <= 0.97 + 0.02 * (sds[0] == 0), "a little wide if judges do not differ"
     if sds[0] and not each:
         assert np.mean(narrow) < 0.85, "independent judgements would be far too sure"
+
+
+def test_the_interval_of_a_mean_covers_and_stays_on_the_scale() -> None:
+    """Ratings from 1 to 7 of 8 judges, one per prompt; the truth is the mean over many."""
+    rng, covered = numpy_rng(3, "likert"), []
+
+    def ratings(judges: int, prompts: int) -> tuple[np.ndarray, np.ndarray]:
+        judge = rng.permutation(np.arange(prompts) % judges)
+        latent = 4.6 + 0.5 * rng.standard_normal(judges)[judge] + 1.3 * rng.standard_normal(prompts)
+        return np.clip(np.rint(latent), 1, 7), judge
+
+    right = ratings(100_000, 100_000)[0].mean()
+    for _ in range(400):
+        values, judge = ratings(8, 160)
+        found = crossed_mean(values, judge.tolist(), list(range(160)), bounds=(1, 7))
+        covered.append(found.low <= right <= found.high)
+    assert 0.92 <= np.mean(covered) <= 0.98
+    top = crossed_mean([7.0, 7.0, 6.0], ["a", "b", "a"], [1, 2, 3], bounds=(1, 7))
+    assert top.high == 7 and top.low < top.mean and (top.n, top.judges, top.prompts) == (3, 2, 3)
+    one = crossed_mean([4.0], ["a"], [1], bounds=(1, 7))
+    assert (one.low, one.mean, one.high) == (1, 4, 7)
+    with pytest.raises(ValueError, match="lists of one length"):
+        crossed_mean([], [], [])
 
 
 def test_one_judge_and_equal_judgements_have_an_interval() -> None:

@@ -26,14 +26,12 @@ from utils.labeling import (
     comparison_parts,
     completion_names,
     dense_ranks,
-    judge_pairs,
     label_comparisons,
     make_candidates,
     make_heldout,
     make_items,
     mean_agreement,
     pair_agreement,
-    pair_items,
     rank_all,
     relabel,
 )
@@ -361,27 +359,34 @@ def test_labelers_share_the_work_evenly():
         assign(make_heldout(RUBRIC, LabelerConfig(), 1), ["a"], 1, m=11)
 
 
-# --- verdicts on pairs ---------------------------------------------------------------------------------------------
+# --- pairs -----------------------------------------------------------------------------------------------------------
+
+
+def wins_of_pairs(a, b, labelers, names=("a", "b"), phase=FINAL_EVALUATION, seed=1, each=1) -> list[float]:
+    """Wins of a over b, part scores (n, S) each: 1, 0, or 0.5 for a tie."""
+    texts = [[names[0], names[1]] for _ in a]
+    completions = Completions(make_prompts(len(a)), texts, list(np.stack([a, b], axis=1)))
+    rows = label_comparisons(WORLD, completions, labelers, phase, seed, each)
+    assert len({(row.prompt_id, row.labeler_id) for row in rows}) == len(rows) == each * len(a)
+    return [(1 + np.sign(row.ranks[1] - row.ranks[0])) / 2 for row in rows]
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(0, 2**31), st.sampled_from(PHASES), st.booleans(), st.integers(1, 3))
-def test_verdicts_do_not_depend_on_who_is_called_a(seed, phase, with_names, m):
+@given(st.integers(0, 2**31), st.sampled_from(PHASES), st.integers(1, 3))
+def test_verdicts_do_not_depend_on_who_is_called_a(seed, phase, each):
     labelers = make_heldout(RUBRIC, LabelerConfig(), 1)
     a, b = np.array(draw_parts(40, 2, seed % 1000)).transpose(1, 0, 2)
-    names = {"names_a": [f"a{i}" for i in range(40)], "names_b": [f"b{i}" for i in range(40)]} if with_names else {}
-    swapped = {"names_a": names["names_b"], "names_b": names["names_a"]} if with_names else {}
-    wins = judge_pairs(pair_items(WORLD, a, b, **names), labelers, phase, seed, m=m)
-    again = judge_pairs(pair_items(WORLD, b, a, **swapped), labelers, phase, seed, m=m)
-    assert again == pytest.approx(1 - wins)
-    assert m > 1 or set(wins.tolist()) <= {0.0, 0.5, 1.0}
+    wins = wins_of_pairs(a, b, labelers, ("a", "b"), phase, seed, each)
+    again = wins_of_pairs(b, a, labelers, ("b", "a"), phase, seed, each)
+    assert again == [1 - win for win in wins] and set(wins) <= {0.0, 0.5, 1.0}
+    assert wins[::each] == wins_of_pairs(a, b, labelers, ("a", "b"), phase, seed), "the first labeler is always the same"
 
 
 def test_verdicts_follow_quality_and_equal_completions_tie():
     labelers = [replace(one, noise=0.2, carelessness=0.0) for one in make_heldout(RUBRIC, LabelerConfig(), 1)]
     good, bad = np.ones((50, 6)), np.tile([0, 1, 0, 1, 1, 0], (50, 1))
-    assert judge_pairs(pair_items(WORLD, good, bad), labelers, FINAL_EVALUATION, 1).mean() == 1.0
-    assert judge_pairs(pair_items(WORLD, good, good), labelers, FINAL_EVALUATION, 1).tolist() == [0.5] * 50
+    assert np.mean(wins_of_pairs(good, bad, labelers)) == 1.0
+    assert wins_of_pairs(good, good, labelers, ("a", "a")) == [0.5] * 50
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------
@@ -405,8 +410,6 @@ def test_bad_material_is_named():
         Completions(prompt, [["x"]], [np.ones((1, 6))], finished=[])
     with pytest.raises(ValueError, match="1 values of `finished` for 2 completions"):
         completion_names(["a", "b"], [True])
-    with pytest.raises(ValueError, match="2 completions against 1"):
-        pair_items(WORLD, np.ones((2, 6)), np.ones((1, 6)))
 
 
 def test_relabelling_by_the_same_labelers_gives_the_same_labels() -> None:

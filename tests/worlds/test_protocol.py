@@ -14,7 +14,7 @@ from utils.config import Config, LabelerConfig, load_config
 from utils.core.errors import UserError
 from utils.core.io import read_json, read_rows
 from utils.data.schemas import Demonstration, Prompt
-from utils.labeling import TRAINING, judge_pairs, make_heldout, make_items, pair_items, rank_all
+from utils.labeling import TRAINING, Completions, label_comparisons, make_heldout, make_items, rank_all
 from utils.models.loading import gpt2_config, new_policy, save_model
 from utils.pipeline import check_inputs, run_pipeline, screened
 from utils.pretraining.base_models import train_tokenizer
@@ -120,7 +120,8 @@ def test_labelers_judge_by_the_parts_of_another_world(sums: World) -> None:
     assert all(len(one.weights) == 2 and sum(one.weights) == pytest.approx(8) for one in people)
     ranks = rank_all(people, make_items(sums, [parts], [prompt]), TRAINING, 1)
     assert ranks.shape == (10, 1, 2) and (ranks[:, 0, 0] <= ranks[:, 0, 1]).mean() > 0.8
-    assert judge_pairs(pair_items(sums, parts[:1], parts[1:]), people, FINAL_EVALUATION, 1).shape == (1,)
+    pair = Completions([prompt], [[right, wrong]], [parts])
+    assert len(label_comparisons(sums, pair, people, FINAL_EVALUATION, 1)[0].ranks) == 2
     report = screened(sums, LabelerConfig(), 1)
     assert report.summary["hired"] == 40 and report.summary["caught"] > 0.8
 

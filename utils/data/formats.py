@@ -121,13 +121,15 @@ def load_comparisons(
     columns: Mapping[str, str] | None = None,
     seed: int = 0,
     notes: Notes | None = None,
+    ties: bool = False,
 ) -> list[Comparison]:
     """Rankings of a file, pairs as K = 2; arguments and errors as in `load_prompts`.
 
     Rows that say nothing (all ranks tied, chosen equal to rejected, an empty prompt or answer) are left out and counted;
-    UserError if no row is left. Completions count as finished unless `finished` says no.
+    UserError if no row is left. Completions count as finished unless `finished` says no. ties: keep rows whose ranks are all
+    tied, which teach a reward model nothing but count in a win rate.
     """
-    rows = _Rows(path, read_records(path, columns), ranking_of, "rankings")
+    rows = _Rows(path, read_records(path, columns), lambda record: ranking_of(record, ties), "rankings")
     records, rankings = rows.records, rows.values
     used = [(ranking.prompt, *ranking.completions) for ranking in rankings]
     rows.note(notes, PROMPT_CONTENT, used, "completions", "chosen", "rejected", *PREFERENCE)

@@ -165,14 +165,15 @@ class Ranking(NamedTuple):
     ranks: tuple[int, ...]
 
 
-def ranking_of(record: Record) -> Ranking:
-    """The ranking of one row, K-wise or a pair.
+def ranking_of(record: Record, ties: bool = False) -> Ranking:
+    """The ranking of one row, K-wise or a pair. ties: also one whose completions are all tied.
 
     Raises UserError for a malformed row, `UnusableRow` for an empty text and for a ranking without a preference.
     """
     ranking = _kwise(record) if "completions" in record.values else _pair(record)
     check_prompt(record, ranking.prompt)
-    if len(set(ranking.ranks)) == 1 or len(set(ranking.completions)) == 1:
+    tied, equal = len(set(ranking.ranks)) == 1, len(set(ranking.completions)) == 1
+    if (equal and not tied) if ties else (equal or tied):
         raise record.unusable(TIED)
     return ranking
 

@@ -6,6 +6,8 @@ This room does not train.
 from __future__ import annotations
 
 from utils.evaluation.bases import measure_base, text_digest, write_card
+from utils.evaluation.judgements import Judgements, likert, measures, metadata, strengths, win_rate
+from utils.evaluation.judges import GoldRubric, Judge, LanguageModelJudge, People, RewardJudge, SimulatedLabelers, by_scores
 from utils.evaluation.minimal_pairs import PAIRS, PAIRS_SEED, judged_right, likelier_right
 from utils.evaluation.policies import (
     Judged,
@@ -19,13 +21,14 @@ from utils.evaluation.policies import (
     held_out_web,
     judged,
     kl_to,
+    labeler_ratings,
     labeler_win_rate,
     overview,
     part_means,
     respond,
     temperatures,
 )
-from utils.evaluation.preference import bradley_terry, crossed_win_rate
+from utils.evaluation.preference import bradley_terry, crossed_mean, crossed_win_rate
 from utils.evaluation.public import TASKS, evaluate_policies, load_public
 from utils.evaluation.reading import circuits_right, reading, reading_curve
 from utils.evaluation.samples import COLUMNS, read_samples
@@ -36,20 +39,29 @@ from utils.evaluation.tax import choice_accuracy, choice_logprobs, next_token_lo
 
 __all__ = [
     "COLUMNS",
+    "GoldRubric",
+    "Judge",
     "Judged",
+    "Judgements",
+    "LanguageModelJudge",
     "PAIRS",
     "PAIRS_SEED",
     "Pair",
+    "People",
     "Policy",
+    "RewardJudge",
+    "SimulatedLabelers",
     "Summary",
     "TASKS",
     "appending",
     "best_of_n",
     "bradley_terry",
+    "by_scores",
     "choice_accuracy",
     "choice_logprobs",
     "circuits_right",
     "compare",
+    "crossed_mean",
     "crossed_win_rate",
     "evaluate_policies",
     "fact_items",
@@ -59,11 +71,15 @@ __all__ = [
     "judged",
     "judged_right",
     "kl_to",
+    "labeler_ratings",
     "labeler_win_rate",
+    "likert",
     "likelier_right",
     "load_public",
     "mean_se",
     "measure_base",
+    "measures",
+    "metadata",
     "next_token_logprobs",
     "normal_quantile",
     "overview",
@@ -76,10 +92,12 @@ __all__ = [
     "score_interval",
     "score_samples",
     "spread_over_seeds",
+    "strengths",
     "alignment_tax",
     "temperatures",
     "text_digest",
     "unequal_groups",
     "pretraining_loss",
+    "win_rate",
     "write_card",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,12 @@ from utils.core import processes
 from utils.core.runtime import choose_device
 from utils.data.encoding import encode_text, pad_left, pad_right
 from utils.data.schemas import Prompt
-from utils.evaluation.preference import crossed_win_rate
-from utils.evaluation.statistics import gold_comparison, mean_se, normal_quantile, paired_difference, win_rate
+from utils.evaluation.judgements import Judgements, likert, metadata, win_rate, wins_of
+from utils.evaluation.judges import SimulatedLabelers
+from utils.evaluation.statistics import gold_comparison, mean_se, normal_quantile, paired_difference
 from utils.evaluation.summary import Pair, Section, Summary
 from utils.evaluation.tax import ChoiceItem, choice_accuracy, pretraining_loss
-from utils.labeling import FINAL_EVALUATION, SimulatedLabeler, assign, completion_names, judge_pairs, pair_items
+from utils.labeling import Completions, SimulatedLabeler
 from utils.models.loading import context_length, load_policy
 from utils.models.tokenizers import load_tokenizer
 from utils.pretraining.rows import HELD_OUT_WEB_SEED, world_rows
@@ -161,14 +163,51 @@ def labeler_win_rate(
 
     Its interval is over prompts and judges (`preference.crossed_win_rate`).
     """
-    names = [completion_names([r.text for r in x.responses], [r.finished for r in x.responses]) for x in (first, second)]
-    pairs = pair_items(known_world(cfg), first.parts, second.parts, [p.prompt_id for p in prompts], *names)
-    wins = judge_pairs(pairs, labelers, FINAL_EVALUATION, cfg.seed)
-    judges = assign(labelers, pairs.prompt_ids, cfg.seed)[:, 0].tolist()
-    found = crossed_win_rate(wins, judges, list(pairs.prompt_ids), cfg.evaluation.confidence)
-    decided = win_rate(wins, cfg.evaluation.confidence).decided_win_rate
-    shares = Section(mean=found.mean, low=found.low, high=found.high, n=found.n, decided=decided)
-    return Summary(winrate=Section({Pair(a, b): shares}))
+    judges = SimulatedLabelers(known_world(cfg), prompts, labelers, seed=cfg.seed)
+    rows = judges.label(completions_of((a, b), (first, second), prompts))
+    return win_rates(Judgements(judges.whose, rows), [(a, b)], cfg.evaluation.confidence)
+
+
+def labeler_ratings(
+    answers: Mapping[str, Judged], prompts: Sequence[Prompt], labelers: Sequence[SimulatedLabeler], cfg: Config
+) -> Summary:
+    """Sections likert and metadata (Table 3, Figs. 3, 4) of every policy, as judged by the labelers of `labeler_win_rate`."""
+    judges = SimulatedLabelers(known_world(cfg), prompts, labelers, seed=cfg.seed)
+    rows = judges.rate(completions_of(list(answers), list(answers.values()), prompts))
+    found, level = Summary(judges=Section(likert=judges.whose)), cfg.evaluation.confidence
+    judged = Judgements(judges.whose, rows, rows)
+    for name in answers:
+        rating = likert(judged, name, level)
+        assert rating is not None  # simulated labelers rate everything
+        found.likert[name] = Section(mean=rating.mean, low=rating.low, high=rating.high, n=rating.n)
+        found.metadata[name] = Section()
+        for flag, share in metadata(judged, name, level).items():
+            ends = {"": share.mean, "_low": share.low, "_high": share.high, "_n": share.n}
+            found.metadata[name].update({flag + end: value for end, value in ends.items()})
+    return found
+
+
+def win_rates(judged: Judgements, pairs: Sequence[tuple[str, str]], confidence: float) -> Summary:
+    """Section winrate of pairs of policies, with whose opinion it is."""
+    found = Summary(judges=Section(winrate=judged.whose))
+    for a, b in pairs:
+        share = win_rate(judged, a, b, confidence)
+        won = [win for win in wins_of(judged.rankings, a, b).numbers if win != 0.5]
+        decided = sum(won) / len(won) if won else math.nan
+        found.winrate[Pair(a, b)] = Section(mean=share.mean, low=share.low, high=share.high, n=share.n, decided=decided)
+    return found
+
+
+def completions_of(names: Sequence[str], answers: Sequence[Judged], prompts: Sequence[Prompt]) -> Completions:
+    """The answers of policies to each prompt side by side, as labelers look at them."""
+    responses = list(zip(*(found.responses for found in answers), strict=True))  # one tuple per prompt
+    return Completions(
+        prompts=prompts,
+        texts=[[one.text for one in row] for row in responses],
+        parts=list(zip(*(found.parts for found in answers), strict=True)),
+        finished=[[one.finished for one in row] for row in responses],
+        policies=[names] * len(prompts),
+    )
 
 
 @torch.no_grad()

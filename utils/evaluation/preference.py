@@ -21,10 +21,26 @@ ROUNDS = 10_000  # of the fit, at most
 NEAR = 1e-10  # change of a log-strength below which the fit ends
 
 
+class CrossedMean(NamedTuple):
+    """A mean over judgements and its interval over prompts and judges; n: judgements.
+
+    judges_sd, prompts_sd: standard error from each of the two alone (nan for a single judge or prompt).
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    judges: int
+    prompts: int
+    judges_sd: float
+    prompts_sd: float
+
+
 class CrossedWinRate(NamedTuple):
     """A win rate with ties counted half and its interval over prompts and judges; n: judgements, ties: of them.
 
-    judges_sd, prompts_sd: standard error from each of the two alone (nan for a single judge or prompt).
+    judges_sd, prompts_sd: as in `CrossedMean`.
     """
 
     mean: float
@@ -38,38 +54,75 @@ class CrossedWinRate(NamedTuple):
     prompts_sd: float
 
 
+def crossed_mean(
+    values: npt.ArrayLike,
+    judge: Sequence[int | str],
+    prompt: Sequence[int | str],
+    confidence: float = 0.95,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> CrossedMean:
+    """Mean of judgements (n,), each with its judge and its prompt. bounds: between which all values lie, such as 1 and 7.
+
+    The variance of the mean is that of clusters by judge, plus by prompt, minus by both, so judges and prompts may be crossed
+    in any way (Cameron, Gelbach and Miller 2011); the quantile is Student's t with Satterthwaite's degrees of freedom. The
+    interval is never narrower than the one for independent judgements; a single judgement says nothing, so its interval is
+    the whole scale. With one judge it is over prompts alone, and the other way round. Raises ValueError for lists of different
+    lengths.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    _check_lengths(found, judge, prompt)
+    n, mean = len(found), float(found.mean())
+    half, counts, sd = _crossed(found - mean, judge, prompt, confidence)
+    alone = normal_quantile(confidence) * float(found.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+    half = max(half, alone)
+    return CrossedMean(mean, max(bounds[0], mean - half), min(bounds[1], mean + half), n, *counts, *sd)
+
+
 def crossed_win_rate(
     wins: npt.ArrayLike, judge: Sequence[int | str], prompt: Sequence[int | str], confidence: float = 0.95
 ) -> CrossedWinRate:
     """Win rate of judgements (n,): 1 won, 0.5 tie, 0 lost, each with its judge and its prompt (sec. 3.6, Fig. 1).
 
-    The variance of the mean is that of clusters by judge, plus by prompt, minus by both, so judges and prompts may be crossed
-    in any way (Cameron, Gelbach and Miller 2011); the quantile is Student's t with Satterthwaite's degrees of freedom. The
-    interval is never narrower than the one for independent judgements. With one judge it is over prompts alone, and the other
-    way round.
-    Raises ValueError for other outcomes and lists of different lengths.
+    The interval is that of `crossed_mean`, and never narrower than the score interval for independent judgements. A share of
+    judges who say yes is a win rate without ties. Raises ValueError for other outcomes and lists of different lengths.
     """
     outcome = np.asarray(wins, dtype=np.float64)
-    if outcome.ndim != 1 or not len(outcome) or not len(outcome) == len(judge) == len(prompt):
-        raise ValueError("wins, judge and prompt must be lists of one length, with at least one judgement.")
+    _check_lengths(outcome, judge, prompt)
     if not np.isin(outcome, (0.0, 0.5, 1.0)).all():
         raise ValueError("wins: write 1 for a win, 0.5 for a tie, 0 for a loss.")
     n, mean = len(outcome), float(outcome.mean())
-    by_judge, judges = _cluster_variance(outcome - mean, judge)
-    by_prompt, prompts = _cluster_variance(outcome - mean, prompt)
-    by_both, _ = _cluster_variance(outcome - mean, list(zip(judge, prompt, strict=True)))
-    parts = [(variance, count - 1) for variance, count in ((by_judge, judges), (by_prompt, prompts)) if count > 1]
+    half, counts, sd = _crossed(outcome - mean, judge, prompt, confidence)
     ties = int((outcome == 0.5).sum())
     low, high = score_interval(mean, n, ties / n, confidence)
+    low, high = min(low, max(0.0, mean - half)), max(high, min(1.0, mean + half))
+    return CrossedWinRate(mean, low, high, n, ties, *counts, *sd)
+
+
+def _check_lengths(values: FloatArray, judge: Sequence[object], prompt: Sequence[object]) -> None:
+    if values.ndim != 1 or not len(values) or not len(values) == len(judge) == len(prompt):
+        raise ValueError("values, judge and prompt must be lists of one length, with at least one judgement.")
+
+
+def _crossed(
+    errors: FloatArray, judge: Sequence[object], prompt: Sequence[object], confidence: float
+) -> tuple[float, tuple[int, int], tuple[float, float]]:
+    """Half of the interval of a mean from its errors (n,), 0 if both sides have one cluster; the numbers of judges and prompts;
+    the standard error from each of the two."""
+    by_judge, judges = _cluster_variance(errors, judge)
+    by_prompt, prompts = _cluster_variance(errors, prompt)
+    by_both, _ = _cluster_variance(errors, list(zip(judge, prompt, strict=True)))
+    parts = [(variance, count - 1) for variance, count in ((by_judge, judges), (by_prompt, prompts)) if count > 1]
+    half = 0.0
     if parts:
         largest = max(variance for variance, _ in parts)
         variance = max(sum(variance for variance, _ in parts) - (by_both if len(parts) == 2 else 0.0), largest)
         freedom = variance**2 / spread if (spread := sum(v**2 / df for v, df in parts)) else math.inf
         quantile = student_t_quantile(confidence, max(1, int(freedom))) if freedom < 1e4 else normal_quantile(confidence)
         half = quantile * math.sqrt(variance)
-        low, high = min(low, max(0.0, mean - half)), max(high, min(1.0, mean + half))
-    sd = [math.sqrt(variance) if count > 1 else math.nan for variance, count in ((by_judge, judges), (by_prompt, prompts))]
-    return CrossedWinRate(mean, low, high, n, ties, judges, prompts, *sd)
+    of_judges, of_prompts = (
+        math.sqrt(variance) if count > 1 else math.nan for variance, count in ((by_judge, judges), (by_prompt, prompts))
+    )
+    return half, (judges, prompts), (of_judges, of_prompts)
 
 
 def _cluster_variance(errors: FloatArray, names: Sequence[object]) -> tuple[float, int]:

@@ -103,6 +103,9 @@ class Summary:
     gold_wins: Section = _section(pairs=True)  # pair -> share of decided prompts that a wins under gold
     gold_ties: Section = _section(pairs=True)  # pair -> share of prompts that tie under gold
     winrate: Section = _section(2, pairs=True)  # pair -> mean, low, high, n, decided
+    likert: Section = _section(2)  # policy -> mean, low, high, n of the ratings from 1 to 7
+    metadata: Section = _section(2)  # policy -> field of Table 3 (share of its outputs), also with _low, _high, _n
+    judges: Section = _section()  # winrate, likert: whose opinion they are (text)
     other: Section = field(default_factory=Section)  # flat keys that belong to no section
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What simulated labelers make: comparisons, verdicts on pairs; their noise, calibrated to an agreement."""
+"""What simulated labelers make: comparisons; their noise, calibrated to an agreement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from utils.data.schemas import Comparison, Prompt
 from utils.labeling import labelers as simulated
 from utils.labeling.agreement import mean_rate
 from utils.labeling.draws import uniforms
-from utils.labeling.items import FloatArray, IntArray, Items, check_parts, make_items
+from utils.labeling.items import FloatArray, IntArray, Items, make_items
 from utils.labeling.labelers import FLAGS, SimulatedLabeler, dense_ranks, look, look_at_all, perceived
 from utils.worlds.protocol import TRAINING, Scores, World
 
@@ -121,81 +121,49 @@ class Completions:
 
 
 def label_comparisons(
-    world: World, completions: Completions, labelers: Sequence[SimulatedLabeler], phase: str, seed: int
+    world: World,
+    completions: Completions,
+    labelers: Sequence[SimulatedLabeler],
+    phase: str,
+    seed: int,
+    each: int = 1,
 ) -> list[Comparison]:
-    """Each prompt's completions ranked, rated and flagged by one simulated labeler (3.5, 5.3: most had one only).
+    """Each prompt's completions ranked, rated and flagged by `each` simulated labelers (3.5, 5.3: most had one only).
 
-    Who labels and what they see are random streams of the prompt's id, the labeler's id and the text, so order does not
-    matter and equal completions tie. Raises ValueError for wrong part scores.
+    One row per prompt and labeler. Who labels and what they see are random streams of the prompt's id, the labeler's id and the
+    text, so order does not matter and equal completions tie. Raises ValueError for wrong part scores, UserError if there are
+    fewer labelers than `each`.
     """
     items = completions.items(world)
-    # One labeler per prompt (P,) looks at its completions: P rows.
-    who = assign(labelers, items.prompt_ids, seed)[:, 0]
-    seen = look(labelers, items, who, np.arange(len(items)), seed)
+    # `each` labelers per prompt look at its completions: R = P * each rows.
+    who = assign(labelers, items.prompt_ids, seed, each).reshape(-1)  # (R,)
+    place = np.repeat(np.arange(len(items)), each)  # (R,) of the prompts
+    seen = look(labelers, items, who, place, seed)
     # What the labeler makes of them: how good each one seems, from that its rank and rating, and the flags.
-    utility = perceived(labelers, items, seen, phase)  # (P, K)
-    ranks = dense_ranks(utility, _ties(labelers, who), items.mask)  # (P, K)
-    ratings = simulated.likert(items.rubric, labelers, seen, utility)  # (P, K)
-    raised = simulated.flags(labelers, items, seen)  # (P, K, number of flags)
+    utility = perceived(labelers, items, seen, phase)  # (R, K)
+    ranks = dense_ranks(utility, _ties(labelers, who), items.mask[place])  # (R, K)
+    ratings = simulated.likert(items.rubric, labelers, seen, utility)  # (R, K)
+    raised = simulated.flags(labelers, items, seen)  # (R, K, number of flags)
     ends, policies = completions.ends, completions.policies
     rows = []
-    for p, prompt in enumerate(completions.prompts):
-        k = len(completions.texts[p])  # what is right of it is padding
+    for r, p in enumerate(place.tolist()):
+        prompt, k = completions.prompts[p], len(completions.texts[p])  # what is right of the K completions is padding
         rows.append(
             Comparison(
                 prompt_id=prompt.prompt_id,
                 prompt=prompt.prompt,
                 completions=tuple(completions.texts[p]),
-                ranks=tuple(ranks[p, :k].tolist()),
+                ranks=tuple(ranks[r, :k].tolist()),
                 finished=tuple(bool(e) for e in ends[p]),
                 policies=tuple(policies[p]) if policies is not None else (),
-                ratings=tuple(ratings[p, :k].tolist()),
-                flags=tuple(dict(zip(FLAGS, row, strict=True)) for row in raised[p, :k].tolist()),
-                labeler_id=labelers[who[p]].labeler_id,
+                ratings=tuple(ratings[r, :k].tolist()),
+                flags=tuple(dict(zip(FLAGS, row, strict=True)) for row in raised[r, :k].tolist()),
+                labeler_id=labelers[who[r]].labeler_id,
                 use_case=prompt.use_case,
                 split=prompt.split,
             )
         )
     return rows
-
-
-def pair_items(
-    world: World,
-    parts_a: ArrayLike,
-    parts_b: ArrayLike,
-    prompt_ids: Sequence[str] | None = None,
-    names_a: Sequence[str] | None = None,
-    names_b: Sequence[str] | None = None,
-) -> Items:
-    """n prompts with two completions each, a and b, for `judge_pairs`.
-
-    parts_a, parts_b: (n, S), by the world's rubric. prompt_ids (default: running number) choose the judge; names are the
-    completions' texts (default: their part scores, so that equal scores tie). Raises ValueError for lists of different
-    lengths or wrong part scores.
-    """
-    a, b = (check_parts(world.rubric, p, f"completions {name}") for name, p in (("a", parts_a), ("b", parts_b)))
-    if len(a) != len(b):
-        raise ValueError(f"win rate: {len(a)} completions against {len(b)}, give one of each per prompt.")
-    ids = [str(i) for i in range(len(a))] if prompt_ids is None else prompt_ids
-    names_a = [str(row) for row in a.tolist()] if names_a is None else names_a
-    names_b = [str(row) for row in b.tolist()] if names_b is None else names_b
-    asked = [Prompt(prompt_id=i, prompt="") for i in ids]
-    parts = np.stack([a, b], axis=1)  # (n, 2, S)
-    return make_items(world, list(parts), asked, list(zip(names_a, names_b, strict=True)))
-
-
-def judge_pairs(pairs: Items, labelers: Sequence[SimulatedLabeler], phase: str, seed: int, m: int = 1) -> FloatArray:
-    """Wins (n,) of a over b in n `pair_items`: 1, 0, or 0.5 for a tie; the mean of m different labelers if m > 1.
-
-    Swapping a and b gives 1 - wins.
-    """
-    # m labelers per pair: n * m rows of two completions.
-    who = assign(labelers, pairs.prompt_ids, seed, m)  # (n, m)
-    prompt = np.repeat(np.arange(len(pairs)), m)  # (n * m,)
-    seen = look(labelers, pairs, who.reshape(-1), prompt, seed)
-    ranks = dense_ranks(perceived(labelers, pairs, seen, phase), _ties(labelers, seen.labeler))  # (n * m, 2)
-    wins = (1.0 + np.sign(ranks[:, 1] - ranks[:, 0])) / 2  # (n * m,)
-    return wins.reshape(len(pairs), m).mean(axis=1)
 
 
 def comparison_parts(world: World, comparisons: Sequence[Comparison], prompts: Sequence[Prompt]) -> list[list[Scores]]:

@@ -13,6 +13,7 @@ from typing import Any
 from utils.core.errors import UserError
 from utils.core.io import PathLike, convert, read_json, read_rows, read_table, write_json, write_jsonl, write_rows, write_text
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts
+from utils.data.outputs import join_outputs, read_outputs
 from utils.data.rows import id_of_prompt
 from utils.data.schemas import Comparison, Demonstration
 from utils.labeling.store import (
@@ -140,23 +141,7 @@ def outputs_of(files: Sequence[str]) -> list[Comparison]:
 
     Raises UserError if no prompt has two outputs.
     """
-    found: dict[str, list[tuple[str, Demonstration]]] = {}
-    for file in files:
-        for row in load_demonstrations(file):
-            found.setdefault(row.prompt, []).append((Path(file).name.split(".")[0], row))
-    rows = [
-        Comparison(
-            prompt_id=made[0][1].prompt_id,
-            prompt=prompt,
-            completions=tuple(row.completion for _, row in made),
-            ranks=(),
-            finished=(True,) * len(made),
-            policies=tuple(policy for policy, _ in made),
-            use_case=made[0][1].use_case,
-        )
-        for prompt, made in found.items()
-        if len(made) > 1
-    ]
+    rows = join_outputs(one for one in read_outputs(files) if one.text)  # nobody can rank an empty output
     if not rows:
         raise UserError(f"{', '.join(files)}: no prompt has outputs in two of these files.")
     return rows
