@@ -192,7 +192,9 @@ class RewardConfig:
     epochs: paper 1. learning_rate: paper 9e-6 (6B), cosine to 0.1. prompts_per_step: paper 64 distinct prompts.
     element: what one element of a batch is: "prompt", a whole ranking (the paper), or "pair", one pair of it (the
     shuffled pairs that the paper found to overfit, footnote 5). cv_groups, cv_prompts: cross-validation over groups of
-    labelers (paper: 5 groups, 4.1); cv_prompts training prompts per fold.
+    labelers (paper: 5 groups, 4.1); cv_prompts training prompts per fold. max_rankings: no more than the first so many
+    rankings are trained on; None takes all. demonstration_mean: the mean reward of demonstrations after the shift that ends
+    the training (paper: 0, C.2); None leaves the rewards as they were trained.
     """
 
     epochs: PositiveInt = 2
@@ -201,6 +203,8 @@ class RewardConfig:
     prompts_per_step: PositiveInt = 8
     optimizer: OptimizerConfig = OptimizerConfig()
     element: Annotated[str, OneOf(("prompt", "pair"))] = "prompt"
+    max_rankings: PositiveInt | None = None
+    demonstration_mean: Annotated[float, Range(-100, 100)] | None = 0.0
     cv_groups: NonNegativeInt = 5
     cv_prompts: PositiveInt = 400
 
@@ -216,7 +220,8 @@ class PPOConfig:
     ema_decay: paper 0.992 per policy step. gamma_ptx: paper 27.8, multiplies the pretraining gradient; here it
     multiplies the mean loss per pretraining token, beside a policy loss that is a mean per response token.
     ptx_rows_per_episode: paper 8 pretraining examples per episode. value_warmup_rounds: rounds in which only the
-    value model is trained (not in the paper).
+    value model is trained (not in the paper). value_init: what the value model starts as: the "reward" model (paper) or the
+    start of the "policy" with a new head.
     """
 
     rounds: PositiveInt = 60
@@ -229,6 +234,7 @@ class PPOConfig:
     warmup_from: Fraction = 0.1
     value_warmup_rounds: NonNegativeInt = 3
     value_warmup_epochs: PositiveInt = 3
+    value_init: Annotated[str, OneOf(("reward", "policy"))] = "reward"
     beta: NonNegativeFloat = 0.05
     clip: PositiveFloat = 0.2
     value_clip: PositiveFloat = 0.2

@@ -189,6 +189,14 @@ def test_the_reward_is_read_at_the_end_token_and_tells_ended_from_cut_off(actors
         assert len({actors.pad_id, eos, bos}) == 3
 
 
+def test_the_value_model_can_start_as_the_policy_with_a_new_head(policy_dir: Path, reward_dir: Path) -> None:
+    found, _ = load_ppo_models(policy_dir, reward_dir, value_init="policy")
+    assert all(weight.requires_grad for weight in found.value.parameters())
+    trunk = found.policy.state_dict()
+    assert all(torch.equal(weight, trunk[name]) for name, weight in found.value.state_dict().items() if name != "score.weight")
+    assert not torch.equal(found.value.score.weight, found.reward.score.weight)
+
+
 def test_the_value_model_starts_as_the_reward_model(actors: PPOModels, prompts: list[list[int]]) -> None:
     """The value one token after the response, read by the reward model, is the response's score."""
     for a, b in zip(actors.value.parameters(), actors.reward.parameters(), strict=True):

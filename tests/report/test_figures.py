@@ -69,6 +69,14 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "calibration": lambda: plotting.calibration([0.1, 0.9], [0.2, 0.8], [5, 50]),
     "histogram": lambda: plotting.histogram({"sft": [1.0, 2.0], "ppo": [2.0, 3.0]}, "gold (points)"),
     "tax_sweep": lambda: plotting.tax_sweep(TAX, "gamma_ptx"),
+    "arms_over_seeds": lambda: plotting.arms_over_seeds({"gold": {"a": [1.0, 2.0], "b": []}, "KL": {"a": [3.0]}}, "More?"),
+    "curves_over_seeds": lambda: plotting.curves_over_seeds(
+        {"a": [[{"x": i, "y": s} for i in (1, 2)] for s in (1, 2)], "b": [[{"x": 1, "y": 2}, {"x": 3}]]},
+        "x",
+        "y",
+        ("x", "y"),
+        "?",
+    ),
     "histogram_one": lambda: plotting.histogram([1.0, 2.0, 2.0], "tokens"),
 }
 

@@ -91,6 +91,18 @@ def test_all_pairs_of_a_prompt_weigh_as_one_element(model: PreTrainedModel, grou
     assert both == pytest.approx(sum(alone) / 2, rel=1e-5)
 
 
+@pytest.mark.parametrize("mean", [None, 2.0])
+def test_the_mean_reward_of_demonstrations_is_what_the_settings_say(
+    mean: float | None, tmp_path: Path, policy_dir: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    model = train(tmp_path, policy_dir, cfg=replace(CFG, demonstration_mean=mean))
+    rewards = RewardModel(model, tokenizer, DATA).score_demonstrations(DEMOS)
+    if mean is None:
+        assert model.config.reward_shift == 0.0 and abs(sum(rewards)) > 1e-3
+    else:
+        assert sum(rewards) / len(rewards) == pytest.approx(mean, abs=1e-5)
+
+
 def test_training_fits_a_tiny_set_and_demonstrations_average_zero(
     tmp_path: Path, policy_dir: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:

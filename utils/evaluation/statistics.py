@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -113,6 +114,7 @@ def _t_within(theta: float, df: int) -> float:
     return math.sin(theta) * total
 
 
+@cache
 def student_t_quantile(confidence: float, df: int) -> float:
     """t with P(|T| < t) = confidence for Student's t with whole df >= 1; 2.776 at 0.95 and df = 4."""
     normal_quantile(confidence)  # the same check of `confidence`

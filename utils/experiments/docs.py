@@ -16,6 +16,7 @@ from utils.core.io import read_json
 from utils.core.runtime import ROOT
 from utils.evaluation.summary import RENAMED
 from utils.experiments.seeds import feedback_rows, spread
+from utils.findings.studies import STUDIES
 from utils.planning import operations as planner
 from utils.planning.operations import by_stage
 from utils.ppo.metrics import METRICS
@@ -37,6 +38,16 @@ def replace_block(text: str, name: str, body: str) -> str:
     if len(pattern.findall(text)) != 1:
         raise UserError(f'The text needs one block "<!-- {name}:start -->" ... "<!-- {name}:end -->": add it.')
     return pattern.sub(lambda m: f"{m[1]}{body.rstrip()}\n{m[2]}", text)
+
+
+def studies() -> str:
+    """Every study with its predictions."""
+    rows = []
+    for study in STUDIES:
+        arms = "; ".join(arm.name for arm in study.arms) or f"cannot be asked here: {study.unasked}"
+        predictions = "\n".join(claim.text for claim in study.claims)
+        rows.append((f"`{study.name}`", study.number, study.question, predictions, arms))
+    return Table(("study", "no.", "question", "predictions", "arms"), rows).markdown()
 
 
 def example(write: Callable[[], Example]) -> str:
@@ -199,6 +210,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "paper_memory": paper_memory,
         "t4_hours": t4_hours,
     },  # fmt: skip
+    "docs/findings.md": {"studies": studies},
     "docs/labeling.md": {"load": labeling_load},
     "docs/learner-feedback.md": {"reports_results": reports_results},
     "docs/memory.md": {"lora": lora_metrics},

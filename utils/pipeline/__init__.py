@@ -10,7 +10,7 @@ from utils.pipeline.base import prepared
 from utils.pipeline.command import pipeline_command
 from utils.pipeline.data_stages import SETS, assign_prompts, pretraining_texts, screened
 from utils.pipeline.evaluation_stages import sample_rows, summarise
-from utils.pipeline.run import Run, Stage, open_run, settings_of
+from utils.pipeline.run import Run, Stage, lock, open_run, settings_of
 from utils.pipeline.smoke import smoke_settings
 from utils.pipeline.stages import STAGES, check_inputs, run_pipeline
 from utils.pipeline.training_stages import (
@@ -31,6 +31,7 @@ __all__ = [
     "assign_prompts",
     "check_inputs",
     "judge_reward",
+    "lock",
     "open_run",
     "pipeline_command",
     "prepared",

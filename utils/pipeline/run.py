@@ -23,7 +23,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +119,7 @@ class Run(Artifacts):
         if unknown:
             raise UserError(f'There is no stage "{unknown[0]}": use one of {", ".join(fingerprints)}.')
         with precision(self.config.compute.precision), tracked(self.config.tracking, self.out_dir), ExitStack() as held:
-            processes.on_main(lambda: held.enter_context(_lock(self.out_dir)))
+            processes.on_main(lambda: held.enter_context(lock(self.out_dir)))
             chosen = [stage for stage in stages if only is None or stage.name in only]
             processes.on_main(lambda: self._announce(chosen, fingerprints))
             count = worker_count(self.config)
@@ -135,8 +135,11 @@ class Run(Artifacts):
 
             schedule.run_at_once(self, chosen, count, begin, self._finish)
 
-    def fingerprints(self, stages: Sequence[Stage]) -> dict[str, str]:
-        """Fingerprint of each stage. Raises UserError for a needed stage that does not come before."""
+    def fingerprints(self, stages: Sequence[Stage], kept: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Fingerprint of each stage. kept: fingerprints of stages that are taken as they are, whatever the settings say.
+
+        Raises UserError for a needed stage that does not come before.
+        """
         found: dict[str, str] = {}
         dtype = choose_dtype(choose_device(self.config.device), self.config.compute.precision)
         numbers = [] if str(dtype) == "torch.float32" else [str(dtype)]  # a run in float32 does not depend on the device
@@ -148,7 +151,8 @@ class Run(Artifacts):
             inputs = {str(path): self._digest_input(path) for path in stage.reads(self.config) if path is not None}
             needs = {name: found[name] for name in stage.needs}
             parts = [stage.name, stage.settings(self.config), self.config.seed, needs, inputs]
-            found[stage.name] = digest(parts + computing if stage.shared else parts)
+            own = digest(parts + computing if stage.shared else parts)
+            found[stage.name] = (kept or {}).get(stage.name, own)
         return found
 
     def _digest_input(self, path: PathLike) -> str:
@@ -440,7 +444,7 @@ def _move(folder: Path, target: Path) -> None:
 
 
 @contextmanager
-def _lock(out_dir: Path) -> Iterator[None]:
+def lock(out_dir: Path) -> Iterator[None]:
     """Hold the lock file of a run. Its age shows that its process is alive. Raises UserError if another process has it."""
     file = out_dir / LOCK_FILE
     with disk_errors(file):

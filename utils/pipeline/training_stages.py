@@ -102,7 +102,7 @@ def reward_stage(run: Run, folder: Path) -> None:
     labels, held-out labelers and gold."""
     cfg = run.config
     # Training; the shift is part of the model that is saved.
-    comparisons, demonstrations = run.comparisons("train"), run.demonstrations("train")
+    comparisons, demonstrations = run.comparisons("train")[: cfg.reward.max_rankings], run.demonstrations("train")
     start, setup = reward_init_dir(run, folder), setup_of(run, "reward")
     train_reward(folder, start, comparisons, demonstrations, cfg.reward, setup)
     # Accuracy and calibration on test prompts, and the mean reward of demonstrations (0 in training after the shift).

@@ -311,8 +311,9 @@ def _reward(config: Config, shape: Shape, data: Data, counting: Counting) -> lis
     cfg = config.reward
     size = data.rm_prompt + data.distinct * data.completion
     evaluated = 2 * data.n_test
+    trained = data.n_rm if cfg.max_rankings is None else min(data.n_rm, cfg.max_rankings)
     parts = [
-        kwise("update", "ranked", shape, cfg.epochs * data.n_rm, cfg.epochs * _steps(data.n_rm, cfg.prompts_per_step), data,
+        kwise("update", "ranked", shape, cfg.epochs * trained, cfg.epochs * _steps(trained, cfg.prompts_per_step), data,
                counting),
         kwise("evaluation", "forward", shape, evaluated, math.ceil(evaluated * size / SCORE_TOKENS), data, counting),
     ]  # fmt: skip

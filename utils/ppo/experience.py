@@ -27,7 +27,7 @@ from utils.losses import (
     nll,
     whiten,
 )
-from utils.models.loading import load_policy, load_reward
+from utils.models.loading import load_policy, load_reward, reward_from_policy
 from utils.models.lora import adapted_copy
 from utils.models.tokenizers import check_same_vocabulary, load_tokenizer
 from utils.reward.scoring import reward_at_end
@@ -216,22 +216,27 @@ def load_ppo_models(
     device: torch.device | str = "cpu",
     compute: ComputeConfig = ComputeConfig(),  # noqa: B008 -- frozen
     seed: int = 0,
+    value_init: str = "reward",
 ) -> tuple[PPOModels, PreTrainedTokenizerBase]:
     """The four models and the policy's tokenizer. Raises UserError if policy and reward model differ in vocabulary.
 
-    With LoRA the policy is the reference with adapters, drawn from `seed`, and the value model the reward model: each
-    pair holds its frozen weights once.
+    value_init: what the value model starts as (`PPOConfig.value_init`). With LoRA the policy is the reference with adapters,
+    drawn from `seed`, and the value model the model that it starts as: each pair holds its frozen weights once.
     """
     tokenizer = load_tokenizer(policy_dir)
     check_same_vocabulary(tokenizer, policy_dir, load_tokenizer(reward_dir), reward_dir)
     reference = load_policy(policy_dir, device).requires_grad_(False)
     reward = load_reward(reward_dir, device).requires_grad_(False)
     lora = compute.lora_rank > 0
+    if value_init == "policy":
+        critic = reward_from_policy(policy_dir, device, seed)
+    else:
+        critic = reward if lora else load_reward(reward_dir, device)
     actors = PPOModels(
         policy=adapted_copy(reference, compute, seed, "ppo", "policy") if lora else load_policy(policy_dir, device),
         reference=reference,
         reward=reward,
-        value=adapted_copy(reward, compute, seed, "ppo", "value") if lora else load_reward(reward_dir, device),
+        value=adapted_copy(critic.requires_grad_(False), compute, seed, "ppo", "value") if lora else critic,
         stops=stop_ids(tokenizer),
         eos_id=tokenizer.eos_token_id,
         pad_id=tokenizer.pad_token_id,

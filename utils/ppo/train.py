@@ -138,7 +138,8 @@ def train_ppo(
     """
     # Four models: policy and value model are trained, reference and reward model only read.
     device = process_device(choose_device(setup.device))
-    actors, tokenizer = load_ppo_models(inputs.policy_dir, inputs.reward_dir, device, setup.compute, setup.seed)
+    places = (inputs.policy_dir, inputs.reward_dir)
+    actors, tokenizer = load_ppo_models(*places, device, setup.compute, setup.seed, cfg.value_init)
     if setup.compute.gradient_checkpointing:
         checkpoint_gradients(actors.policy)
         checkpoint_gradients(actors.value)

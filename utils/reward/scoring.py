@@ -107,14 +107,14 @@ class RewardModel:
         ids = encode_completion(self.tokenizer, completion, True, self.data)
         return ids, self.score_ids([start + ids[: i + 1] for i in range(len(ids))])
 
-    def set_shift(self, demonstrations: Sequence[Demonstration]) -> float:
-        """Set `config.reward_shift` so that demonstrations average 0 (C.2); Eq. 1 does not depend on it. Returns it.
+    def set_shift(self, demonstrations: Sequence[Demonstration], mean: float = 0.0) -> float:
+        """Set `config.reward_shift` so that demonstrations average `mean` (0 in C.2); Eq. 1 does not depend on it. Returns it.
 
         Without demonstrations it is 0.
         """
         self.model.config.reward_shift = 0.0
         rewards = self.score_demonstrations(demonstrations)
-        self.model.config.reward_shift = sum(rewards) / len(rewards) if rewards else 0.0
+        self.model.config.reward_shift = sum(rewards) / len(rewards) - mean if rewards else 0.0
         return self.model.config.reward_shift
 
     def _limit(self) -> int:

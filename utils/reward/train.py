@@ -108,7 +108,8 @@ def train_reward(
 ) -> None:
     """Train a reward model from the policy in `init_dir`; write it to `out_dir/model`, with metrics and data.json.
 
-    The shift makes the mean reward of `demonstrations` (those of training prompts) 0; without any it stays 0. A run that
+    The shift makes the mean reward of `demonstrations` (those of training prompts) `cfg.demonstration_mean`; without any it
+    stays 0. A run that
     was interrupted continues where it stopped. Raises UserError if no comparison has a pair that is not tied.
     """
     # The policy without its unembedding, with a new scalar head.
@@ -120,7 +121,8 @@ def train_reward(
     fingerprint = digest([digest_path(init_dir), cfg, setup.data, encoded.groups, *setup.compute.lora])
     loop = fit(out_dir, judge, Rankings(encoded.groups), cfg, setup.seed, fingerprint, setup.compute)
     # Eq. 1 does not depend on a constant, so the shift comes after training; the checkpoint goes when the model is saved.
-    judge.set_shift(demonstrations)
+    if cfg.demonstration_mean is not None:
+        judge.set_shift(demonstrations, cfg.demonstration_mean)
     save_trained(judge.model, judge.tokenizer, Path(out_dir) / "model")
     loop.finish()
 

@@ -12,6 +12,7 @@ from utils.report.figures.map import pipeline_map
 from utils.report.figures.planning import cost_growth
 from utils.report.figures.policies import gold_by_policy, win_rates
 from utils.report.figures.reward import best_of_n, calibration, overoptimisation, pair_loss
+from utils.report.figures.seeds import arms_over_seeds, curves_over_seeds
 from utils.report.figures.style import in_order, policy_colour, policy_label
 from utils.report.figures.svg import inline_svg
 from utils.report.figures.sweeps import ladder, tax_sweep
@@ -23,12 +24,14 @@ __all__ = [
     "TokenRow",
     "agreement_bars",
     "alt_text",
+    "arms_over_seeds",
     "bars_with_intervals",
     "beside_paper",
     "best_of_n",
     "calibration",
     "checkpoint_choice",
     "cost_growth",
+    "curves_over_seeds",
     "gold_by_policy",
     "grouped_bars",
     "histogram",
