@@ -9,26 +9,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from utils.config import Config
 from utils.core.io import digest, digest_path, read_json, read_jsonl, write_json
 from utils.core.runtime import choose_device, stream_seed
 from utils.data.schemas import Prompt
 from utils.evaluation.bases import measure_tax
-from utils.evaluation.policies import Judged, Policy, best_of_n, judged, kl_to, temperatures
+from utils.evaluation.judgements import wins_of
+from utils.evaluation.judges import SimulatedLabelers
+from utils.evaluation.policies import (
+    Judged,
+    Policy,
+    best_of_n,
+    completions_of,
+    judged,
+    kl_to,
+    labeler_ratings,
+    temperatures,
+)
 from utils.evaluation.statistics import mean_se
 from utils.findings.fits import BEST_OF_N, RL, best_of_n_kl, fit_curve
-from utils.labeling import (
-    FINAL_EVALUATION,
-    Completions,
-    SimulatedLabeler,
-    completion_names,
-    judge_pairs,
-    label_comparisons,
-    make_heldout,
-    pair_items,
-)
+from utils.labeling import SimulatedLabeler, make_heldout
 from utils.models.loading import load_policy, reward_from_policy
 from utils.models.tokenizers import load_tokenizer
 from utils.pipeline.run import Run, Stage
@@ -50,6 +50,7 @@ BEST_OF = (1, 2, 4, 8, 16, 32, 64)
 BEST_OF_PROMPTS = 100
 JUDGES = 10  # labelers of each group who compare the same two answers
 TRUTH_SEED, TRUTH_PROMPTS, TRUTH_QUESTIONS = 2024, 30_000, 300
+ENDS = ("_low", "_high", "_n")  # of the keys of an interval
 COMPARED = ("prompted", "sft", "ppo", "ppo_ptx")  # whose answers labelers rate
 
 
@@ -197,40 +198,19 @@ def labeler_groups_of(run: Run) -> dict[str, list[SimulatedLabeler]]:
 def measure_preferences(run: Run, folder: Path) -> None:
     """Win rates over SFT by group of judges (Fig. 3), and Likert ratings and flags by the held-out labelers (Figs. 4, 5)."""
     cfg, prompts = run.config, run.prompts("test")
-    world, answers = known_world(cfg), answers_of(run, COMPARED, prompts, cfg.evaluation.temperature)
-    groups, metrics = labeler_groups_of(run), {}
+    answers = answers_of(run, COMPARED, prompts, cfg.evaluation.temperature)
+    groups = labeler_groups_of(run)
+    metrics: dict[str, float] = {}
     for group, people in groups.items():
+        judges = SimulatedLabelers(known_world(cfg), prompts, people, group, cfg.seed, min(JUDGES, len(people)))
         for name in ("prompted", "ppo", "ppo_ptx"):
-            metrics[f"wins.{name}.{group}"] = win_share(world, prompts, (answers[name], answers["sft"]), people, cfg)
-    write_metrics(folder, metrics | ratings(world, prompts, answers, groups["paper"], cfg.seed))
-
-
-def win_share(
-    world: World, prompts: Sequence[Prompt], pair: tuple[Judged, Judged], people: Sequence[SimulatedLabeler], cfg: Config
-) -> float:
-    """Share of wins of the first over the second, ties half, by JUDGES labelers for each prompt."""
-    names = [completion_names([r.text for r in x.responses], [r.finished for r in x.responses]) for x in pair]
-    items = pair_items(world, pair[0].parts, pair[1].parts, [p.prompt_id for p in prompts], *names)
-    return float(np.mean(judge_pairs(items, people, FINAL_EVALUATION, cfg.seed, min(JUDGES, len(people)))))
-
-
-def ratings(
-    world: World, prompts: Sequence[Prompt], answers: Mapping[str, Judged], people: Sequence[SimulatedLabeler], seed: int
-) -> dict[str, float]:
-    """Mean Likert rating of each policy and the share of its answers with each flag of Table 3 that the world has."""
-    shown = list(zip(*(answers[name].responses for name in answers), strict=True))  # one row of answers per prompt
-    parts = list(zip(*(answers[name].parts for name in answers), strict=True))
-    rows = label_comparisons(
-        world,
-        Completions(prompts, [[r.text for r in row] for row in shown], parts, [[r.finished for r in row] for row in shown]),
-        people, FINAL_EVALUATION, seed,
-    )  # fmt: skip
-    found = {}
-    for i, name in enumerate(answers):
-        found[f"likert.{name}"] = _mean([float(row.ratings[i]) for row in rows])
-        for flag in world.rubric.flags:
-            found[f"{flag}.{name}"] = _mean([float(row.flags[i][flag]) for row in rows])
-    return found
+            rows = judges.label(completions_of((name, "sft"), (answers[name], answers["sft"]), prompts))
+            metrics[f"wins.{name}.{group}"] = _mean(wins_of(rows, name, "sft").numbers)
+    rated = labeler_ratings(answers, prompts, groups["paper"], cfg)
+    for name in COMPARED:
+        metrics[f"likert.{name}"] = rated.likert[name]["mean"]
+        metrics |= {f"{flag}.{name}": share for flag, share in rated.metadata[name].items() if not flag.endswith(ENDS)}
+    write_metrics(folder, metrics)
 
 
 # --- truth -----------------------------------------------------------------------------------------------------------
