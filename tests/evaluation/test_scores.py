@@ -59,15 +59,15 @@ def test_bleu_is_the_definition_on_the_whole_group_and_its_interval_covers() -> 
     for _ in range(60):
         gold = [str(word) for word in rng.integers(0, 50, 12)]
         pairs.append((" ".join(word if rng.random() < 0.8 else "x" for word in gold), " ".join(gold)))
-    found = bleu_measure(texts(*pairs), 0.95, 0)["bleu"]
+    found = bleu_measure(texts(*pairs))["bleu"].estimate(0.95, 0)
     assert found.value == pytest.approx(plain_bleu(pairs)) and found.n == 60
     assert found.low < found.value < found.high
     again = [plain_bleu([pairs[i] for i in rng.integers(0, 60, 60)]) for _ in range(300)]
     assert np.quantile(again, 0.025) == pytest.approx(found.low, abs=1.5)
     assert np.quantile(again, 0.975) == pytest.approx(found.high, abs=1.5)
-    assert bleu_measure(texts(*pairs), 0.95, 0)["bleu"] == found, "the same seed gives the same interval"
+    assert bleu_measure(texts(*pairs))["bleu"].estimate(0.95, 0) == found, "the same seed gives the same interval"
     two = [Sample("m", "p", "1", "a b c d e", (("x y",), ("a b c d e",)))]
-    assert bleu_measure(two, 0.95, 0)["bleu"].value == pytest.approx(100.0), "either reference is right"
+    assert bleu_measure(two)["bleu"].estimate().value == pytest.approx(100.0), "either reference is right"
 
 
 def test_rouge_l_by_hand() -> None:

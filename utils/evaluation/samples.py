@@ -51,6 +51,11 @@ class Sample:
     accepted: tuple[tuple[str, ...], ...] = ()
     values: Mapping[str, float | None] = field(default_factory=dict)
 
+    @property
+    def references(self) -> list[str]:
+        """The accepted texts, whatever answer they are a part of."""
+        return [text for parts in self.accepted for text in parts]
+
 
 def read_samples(path: Path | str, task: str, models: Sequence[str] = ()) -> list[Sample]:
     """Rows of a table (CSV, TSV, JSON lines, parquet) with the columns of the task, in the order of the file.
