@@ -90,7 +90,7 @@ $(VENV)/.installed-labeling: $(VENV)/.installed-run
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-run
-	$(PIP) -e ".[trl,lora,feedback,evaluation,tracking,labeling,database,notebooks,dev,reference]"
+	$(PIP) -e ".[trl,lora,feedback,evaluation,toxicity,tracking,labeling,database,notebooks,dev,reference]"
 	@touch $@
 
 # Caches only: runs/ and .venv stay.

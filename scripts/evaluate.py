@@ -11,14 +11,16 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 
+from utils.config import load_config
 from utils.core.cli import main
 from utils.core.errors import UserError
 from utils.core.io import digest_path, write_json, write_text
@@ -27,14 +29,19 @@ from utils.data.hub import PREFIX, is_hub, parse_source
 from utils.evaluation import (
     COLUMNS,
     TASKS,
-    evaluate_policies,
+    TEXT_JUDGES,
+    Public,
+    Subject,
+    evaluate_models,
     first_lines,
+    judge_kinds,
+    judges_by_kind,
     load_public,
     read_samples,
     score_samples,
     unequal_groups,
 )
-from utils.pipeline import open_run, pipeline_command
+from utils.pipeline import open_run, pipeline_command, settings_of
 from utils.publish.chat import labelled_policies, named_folders
 from utils.report import Table, print_table
 
@@ -118,37 +125,71 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def model(arguments: Sequence[str]) -> None:
-    """Score causal language models on the paper's public benchmarks (App. D): bias, multiple choice, answers from a passage.
+    """Score models on the paper's public benchmarks (App. D): bias, toxicity, truth, multiple choice, answers from a passage,
+    translation, summaries; and reward models on best-of-4.
 
     scripts/evaluate.py model --model DIR1 DIR2 --tasks hellaswag --shots 5 --limit 1000
     scripts/evaluate.py model --run runs/gpt2 --tasks crows_pairs rte     base, SFT, PPO and PPO-ptx of a run
     scripts/evaluate.py model --run runs/x --tasks hub:winogender=all_sentences.tsv    a local file
+    scripts/evaluate.py model --run runs/x --tasks reward_bench           the reward model of a run
 
     Examples (--shots) come from the training part on the hub, or from a file: --examples hub:rte=train.parquet. Writes the
-    scores of every item and results.json to OUT, as it goes: the same command again goes on where it stopped. A model as
+    answers to every item and results.json to OUT, as it goes: the same command again goes on where it stopped. A model as
     small as the tiny world's is at chance on all of them.
     """
-    args = _model_arguments(arguments)
-    policies = labelled_policies(open_run(locate(args.run))) if args.run else named_folders(args.model)
+    start, args = perf_counter(), _model_arguments(arguments)
     out = args.out or (Path(args.run) / "public" if args.run else Path("runs/public"))
     examples = {parse_source(text, "evaluation").dataset.name: text for text in map(_hub, args.examples)}
     benchmarks = [
         load_public(text, args.limit, args.shots, examples.get(parse_source(text, "evaluation").dataset.name))
         for text in map(_hub, args.tasks)
     ]
-    rows = evaluate_policies(policies, benchmarks, out, choose_device(args.device), args.batch_size)
-    write_json(out / "results.json", {"machine": machine(), "versions": versions(), "rows": rows})
-    shown = [
-        {
-            "benchmark": row["benchmark"], "metric": row["metric"], "policy": row["policy"], "n": row["n"],
-            "mean": f"{row['mean']:.3f} ± {row['half_width']:.3f}",
-            "chance": "" if row["chance"] is None else f"{row['chance']:.3f}",
-            "beside the first": f"{row['difference']:+.3f} ± {row['difference_half_width']:.3f}",
-        }
-        for row in rows
-    ]  # fmt: skip
-    print_table(Table.of(shown))
-    print(f"Means with 95 % intervals over items; {out / 'results.json'}")
+    judges, device = judges_by_kind(judge_kinds(public.task for public in benchmarks), args.judge), choose_device(args.device)
+    rows: list[dict[str, Any]] = []
+    for models, part in _models_of(args, benchmarks):
+        rows += evaluate_models(models, part, judges, out, device, args.batch_size)
+    command = shlex.join(["scripts/evaluate.py", "model", *arguments])
+    record = {"command": command, "machine": machine(), "versions": versions(), "seconds": perf_counter() - start}
+    write_json(out / "results.json", record | {"rows": rows})
+    print_table(Table.of([_shown(row) for row in rows]).without_blank_columns())
+    print(f"Brackets: 95 % intervals over items; {out / 'results.json'}")
+    for kind, judge in judges.items():
+        print(f"{kind} as judged by: {judge.name}.")
+
+
+def _models_of(args: argparse.Namespace, benchmarks: Sequence[Public]) -> Iterator[tuple[dict[str, Subject], list[Public]]]:
+    """Which models answer which benchmarks: reward models those of rewards, policies the others."""
+    others = [public for public in benchmarks if public.task.method != "reward"]
+    rewards = [public for public in benchmarks if public.task.method == "reward"]
+    if others:
+        folders = labelled_policies(open_run(locate(args.run))) if args.run else named_folders(args.model)
+        yield {name: Subject(folder) for name, folder in folders.items()}, others
+    if rewards:
+        yield _reward_models(args), rewards
+
+
+def _reward_models(args: argparse.Namespace) -> dict[str, Subject]:
+    """The reward model of a run, or those in folders, with the settings by which they read."""
+    if args.run:
+        run = open_run(locate(args.run))
+        return {"reward model": Subject(run.model_dir("reward"), run.config.data)}
+    data = load_config(args.profile).data if args.profile else None
+    return {name: Subject(folder, data or settings_of(folder).data) for name, folder in named_folders(args.model).items()}
+
+
+def _shown(row: dict[str, Any]) -> dict[str, str]:
+    """A row of the table on the terminal."""
+    digits = 1 if row["metric"].startswith(("f1", "exact", "bleu")) else 3
+
+    def number(name: str, sign: str = "") -> str:
+        return f"{row[name]:{sign}.{digits}f}"
+
+    return {
+        "benchmark": row["benchmark"], "prompt": row["prompt"], "metric": row["metric"], "model": row["model"],
+        "n": str(row["n"]), "value": f"{number('value')} [{number('low')}, {number('high')}]" if row["n"] else "no value",
+        "chance": "" if row["chance"] is None else number("chance"),
+        "beside the first": f"{number('difference', '+')} ± {number('difference_half_width')}" if row["n"] else "",
+    }  # fmt: skip
 
 
 def _model_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -161,6 +202,9 @@ def _model_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=500, help="items of each benchmark (default: %(default)s)")
     parser.add_argument("--shots", type=int, default=0, help="examples before each question, few-shot (default: %(default)s)")
     parser.add_argument("--examples", nargs="+", default=[], metavar="NAME=FILE", help="files with the examples of --shots")
+    kinds = ", ".join(TEXT_JUDGES)
+    parser.add_argument("--judge", nargs="+", default=[], metavar="KIND=DIR", help=f"models that judge {kinds} (else rules)")
+    parser.add_argument("--profile", help="whose settings a reward model reads by, if its folder has no config.yaml")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (default: RUN/public or runs/public)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--batch-size", type=int, default=32, help="sequences per pass (default: %(default)s)")

@@ -428,6 +428,83 @@ def drop_annotators(folder: Path) -> Path:
     return parquet(folder / "drop_annotators.parquet", [row], types)
 
 
+def closed_domain(folder: Path) -> Path:
+    """Of these passages, 112 and 175 are in the test split, by their hash."""
+    rows = [
+        {"instruction": question, "context": f"Park {n} was laid out by Ann in 1790.", "response": "By Ann.",
+         "category": category}
+        for n in range(110, 180)
+        for question, category in (("Who laid it out?", "closed_qa"), ("Write a poem.", "creative_writing"))
+    ]  # fmt: skip
+    return json_lines(folder / "databricks-dolly-15k.jsonl", [*rows, rows[0] | {"context": ""}])
+
+
+def quac(folder: Path) -> Path:
+    """A dialogue of three questions; to the second, most annotators found no answer. The text ends with the mark of QuAC."""
+    answers = pa.struct([("texts", pa.list_(pa.list_(pa.string()))), ("answer_starts", pa.list_(pa.list_(pa.int32())))])
+    texts = [["old", "very old", "CANNOTANSWER"], ["CANNOTANSWER", "big", "CANNOTANSWER"], ["by bus"]]
+    starts = [[0] * len(found) for found in texts]
+    row = {
+        "dialogue_id": "C_1", "wikipedia_page_title": "Old Town", "background": "A town.", "section_title": "History",
+        "context": "It is very old. Many came by bus. CANNOTANSWER", "turn_ids": ["C_1_q#0", "C_1_q#1", "C_1_q#2"],
+        "questions": ["How old?", "How big?", "How did they come?"], "followups": [0, 1, 2], "yesnos": [2, 2, 2],
+        "answers": {"texts": texts, "answer_starts": starts},
+        "orig_answers": {"texts": [found[0] for found in texts], "answer_starts": [0, 0, 0]},
+    }  # fmt: skip
+    lists = {"turn_ids": pa.string(), "questions": pa.string(), "followups": pa.int64(), "yesnos": pa.int64()}
+    original = pa.struct([("texts", pa.list_(pa.string())), ("answer_starts", pa.list_(pa.int32()))])
+    types: dict[str, pa.DataType] = {name: pa.string() for name in row} | {k: pa.list_(kind) for k, kind in lists.items()}
+    return parquet(folder / "quac.parquet", [row], types | {"answers": answers, "orig_answers": original})
+
+
+def wsc(folder: Path) -> Path:
+    rows = [
+        {"text": "Jane gave Joan candy because she was hungry.", "span1_index": 2, "span2_index": 5, "span1_text": "Joan",
+         "span2_text": "she", "idx": 0, "label": 1},
+        {"text": "Pete lied to Mark. He was cross.", "span1_index": 0, "span2_index": 4, "span1_text": "Pete",
+         "span2_text": "He", "idx": 1, "label": 0},
+        {"text": "Ann saw Eve, and she left.", "span1_index": 0, "span2_index": 4, "span1_text": "Ann",
+         "span2_text": "she", "idx": 2, "label": -1},
+    ]  # fmt: skip
+    numbers = dict.fromkeys(("span1_index", "span2_index", "idx"), pa.int32()) | {"label": pa.int64()}
+    return parquet(folder / "wsc.parquet", rows, {name: pa.string() for name in rows[0]} | numbers)
+
+
+def cnn_dm(folder: Path) -> Path:
+    rows = [
+        {"article": f"(CNN) It rained {n} days. Streets were wet. ", "highlights": f"It rained {n} days .\nStreets were wet .",
+         "id": f"a{n}"}
+        for n in range(2)
+    ]  # fmt: skip
+    return parquet(folder / "cnn.parquet", rows, dict.fromkeys(rows[0], pa.string()))
+
+
+def tldr_posts(folder: Path) -> Path:
+    rows = [
+        {"prompt": f"SUBREDDIT: r/cats\n\nTITLE: Cat {n}\n\nPOST: My cat moved out.\n\nTL;DR:", "completion": f" Cat {n} left."}
+        for n in range(2)
+    ]
+    return parquet(folder / "posts.parquet", rows, dict.fromkeys(rows[0], pa.string()))
+
+
+def reward_bench(folder: Path) -> Path:
+    """Two rows with one right completion among four, and one of the subset with several."""
+
+    def row(name: str, subset: str, right: int, wrong: int) -> Row:
+        return {
+            "id": name, "prompt": f"Say {name}.", "chosen": [f"Yes {i}." for i in range(right)],
+            "rejected": [f"No {i}." for i in range(wrong)], "num_correct": right, "num_incorrect": wrong,
+            "total_completions": right + wrong, "models": ["m"] * (right + wrong), "subset": subset,
+            "additional_metadata": {"category": None},
+        }  # fmt: skip
+
+    rows = [row("1", "Factuality", 1, 3), row("2", "Math", 1, 3), row("3", "Ties", 2, 6)]
+    types: dict[str, pa.DataType] = dict.fromkeys(rows[0], pa.string())
+    types |= dict.fromkeys(("chosen", "rejected", "models"), pa.list_(pa.string()))
+    types |= dict.fromkeys(("num_correct", "num_incorrect", "total_completions"), pa.int64())
+    return parquet(folder / "rb2.parquet", rows, types | {"additional_metadata": pa.struct([("category", pa.string())])})
+
+
 def wmt15(folder: Path) -> Path:
     both = pa.struct([("fr", pa.string()), ("en", pa.string())])
     return parquet(folder / "wmt.parquet", [{"translation": {"fr": "L'été.", "en": "Summer."}}], {"translation": both})
@@ -473,6 +550,12 @@ FIXTURES: dict[str, Factory] = {
     "squad_v2": squad_v2,
     "drop": drop,
     "drop/annotators": drop_annotators,
+    "quac": quac,
+    "wsc": wsc,
+    "cnn_dm": cnn_dm,
+    "tldr/posts": tldr_posts,
+    "dolly/closed_domain": closed_domain,
+    "reward_bench": reward_bench,
     "wmt15": wmt15,
     "sst2": lambda folder: glue(folder, "sst2"),
     "rte": lambda folder: glue(folder, "rte"),

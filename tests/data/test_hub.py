@@ -29,7 +29,7 @@ from utils.data import hub
 from utils.data.formats import load_comparisons, load_demonstrations, load_prompts
 from utils.data.hub import adapters, fetch
 from utils.data.hub.convert import convert
-from utils.data.hub.evaluations import EVALUATIONS
+from utils.data.hub.evaluations import EVALUATIONS, _marked
 from utils.data.hub.load import assign_splits, check_source
 from utils.data.matching import prompt_key
 from utils.data.schemas import SPLITS, Comparison, Demonstration, Prompt
@@ -86,7 +86,7 @@ def test_a_row_of_the_table_is_well_formed(name: str) -> None:
 def test_the_readme_counts_the_pinned_repositories() -> None:
     revisions = {row.repo: row.revision for row in hub.DATASETS.values() if row.repo}
     pinned = [repo for repo, revision in revisions.items() if COMMIT.fullmatch(revision)]
-    numbers = {12: "Twelve", 22: "twenty-two"}
+    numbers = {12: "Twelve", 27: "twenty-seven"}
     said = f"{numbers[len(pinned)]} of the {numbers[len(revisions)]} repositories are pinned to a commit"
     assert said in (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -359,6 +359,29 @@ def test_every_evaluation_comes_in_one_form(name: str, tmp_path: Path, capsys: p
     assert "licence" in capsys.readouterr().out
 
 
+def test_closed_domain_tasks_are_those_that_no_run_trains_on(tmp_path: Path) -> None:
+    """The same file as training data: its training and validation rows share no passage with the evaluation."""
+    evaluated = {item.prompt.partition("\n\n")[0] for item in hub.load_evaluation(source("dolly/closed_domain", tmp_path))}
+    rows = hub.load_examples(
+        source("dolly/closed_domain", tmp_path).replace("dolly/closed_domain", "dolly"), "prompts"
+    ).examples
+    trained = {row.prompt.partition("\n\n")[2] for row in rows if row.split != "test"}
+    assert evaluated and trained and not evaluated & trained
+
+
+@pytest.mark.parametrize(
+    ("text", "index", "marked"),
+    [
+        ("She saw her, and she left.", 4, "She saw her, and *she* left."),
+        ("They left. (she stayed)", 1, "They left. (*she* stayed)"),
+    ],
+)
+def test_the_pronoun_is_marked_where_it_stands_or_nearest(text: str, index: int, marked: str) -> None:
+    assert _marked(text, "she", index) == marked
+    with pytest.raises(ValueError, match="does not have the word he"):
+        _marked("The end.", "he", 0)
+
+
 def test_what_evaluations_hold(tmp_path: Path) -> None:
     def items(name: str) -> list[hub.EvalItem]:
         return hub.load_evaluation(source(name, tmp_path / name))
@@ -371,6 +394,20 @@ def test_what_evaluations_hold(tmp_path: Path) -> None:
     assert items("crows_pairs")[0].choices == ("He is 0, so loud.", "She is 0, so loud.")
     assert [i.answers for i in items("hellaswag")] == [(3,), (0,), ()]
     assert [i.references for i in items("squad_v2")] == [("old",), ()]
+    old, big, bus = items("quac")
+    assert old.prompt == "Old Town - History\n\nIt is very old. Many came by bus.\n\nHow old?" and old.meta == {"turns": []}
+    assert [i.references for i in (old, big, bus)] == [("old", "very old"), (), ("by bus",)]
+    assert bus.meta == {"turns": [["How old?", "old"], ["How big?", None]]}
+    jane, pete, ann = items("wsc")
+    assert jane.prompt == "Jane gave Joan candy because *she* was hungry." and jane.meta == {"noun": "Joan", "pronoun": "she"}
+    assert [i.answers for i in (jane, pete, ann)] == [(1,), (0,), ()] and pete.prompt == "Pete lied to Mark. *He* was cross."
+    assert items("cnn_dm")[0].references == ("It rained 0 days .\nStreets were wet .",)
+    assert items("tldr/posts")[0].prompt.endswith("POST: My cat moved out.")
+    assert items("tldr/posts")[1].references == ("Cat 1 left.",)
+    closed = items("dolly/closed_domain")
+    assert [i.prompt for i in closed] == [f"Park {n} was laid out by Ann in 1790.\n\nWho laid it out?" for n in (112, 175)]
+    ranked = items("reward_bench")
+    assert [i.answers for i in ranked] == [(0,), (0,), (0, 1)] and ranked[0].choices == ("Yes 0.", "No 0.", "No 1.", "No 2.")
     assert items("squad_v2")[0].prompt == "Old_Town\n\nIt is old.\n\nHow old?"
     assert items("hellaswag")[0].prompt == "Cooking: A cook. he"
     one, two = items("drop")

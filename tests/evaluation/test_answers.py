@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.evaluation.answers import drop_parts_score, drop_score, squad_score, squad_words
+from utils.evaluation.answers import drop_parts_score, drop_score, names_noun, quac_score, squad_score, squad_words
 
 words = st.lists(st.sampled_from(["the", "old", "town", "Town.", "is", "42", "a", "4.5", "$1,000"]), max_size=6).map(" ".join)
 parts = st.lists(words, min_size=1, max_size=4)
@@ -93,3 +93,38 @@ def test_the_alignment_is_the_best_of_all(said: list[str], gold: list[str]) -> N
     assert found.f1 == pytest.approx(best / len(wide)) and 0 <= found.f1 <= 1 + 1e-9
     assert found == pytest.approx(drop_parts_score(said[::-1], gold))
     assert drop_parts_score(said, said) == (1.0, pytest.approx(1.0))
+
+
+# --- QuAC and WSC --------------------------------------------------------------------------------------------------
+
+
+def plain_quac(answer: str, golds: list[str]) -> float:
+    """The mean, over leaving out one annotator, of the best F1 with the others, as QuAC's scorer.py writes it."""
+    if len(golds) == 1:
+        return plain_f1(squad_words(answer), squad_words(golds[0]))
+    best = []
+    for i in range(len(golds)):
+        others = golds[:i] + golds[i + 1 :]
+        best.append(max(plain_f1(squad_words(answer), squad_words(gold)) for gold in others))
+    return sum(best) / len(best)
+
+
+def plain_f1(said: list[str], gold: list[str]) -> float:
+    same = sum(min(said.count(word), gold.count(word)) for word in set(said))
+    return 0.0 if same == 0 else 2 * (same / len(said)) * (same / len(gold)) / (same / len(said) + same / len(gold))
+
+
+@given(st.text("ab ", min_size=1, max_size=6), st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=4))
+def test_quac_is_its_official_script(answer: str, golds: list[str]) -> None:
+    words = [f"b{gold}" for gold in golds]  # "a" alone would be an article
+    assert quac_score(answer, words) == pytest.approx(plain_quac(answer, words))
+
+
+def test_quac_where_the_text_does_not_say() -> None:
+    assert quac_score("I don't know.", ()) == quac_score("", ()) == 1.0 and quac_score("old", ()) == 0.0
+    assert quac_score("I don't know.", ("I know",)) == 0.0 and quac_score("", ("old",)) == 0.0
+
+
+def test_a_noun_is_named_by_whole_words() -> None:
+    assert names_noun("It is the Old Man.", "the old man") and names_noun("man", "the old man")
+    assert not names_noun("The manor.", "man") and not names_noun("", "man") and not names_noun(".", "man")

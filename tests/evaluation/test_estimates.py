@@ -24,7 +24,7 @@ def test_a_share_of_none_has_an_interval_and_a_mean_stays_in_its_range() -> None
 
 
 def test_the_difference_of_bleu_is_paired() -> None:
-    """The same texts differ by nothing, whatever is drawn; one that is better on every item is better by more than its error."""
+    """The same texts differ by nothing, whatever is drawn; better texts differ by more than the error."""
     rng = numpy_rng(3, "bleu")
     golds = [[" ".join(map(str, rng.integers(0, 50, 12)))] for _ in range(40)]
     worse = [" ".join(word if rng.random() < 0.7 else "x" for word in gold.split()) for (gold,) in golds]

@@ -5,6 +5,7 @@ This room does not train.
 
 from __future__ import annotations
 
+from utils.evaluation.answering import Subject
 from utils.evaluation.bases import measure_base, text_digest, write_card
 from utils.evaluation.judgements import Judgements, likert, measures, metadata, strengths, win_rate
 from utils.evaluation.judges import GoldRubric, Judge, LanguageModelJudge, People, RewardJudge, SimulatedLabelers, by_scores
@@ -29,18 +30,21 @@ from utils.evaluation.policies import (
     temperatures,
 )
 from utils.evaluation.preference import bradley_terry, crossed_mean, crossed_win_rate
-from utils.evaluation.public import TASKS, evaluate_policies, load_public
+from utils.evaluation.public import Public, evaluate_models, load_public
 from utils.evaluation.reading import circuits_right, reading, reading_curve
 from utils.evaluation.samples import COLUMNS, read_samples
 from utils.evaluation.scores import first_lines, score_samples, unequal_groups
 from utils.evaluation.statistics import mean_se, normal_quantile, paired_difference, score_interval, spread_over_seeds
 from utils.evaluation.summary import Pair, Summary
+from utils.evaluation.tasks import TASKS, judge_kinds
 from utils.evaluation.tax import choice_accuracy, choice_logprobs, next_token_logprobs, pretraining_loss
+from utils.evaluation.text_judges import TEXT_JUDGES, judges_by_kind
 
 __all__ = [
     "COLUMNS",
     "GoldRubric",
     "Judge",
+    "TEXT_JUDGES",
     "Judged",
     "Judgements",
     "LanguageModelJudge",
@@ -51,6 +55,8 @@ __all__ = [
     "Policy",
     "RewardJudge",
     "SimulatedLabelers",
+    "Public",
+    "Subject",
     "Summary",
     "TASKS",
     "appending",
@@ -63,13 +69,15 @@ __all__ = [
     "compare",
     "crossed_mean",
     "crossed_win_rate",
-    "evaluate_policies",
+    "evaluate_models",
     "fact_items",
     "first_lines",
     "gold_summary",
     "held_out_web",
     "judged",
+    "judge_kinds",
     "judged_right",
+    "judges_by_kind",
     "kl_to",
     "labeler_ratings",
     "labeler_win_rate",

@@ -1,8 +1,9 @@
-"""Scores of short answers as the benchmarks' own scripts compute them: SQuAD v2 (evaluate-v2.0.py) and DROP (drop_eval.py).
+"""Scores of short answers as the benchmarks' own scripts compute them: SQuAD v2 (evaluate-v2.0.py), DROP (drop_eval.py) and
+QuAC (scorer.py); and the paper's rule for WSC (Fig. 24).
 
-Both compare words in lower case without punctuation and articles, but not in the same way: SQuAD counts how often a word
-occurs and knows questions without an answer; DROP compares sets of words, reads numbers as numbers, and aligns the parts of
-an answer that has several.
+All compare words in lower case without punctuation and articles, but not in the same way: SQuAD and QuAC count how often a
+word occurs and know questions without an answer; DROP compares sets of words, reads numbers as numbers, and aligns the parts
+of an answer that has several.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 NO_ANSWER = "Not in background."  # what the prompt of SQuAD v2 asks for (Fig. 20), and its reference in released samples
+UNKNOWN = "I don't know."  # what the prompt of QuAC asks for (Fig. 19)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _PARTS = re.compile(r"\s*[,;]\s*|\s+and\s+")
@@ -58,6 +60,32 @@ def word_f1(words: Sequence[str], gold: Sequence[str]) -> float:
         return float(not words and not gold)
     precision, recall = common / len(words), common / len(gold)
     return 2 * precision * recall / (precision + recall)
+
+
+# --- QuAC and WSC --------------------------------------------------------------------------------------------------
+
+
+def quac_score(answer: str, accepted: Sequence[str]) -> float:
+    """F1 of QuAC's script: of the words, for the accepted answer that fits best. With several annotators, the mean over
+    leaving one of them out, as one of them is left out where people are compared.
+
+    accepted: of each annotator, () if the text does not say. Then "" and `UNKNOWN` score 1 and other answers 0; where the
+    text says something they score 0.
+    """
+    words = squad_words(answer)
+    given = [] if words == squad_words(UNKNOWN) else words
+    if not accepted:
+        return float(not given)
+    scores = [word_f1(given, squad_words(gold)) if given else 0.0 for gold in accepted]
+    if len(scores) == 1:
+        return scores[0]
+    return sum(max(scores[:i] + scores[i + 1 :]) for i in range(len(scores))) / len(scores)
+
+
+def names_noun(answer: str, noun: str) -> bool:
+    """WSC as in the paper (Fig. 24): the answer contains the noun or is contained in it, by whole words in any case."""
+    said, meant = (f" {' '.join(squad_words(text))} " for text in (answer, noun))
+    return bool(said.strip()) and (meant in said or said in meant)
 
 
 # --- DROP ----------------------------------------------------------------------------------------------------------

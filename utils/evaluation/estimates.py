@@ -99,7 +99,8 @@ class Bleu:
     def of(cls, texts: Sequence[str], references: Sequence[Sequence[str]]) -> Bleu:
         """references: the accepted texts of each text. Raises UserError if sacrebleu is missing."""
         bleu = sacrebleu_metric()
-        rows = [bleu.corpus_score([text], [[one] for one in accepted]) for text, accepted in zip(texts, references, strict=True)]
+        pairs = zip(texts, references, strict=True)
+        rows = [bleu.corpus_score([text], [[one] for one in accepted]) for text, accepted in pairs]
         return cls(np.array([[*row.counts, *row.totals, row.sys_len, row.ref_len] for row in rows]))
 
     def estimate(self, confidence: float = 0.95, seed: int = 0) -> Estimate:

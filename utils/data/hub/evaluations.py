@@ -7,6 +7,7 @@ are choices; `references` are accepted texts, () where the passage has no answer
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,11 +15,16 @@ from itertools import islice
 from typing import Any
 
 from utils.core.errors import UserError
-from utils.data.hub.examples import Row, Rows
+from utils.data.hub.adapters import dolly
+from utils.data.hub.examples import Drops, Row, Rows
 from utils.data.hub.fetch import find_files, stream_rows
+from utils.data.hub.load import SPLIT_SEED
 from utils.data.hub.registry import PREFIX, Source, parse_source
+from utils.data.splits import SPLIT_FRACTIONS, split_of_key
 
 WINOGENDER_FORMS = ("male", "female", "neutral")
+QUAC_NO_ANSWER = "CANNOTANSWER"  # an annotator's answer where the text does not say
+CLOSED_DOMAIN = ("closed_qa", "extract", "summarization")  # use cases whose answers are in their text
 
 
 @dataclass(frozen=True)
@@ -196,6 +202,75 @@ def _drop_item(task: str, row: Row, answers: list[tuple[str, ...]]) -> EvalItem:
     return EvalItem(row["query_id"], task, f"{row['passage']}\n\n{row['question']}", references=references, meta=meta)
 
 
+def quac(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """QuAC (Fig. 19): one item per question of a dialogue about a section of Wikipedia; references: of each annotator who
+    found an answer, () if at least half of them found none (as the official script decides).
+
+    meta: "turns", the earlier questions of the dialogue, each with its first answer, None if there was none.
+    """
+    for _, row in rows:
+        text = row["context"].removesuffix(QUAC_NO_ANSWER).rstrip()
+        passage = f"{row['wikipedia_page_title']} - {row['section_title']}\n\n{text}"
+        answers, turns = _json(row["answers"])["texts"], []
+        for turn, question, found in zip(row["turn_ids"], row["questions"], answers, strict=True):
+            said = [answer for answer in found if answer != QUAC_NO_ANSWER]
+            accepted = tuple(said) if len(said) > len(found) - len(said) else ()
+            yield EvalItem(turn, task, f"{passage}\n\n{question}", references=accepted, meta={"turns": list(turns)})
+            turns.append([question, None if found[0] == QUAC_NO_ANSWER else found[0]])
+
+
+def wsc(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """The Winograd schemas of SuperGLUE (Fig. 24): does the pronoun, here between asterisks, mean the noun? A label of -1 is
+    unknown. meta: noun, pronoun."""
+    for _, row in rows:
+        meta = {"noun": row["span1_text"], "pronoun": row["span2_text"]}
+        passage = _marked(row["text"], row["span2_text"], int(row["span2_index"]))
+        yield EvalItem(str(row["idx"]), task, passage, ("False", "True"), _known_label(row), meta=meta)
+
+
+def _marked(text: str, word: str, index: int) -> str:
+    """The text with asterisks around a word: the one at `index` of its words, else the nearest place that has it."""
+    words = text.split()
+    places = [i for i, other in enumerate(words) if re.search(rf"\b{re.escape(word)}\b", other)]
+    if not places:
+        raise ValueError(f"the text does not have the word {word}")
+    place = min(places, key=lambda i: abs(i - index))
+    words[place] = re.sub(rf"\b{re.escape(word)}\b", f"*{word}*", words[place], count=1)
+    return " ".join(words)
+
+
+def cnn_dailymail(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """CNN/DailyMail (Fig. 26): news articles with their highlights as the reference summary."""
+    for _, row in rows:
+        yield EvalItem(row["id"], task, row["article"].strip(), references=(row["highlights"].strip(),))
+
+
+def tldr_posts(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """Reddit TL;DR (Fig. 27): posts, with the author's own summary as the reference."""
+    for i, (_, row) in enumerate(rows):
+        post = row["prompt"].rstrip().removesuffix("TL;DR:").rstrip()
+        yield EvalItem(str(i), task, post, references=(row["completion"].strip(),))
+
+
+def closed_domain(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """Tasks of dolly whose answer is in a text that comes with them (sec. 3.6: closed-domain tasks); only those of the test
+    split, on which no run trains."""
+    for i, example in enumerate(dolly(rows, Drops())):
+        passage = example.group.removeprefix("passage ")
+        if passage and example.use_case in CLOSED_DOMAIN and split_of_key(example.group, SPLIT_FRACTIONS, SPLIT_SEED) == "test":
+            question = example.prompt.removesuffix(passage).rstrip()
+            meta = {"use_case": example.use_case}
+            yield EvalItem(str(i), task, f"{passage}\n\n{question}", references=(example.completion,), meta=meta)
+
+
+def reward_bench(task: str, rows: Rows) -> Iterator[EvalItem]:
+    """RewardBench 2 (Malik et al. 2025, arXiv 2506.01937): completions of a prompt, the right ones first; meta: subset."""
+    for _, row in rows:
+        chosen, rejected = _json(row["chosen"]), _json(row["rejected"])
+        right = tuple(range(len(chosen)))
+        yield EvalItem(str(row["id"]), task, row["prompt"], (*chosen, *rejected), right, meta={"subset": row["subset"]})
+
+
 def wmt15(task: str, rows: Rows) -> Iterator[EvalItem]:
     """WMT 2015, French to English (Fig. 25)."""
     for i, (_, row) in enumerate(rows):
@@ -214,10 +289,15 @@ def rte(task: str, rows: Rows) -> Iterator[EvalItem]:
 
 def _labelled(task: str, rows: Rows, prompt: Callable[[Row], str], choices: tuple[str, str]) -> Iterator[EvalItem]:
     for _, row in rows:
-        label = int(row["label"])
-        if label not in (-1, 0, 1):
-            raise ValueError(f"unknown label {label}")
-        yield EvalItem(str(row["idx"]), task, prompt(row), choices, (label,) if label >= 0 else ())
+        yield EvalItem(str(row["idx"]), task, prompt(row), choices, _known_label(row))
+
+
+def _known_label(row: Row) -> tuple[int, ...]:
+    """The label of a row of GLUE or SuperGLUE with two labels; () if it is unknown, -1."""
+    label = int(row["label"])
+    if label not in (-1, 0, 1):
+        raise ValueError(f"unknown label {label}")
+    return (label,) if label >= 0 else ()
 
 
 def _json(value: Any) -> Any:
@@ -229,6 +309,6 @@ EVALUATIONS: dict[str, Callable[[str, Rows], Iterator[EvalItem]]] = {
     function.__name__: function
     for function in (
         truthfulqa, truthfulqa_choices, realtoxicityprompts, crows_pairs, winogender, hellaswag, squad_v2, drop,
-        drop_annotators, wmt15, sst2, rte,
+        drop_annotators, quac, wsc, wmt15, cnn_dailymail, tldr_posts, closed_domain, reward_bench, sst2, rte,
     )
 }  # fmt: skip

@@ -20,6 +20,7 @@ PREFIX = PUBLIC
 MAIN = "main"
 REFS_PARQUET = "refs/convert/parquet"
 TRUTHFULQA = "741b8276f2d1982aa3d5b832d3ee81ed3b896490"
+DOLLY = "bdd27f4d94b9c1f951818a7da7fd7aeea5dbff1a"
 GLUE = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 OPENAI_LABELS = "https://openaipublic.blob.core.windows.net/lm-human-preferences/labels"
 HH_PARTS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
@@ -121,7 +122,7 @@ _ROWS = (
     HubDataset(
         "dolly", "databricks/databricks-dolly-15k", {"train": "databricks-dolly-15k.jsonl"},
         ("instruction", "context", "response", "category"), ("prompts", "demonstrations"), "CC BY-SA 3.0", "dolly",
-        "bdd27f4d94b9c1f951818a7da7fd7aeea5dbff1a", builder="json",
+        DOLLY, builder="json",
     ),
     HubDataset(
         "no_robots", "HuggingFaceH4/no_robots", _parquet("data", "train", "test"), ("messages", "category"),
@@ -213,6 +214,33 @@ _ROWS = (
         "drop/annotators", "EleutherAI/drop", _converted("*", "validation"),
         ("query_id", "passage", "question", "answer", "validated_answers"), ("evaluation",), "CC BY-SA 4.0",
         "drop_annotators", REFS_PARQUET, examples=_converted("*", "train"),
+    ),
+    HubDataset(
+        "quac", "allenai/quac", _converted("plain_text", "validation"),
+        ("wikipedia_page_title", "section_title", "context", "turn_ids", "questions", "answers"), ("evaluation",), "MIT",
+        "quac", REFS_PARQUET, examples=_converted("plain_text", "train"),
+    ),
+    HubDataset(
+        "wsc", "aps/super_glue", _converted("wsc", "validation"),
+        ("text", "span1_text", "span2_index", "span2_text", "idx", "label"), ("evaluation",), "see the SuperGLUE benchmark",
+        "wsc", REFS_PARQUET, examples=_converted("wsc", "train"),
+    ),
+    HubDataset(
+        "cnn_dm", "abisee/cnn_dailymail", _parquet("3.0.0", "test"), ("article", "highlights", "id"), ("evaluation",),
+        "Apache-2.0 (packaging); the articles belong to their publishers", "cnn_dailymail", MAIN,
+    ),
+    HubDataset(
+        "tldr/posts", "trl-lib/tldr", _parquet("data", "test"), ("prompt", "completion"), ("evaluation",),
+        "CC BY 4.0", "tldr_posts", MAIN,
+    ),
+    HubDataset(
+        "dolly/closed_domain", "databricks/databricks-dolly-15k", {"train": "databricks-dolly-15k.jsonl"},
+        ("instruction", "context", "response", "category"), ("evaluation",), "CC BY-SA 3.0", "closed_domain",
+        DOLLY, builder="json",
+    ),
+    HubDataset(
+        "reward_bench", "allenai/reward-bench-2", _parquet("data", "test"),
+        ("id", "prompt", "chosen", "rejected", "subset"), ("evaluation",), "ODC-BY", "reward_bench", MAIN,
     ),
     HubDataset(
         "wmt15", "wmt/wmt15", _converted("fr-en", "test"), ("translation",), ("evaluation",), "unknown", "wmt15",
