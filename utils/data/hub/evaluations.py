@@ -211,7 +211,8 @@ def quac(task: str, rows: Rows) -> Iterator[EvalItem]:
     for _, row in rows:
         text = row["context"].removesuffix(QUAC_NO_ANSWER).rstrip()
         passage = f"{row['wikipedia_page_title']} - {row['section_title']}\n\n{text}"
-        answers, turns = _json(row["answers"])["texts"], []
+        answers = _json(row["answers"])["texts"]
+        turns: list[list[str | None]] = []
         for turn, question, found in zip(row["turn_ids"], row["questions"], answers, strict=True):
             said = [answer for answer in found if answer != QUAC_NO_ANSWER]
             accepted = tuple(said) if len(said) > len(found) - len(said) else ()
