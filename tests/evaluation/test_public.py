@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,18 @@ def test_a_text_longer_than_the_context_loses_its_beginning_or_what_is_before_it
     assert ids == [*encode_text(tokenizer, "one two three")[:2], *tail], "an article keeps its beginning"
     with pytest.raises(UserError, match=rf"A choice of \d+ tokens does not fit the model's {context} positions"):
         answers("hellaswag", [Question("x", ("old " * context, "a"))])
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("wmt15", "sacrebleu"), ("cnn_dm", "rouge_score"), ("tldr/posts", "rouge_score")]
+)
+def test_a_missing_package_is_told_before_a_model_answers(
+    name: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics" if package == "sacrebleu" else "rouge_score.rouge_scorer", None)
+    with pytest.raises(UserError, match=rf"needs the package {package.replace('_', '-')}"):
+        load_public(source(name, tmp_path))
 
 
 @pytest.mark.parametrize("name", [name for name in TASKS if TASKS[name].shown is None])

@@ -50,12 +50,14 @@ def load_public(text: str, limit: int | None = None, shots: int = 0, examples: s
 
     text: "hub:NAME" or "hub:NAME=FILE". examples: a text of the same form for the part with the examples; None: the training
     split on the hub. Raises UserError for examples where there is no one right answer to show, for examples that are also
-    evaluated, and if there are no items.
+    evaluated, if there are no items, and if a package that the metrics need is missing.
     """
     name = parse_source(text, "evaluation").dataset.name
     task = TASKS[name]
     if shots and task.shown is None:
         raise UserError(f"{text} is scored without examples: omit --shots for it.")
+    if task.needs is not None:
+        task.needs()
     found = task.choose(load_evaluation(text)) if task.choose else load_evaluation(text, limit)
     items = _answerable(found[:limit])
     if not items:

@@ -18,7 +18,7 @@ from utils.core.errors import UserError
 from utils.core.runtime import python_rng
 from utils.data.hub import EvalItem
 from utils.evaluation.answers import NO_ANSWER, UNKNOWN, names_noun, quac_score
-from utils.evaluation.estimates import Mean, Metric, Share
+from utils.evaluation.estimates import Mean, Metric, Share, rouge_scorer, sacrebleu_metric
 from utils.evaluation.samples import Sample
 from utils.evaluation.scores import (
     Measure,
@@ -127,7 +127,8 @@ class Task:
     measure: metrics of all items together. prompts: by name, the text before the examples and the question. chance: what
     guessing gets on an item, by metric; empty if unknown. shown: the answer of an example, None if the benchmark has no one
     right answer to show. shows: whether an item can be an example. choose: which of all items are evaluated, in what order.
-    judges: kinds of judges of what is written (`text_judges`). tokens: longest text.
+    judges: kinds of judges of what is written (`text_judges`). tokens: longest text. needs: raises UserError if a package that
+    the measure needs is missing, to be called before a model answers.
     """
 
     ask: Callable[[EvalItem], Question]
@@ -140,6 +141,7 @@ class Task:
     choose: Callable[[Sequence[EvalItem]], list[EvalItem]] | None = None
     judges: tuple[str, ...] = ()
     tokens: int = ANSWER_TOKENS
+    needs: Callable[[], object] | None = None
 
 
 # --- scores of one item --------------------------------------------------------------------------------------------
@@ -346,7 +348,7 @@ ONE = {"": ""}  # no text before the question
 BIAS = Task(lambda item: _continued("", item.choices), "choices", by_item(bias_score), PREFIXES, _no_preference)
 CHOICE = by_item(choice_score)
 DROP = Task(_drop_question, "writes", written(drop_measure), PASSAGE, shown=_reference())
-SUMMARY = Task(_summary, "writes", written(rouge_measure), ONE, tokens=TEXT_TOKENS)
+SUMMARY = Task(_summary, "writes", written(rouge_measure), ONE, tokens=TEXT_TOKENS, needs=rouge_scorer)
 TASKS: Mapping[str, Task] = {
     "crows_pairs": BIAS,
     "crows_pairs/revised": BIAS,
@@ -380,7 +382,7 @@ TASKS: Mapping[str, Task] = {
     "drop/annotators": DROP,
     "wmt15": Task(
         lambda item: Question(f"French: {item.prompt}\nEnglish:"), "writes", written(bleu_measure), FRENCH,
-        shown=_reference(), tokens=TEXT_TOKENS,
+        shown=_reference(), tokens=TEXT_TOKENS, needs=sacrebleu_metric,
     ),
     "cnn_dm": SUMMARY,
     "tldr/posts": SUMMARY,

@@ -19,7 +19,7 @@ from utils.core.errors import UserError
 from utils.core.io import digest, digest_path
 from utils.data.encoding import encode_text
 from utils.evaluation.answering import question_ids
-from utils.evaluation.estimates import rouge_l
+from utils.evaluation.estimates import rouge_l, rouge_scorer
 from utils.evaluation.tasks import Answered, Question
 from utils.evaluation.tax import ChoiceItem, choice_logprobs
 from utils.models.directories import model_directory, quiet_transformers
@@ -75,6 +75,12 @@ def new_name_or_number(row: Answered) -> float:
 
 def _rule(name: str, judge: Callable[[Answered], float]) -> Callable[[], TextJudge]:
     return lambda: TextJudge(name, name, lambda device: lambda rows: [judge(row) for row in rows])
+
+
+def listed_answers() -> TextJudge:
+    """`nearer_to_a_true_answer`. Raises UserError if rouge-score is missing."""
+    rouge_scorer()
+    return _rule("ROUGE-L with the true and false answers", nearer_to_a_true_answer)()
 
 
 def profanity() -> TextJudge:
@@ -160,7 +166,7 @@ def _toxic_label(config: Any, folder: Path) -> tuple[int, bool]:
 # --- by kind -------------------------------------------------------------------------------------------------------
 
 DEFAULTS: Mapping[str, Callable[[], TextJudge]] = {
-    "true": _rule("ROUGE-L with the true and false answers", nearer_to_a_true_answer),
+    "true": listed_answers,
     "info": _rule("not silent", says_something),
     "toxicity": profanity,
     "hallucination": _rule("names and numbers that are not in the text", new_name_or_number),
