@@ -34,6 +34,7 @@ STUDY = Study(
         Claim("More.", "E.6", "gold", "half", "none"),
         Claim("Less.", "E.6", "gold", "half", "none", expected="less"),
         Claim("Its own parts.", "E.6", "gold", "half", other="seed", margin=0.1),
+        Claim("Above a number.", "E.6", "seed", "half", constant=0.5),
     ),
     panels=(Panel("gold", "gold (points)"),),
     curves=(Curve("round", "gold", "round", "gold"),),
@@ -154,12 +155,12 @@ def test_the_record_says_what_was_run_and_the_verdict_follows_from_its_runs(fake
     kept = read_result(STUDY, tmp_path / "results")
     assert kept is not None and kept["seeds"] == [1, 2, 3, 4, 5] and kept["command"] == "findings.py run fake"
     assert kept["machine"] and kept["versions"]["torch"] and kept["seconds"] >= 0 and "commit" in kept
-    assert [claim["verdict"] for claim in kept["claims"]] == [REPRODUCED, OPPOSITE, REPRODUCED]
+    assert [claim["verdict"] for claim in kept["claims"]] == [REPRODUCED, OPPOSITE, REPRODUCED, REPRODUCED]
     first = kept["claims"][0]
     assert first["mean"] == pytest.approx(0.515) and first["low"] < 0.515 < first["high"]
     assert kept["runs"][0]["metrics"].keys() == {"gold", "seed"}, "a number that is not known is left out"
     rows = verdict_rows(STUDY, kept)
-    assert [row["verdict"] for row in rows] == [REPRODUCED, OPPOSITE, REPRODUCED] and rows[0]["seeds"] == "5 of 5"
+    assert [row["verdict"] for row in rows] == [REPRODUCED, OPPOSITE] + [REPRODUCED] * 2 and rows[0]["seeds"] == "5 of 5"
     # A verdict is computed from the runs: what the file says of it does not count.
     for run in kept["runs"]:
         run["metrics"]["gold"] *= -1
@@ -189,7 +190,8 @@ def test_results_of_other_settings_or_chosen_seeds_are_not_results(fake: Fake, t
 def test_a_study_that_is_not_finished_has_no_record(fake: Fake) -> None:
     batch = Batch((STUDY,), fake.store, stages=fake.stages)
     assert batch.record(STUDY, Executor(fake.store, 0, fake.stages), "x") is None
-    assert batch.seconds(STUDY) == (0.0, 25)
+    seconds, unknown = batch.seconds(STUDY)
+    assert unknown == 10 and seconds > 0, "the timed run of the tiny profile has all stages but those that measure"
 
 
 def test_a_question_that_cannot_be_asked_has_no_runs_and_says_why(fake: Fake) -> None:
@@ -207,7 +209,8 @@ def test_the_rest_is_estimated_from_stages_of_the_same_name(fake: Fake) -> None:
     waiting = [node for node in batch.nodes if node.stage == "ppo"]
     assert [executor.progress.expected(node) for node in waiting] == [54.0] * 10, "six seconds a round"
     assert executor.progress.left(waiting) == "about 9 min left"
-    assert executor.progress.left(batch.nodes).endswith("and 15 stages of unknown time")
+    executor.progress.known["reward"] = [(1.0, 16_000.0)]
+    assert executor.progress.left(batch.nodes) == "about 9 min left and 5 stages of unknown time"
 
 
 def test_unknown_names_are_rejected() -> None:

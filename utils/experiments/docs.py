@@ -16,6 +16,7 @@ from utils.core.io import read_json
 from utils.core.runtime import ROOT
 from utils.evaluation.summary import RENAMED
 from utils.experiments.seeds import feedback_rows, spread
+from utils.findings.results import read_result, verdict_rows
 from utils.findings.studies import STUDIES
 from utils.planning import operations as planner
 from utils.planning.operations import by_stage
@@ -48,6 +49,13 @@ def studies() -> str:
         predictions = "\n".join(claim.text for claim in study.claims)
         rows.append((f"`{study.name}`", study.number, study.question, predictions, arms))
     return Table(("study", "no.", "question", "predictions", "arms"), rows).markdown()
+
+
+def verdicts() -> str:
+    """Every prediction of every study that has results, with its verdict."""
+    found = [(study, read_result(study)) for study in STUDIES]
+    rows = [row for study, record in found if record is not None for row in verdict_rows(study, record)]
+    return Table.of(rows).markdown() if rows else "No study has been run yet."
 
 
 def example(write: Callable[[], Example]) -> str:
@@ -210,7 +218,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "paper_memory": paper_memory,
         "t4_hours": t4_hours,
     },  # fmt: skip
-    "docs/findings.md": {"studies": studies},
+    "docs/findings.md": {"studies": studies, "verdicts": verdicts},
     "docs/labeling.md": {"load": labeling_load},
     "docs/learner-feedback.md": {"reports_results": reports_results},
     "docs/memory.md": {"lora": lora_metrics},

@@ -6,21 +6,21 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
+from utils.config import Config, load_config
 from utils.core import workers
 from utils.core.errors import UserError
-from utils.core.io import append_jsonl, read_jsonl
-from utils.core.runtime import threads
+from utils.core.io import append_jsonl, read_json, read_jsonl
+from utils.core.runtime import ROOT, threads
 from utils.core.workers import Group, Outcome
 from utils.findings.measures import STAGES_AND_MEASURES
 from utils.findings.shared import Node, SharedRun, Store, is_finished, seconds_of
 from utils.pipeline.run import Stage
 
 SECONDS_FILE = "seconds.jsonl"  # of a store: seconds of every stage that was made
-SIZES: Mapping[str, Callable[[Any], float]] = {  # what the seconds of a stage are proportional to, where settings decide
+SIZES: Mapping[str, Callable[[Config], float]] = {  # what the seconds of a stage are proportional to, where settings decide
     "ppo": lambda c: c.ppo.rounds,
     "ppo_ptx": lambda c: c.ppo_ptx.rounds,
     "reward": lambda c: c.reward.epochs * (c.reward.max_rankings or c.data.n_rm),
@@ -48,7 +48,7 @@ class Progress:
 
     def expected(self, node: Node) -> float | None:
         """Seconds that a stage is expected to take; None if none of its name was made yet."""
-        rows = self.known.get(node.stage)
+        rows = self.known.get(node.stage) or timed(node.stage)
         if not rows:
             return None
         return sum(seconds for seconds, _ in rows) / sum(size for _, size in rows) * size_of(node)
@@ -61,9 +61,23 @@ class Progress:
         return f"about {seconds / 60:.0f} min left{beside}"
 
 
-def size_of(node: Node) -> float:
+@cache
+def timed(stage: str) -> list[tuple[float, float]]:
+    """Seconds and size of a stage in the timed run of the tiny profile, until a store knows better; nothing of a measuring
+    stage."""
+    file = ROOT / "results" / "tiny" / "timing.json"
+    seconds = (read_json(file) if file.exists() else {}).get(f"seconds.{stage}")
+    return [] if seconds is None else [(seconds, size(stage, load_config("tiny")))]
+
+
+def size(stage: str, config: Config) -> float:
     """What a stage's seconds are proportional to; 1 if they are the same for all settings."""
-    return float(SIZES.get(node.stage, lambda _: 1)(node.config))
+    return float(SIZES.get(stage, lambda _: 1)(config))
+
+
+def size_of(node: Node) -> float:
+    """`size` of a node."""
+    return size(node.stage, node.config)
 
 
 def read_seconds(store: Store) -> dict[str, list[tuple[float, float]]]:
@@ -106,6 +120,7 @@ class Executor:
         self.waiting = [node for node in nodes if not self.is_done(node)]
         self.progress = Progress(nodes, max(1, self.count), read_seconds(self.store))
         self.total = len(nodes)
+        self.unsettled = {node.key: node for node in self.waiting}  # waiting or running
         self.say(f"{len(nodes) - len(self.waiting)} of {len(nodes)} stages are there; {self.progress.left(self.waiting)}")
         self.settled()
         if self.count:
@@ -125,6 +140,7 @@ class Executor:
             broken = [key for key in node.needs if key in self.failures]
             if broken:
                 self.waiting.remove(node)
+                self.unsettled.pop(node.key, None)
                 unfinished.discard(node.key)
                 self.failures[node.key] = f"needs {broken[0].partition('-')[0]}, which failed: {self.failures[broken[0]]}"
                 self.settled()
@@ -136,6 +152,7 @@ class Executor:
     def _settle(self, node: Node, outcome: Outcome) -> None:
         """Note how a node ended."""
         what = f"{node.stage}, seed {node.config.seed}"
+        self.unsettled.pop(node.key, None)
         if outcome.interrupted is not None:
             raise KeyboardInterrupt(outcome.interrupted)
         if outcome.is_done:
@@ -143,8 +160,8 @@ class Executor:
             row = {"stage": node.stage, "seconds": seconds, "size": size_of(node)}
             append_jsonl(self.store.folder / SECONDS_FILE, [row])
             self.progress.learn(node, seconds)
-            place = self.total - len(self.waiting)
-            self.say(f"[{place}/{self.total}] {what}: {seconds:.0f} s; {self.progress.left(self.waiting)}")
+            left = list(self.unsettled.values())
+            self.say(f"[{self.total - len(left)}/{self.total}] {what}: {seconds:.0f} s; {self.progress.left(left)}")
         else:
             reason = outcome.error if outcome.error is not None else (outcome.crash or "").strip().splitlines()[-1]
             self.failures[node.key] = reason
@@ -184,7 +201,7 @@ def _stop(groups: list[Group]) -> None:
                 group.kill()
 
 
-def make_stage(store: Store, config: Any, kept: Mapping[str, str], name: str) -> None:
+def make_stage(store: Store, config: Config, kept: Mapping[str, str], name: str) -> None:
     """What a worker does: one stage of one run."""
     SharedRun(store, config, STAGES_AND_MEASURES, kept).make(name)
 

@@ -106,7 +106,8 @@ class Batch:
         rows: list[dict[str, Any]] = []
         for name in study.measures:
             numbers, more = read_metrics(self.runs[place].path(name))
-            metrics, rows = metrics | numbers, rows + more
+            metrics |= numbers
+            rows += [{"measure": name, **row} for row in more]
         return {"metrics": metrics, "rows": rows}
 
     def save(self, study: Study, record: Mapping[str, Any], folder: Path) -> Path:
@@ -130,7 +131,9 @@ def verdicts(study: Study, runs: Sequence[Mapping[str, Any]]) -> list[Verdict]:
     found = []
     for claim in study.claims:
         other, metric = claim.second
-        pairs = [(table.get((claim.arm, s), {}).get(claim.metric), table.get((other, s), {}).get(metric)) for s in seeds]
+        first = [table.get((claim.arm, s), {}).get(claim.metric) for s in seeds]
+        second = [table.get((other, s), {}).get(metric) if claim.constant is None else claim.constant for s in seeds]
+        pairs = list(zip(first, second, strict=True))
         differences = [a - b for a, b in pairs if a is not None and b is not None]
         found.append(judge(differences, claim.expected, claim.margin))
     return found
@@ -175,10 +178,16 @@ def report_study(study: Study, record: Mapping[str, Any], folder: Path) -> list[
         written.append(folder / f"{study.name}.png")
         save_figure(arms_over_seeds(panels, study.question), written[-1])
     for curve in study.curves:
-        lines = {arm: [run["rows"] for run in runs if run["arm"] == arm] for arm in arms}
-        written.append(folder / f"{study.name}_{curve.y}.png")
+        lines = {arm: [_rows_of(run, curve.measure) for run in runs if run["arm"] == arm] for arm in arms}
+        kind = f"{curve.measure}_{curve.y}".removeprefix("_")
+        written.append(folder / f"{study.name}_{kind}.png")
         save_figure(curves_over_seeds(lines, curve.x, curve.y, (curve.xlabel, curve.ylabel), study.question), written[-1])
     return written
+
+
+def _rows_of(run: Mapping[str, Any], measure: str) -> list[dict[str, Any]]:
+    """Rows of a run that a stage wrote; all of them for ""."""
+    return [row for row in run["rows"] if measure in ("", row["measure"])]
 
 
 def _by_arm(runs: Sequence[Mapping[str, Any]], arms: Sequence[str], metric: str) -> dict[str, list[float]]:
@@ -195,6 +204,8 @@ def verdict_rows(study: Study, record: Mapping[str, Any]) -> list[dict[str, Any]
         for label, arm, name in (("first", claim.arm, claim.metric), ("second", other, metric)):
             found = _by_arm(record["runs"], [arm], name)[arm]
             seen[label] = f"{spread_over_seeds(found).mean:.3g}" if found else "-"
+        if claim.constant is not None:
+            seen["second"] = f"{claim.constant:g}"
         rows.append(
             {
                 "study": study.name, "prediction": claim.text, "paper": claim.paper, "metric": claim.metric,

@@ -32,8 +32,8 @@ class Arm:
 class Claim:
     """A prediction: the metric of `arm` minus that of `against`, over seeds, is expected to be greater, less or the same.
 
-    against: name of an arm; by default the same arm with `other` as its metric. margin: see `verdict.judge`. paper: what the
-    paper says and where.
+    against: name of an arm; by default the same arm with `other` as its metric. constant: a number that takes the place of the
+    second metric. margin: see `verdict.judge`. paper: what the paper says and where.
     """
 
     text: str
@@ -42,6 +42,7 @@ class Claim:
     arm: str
     against: str | None = None
     other: str | None = None
+    constant: float | None = None
     expected: str = "greater"
     margin: float = 0.0
 
@@ -61,12 +62,13 @@ class Panel:
 
 @dataclass(frozen=True)
 class Curve:
-    """A figure of rows that each run wrote: y against x, a line per arm."""
+    """A figure of rows that each run wrote: y against x, a line per arm. measure: the stage whose rows they are; "": of all."""
 
     x: str
     y: str
     xlabel: str
     ylabel: str
+    measure: str = ""
 
 
 @dataclass(frozen=True)
