@@ -210,7 +210,7 @@ def test_the_rest_is_estimated_from_stages_of_the_same_name(fake: Fake) -> None:
     assert [executor.progress.expected(node) for node in waiting] == [54.0] * 10, "six seconds a round"
     assert executor.progress.left(waiting) == "about 9 min left"
     executor.progress.known["reward"] = [(1.0, 16_000.0)]
-    assert executor.progress.left(batch.nodes) == "about 9 min left and 5 stages of unknown time"
+    assert executor.progress.left(batch.nodes) == "about 9 min left and 10 stages of unknown time"
 
 
 def test_unknown_names_are_rejected() -> None:

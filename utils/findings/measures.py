@@ -12,6 +12,7 @@ from typing import Any
 from utils.config import Config
 from utils.core.io import digest, digest_path, read_json, read_jsonl, write_json
 from utils.core.runtime import choose_device, stream_seed
+from utils.data.encoding import encode_prompt
 from utils.data.schemas import Prompt
 from utils.evaluation.bases import measure_tax
 from utils.evaluation.judgements import wins_of
@@ -220,7 +221,7 @@ def measure_truth(run: Run, folder: Path) -> None:
     """What each policy says to held-out questions that have a popular wrong answer, at both temperatures; parts of the rubric
     on test prompts (Figs. 6, 7)."""
     cfg, world = run.config, known_world(run.config)
-    questions = truth_questions(world)
+    questions = truth_questions(run, world)
     metrics: dict[str, float] = {"questions": len(questions)}
     names = ("base", "prompted", "sft", "init", "ppo", "ppo_ptx")
     found = {kind: answers_of(run, names, questions, t) for kind, t in temperatures(cfg).items()}
@@ -233,14 +234,16 @@ def measure_truth(run: Run, folder: Path) -> None:
     write_metrics(folder, metrics)
 
 
-def truth_questions(world: World) -> list[Prompt]:
-    """Questions of the test split that have a popular wrong answer, at most TRUTH_QUESTIONS different ones; the same for all
-    runs."""
-    empty = [Response("", True)]
+def truth_questions(run: Run, world: World) -> list[Prompt]:
+    """Questions of the test split that have a popular wrong answer, at most TRUTH_QUESTIONS different ones within the length
+    limit; the same for all runs."""
+    empty, limit, tokenizer = [Response("", True)], run.config.data.max_prompt_tokens, run.tokenizer()
     found: dict[str, Prompt] = {}
     for prompt in world.make_prompts(TRUTH_SEED, {"test": TRUTH_PROMPTS}):
-        if prompt.split == "test" and world.extra_metrics("x", [prompt], empty, empty).get("truth.x.n"):
-            found.setdefault(prompt.prompt, prompt)
+        if prompt.prompt in found or not world.extra_metrics("x", [prompt], empty, empty).get("truth.x.n"):
+            continue
+        if len(encode_prompt(tokenizer, prompt.prompt, run.config.data)) <= limit:
+            found[prompt.prompt] = prompt
         if len(found) == TRUTH_QUESTIONS:
             break
     return list(found.values())
