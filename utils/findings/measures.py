@@ -50,7 +50,7 @@ TAX = ("pretraining_loss", "facts", "copying.right_second")
 BEST_OF = (1, 2, 4, 8, 16, 32, 64)
 BEST_OF_PROMPTS = 100
 JUDGES = 10  # labelers of each group who compare the same two answers
-TRUTH_SEED, TRUTH_PROMPTS, TRUTH_QUESTIONS = 2024, 30_000, 300
+TRUTH_SEED, TRUTH_PROMPTS, TRUTH_QUESTIONS = 2024, 10_000, 300
 ENDS = ("_low", "_high", "_n")  # of the keys of an interval
 COMPARED = ("prompted", "sft", "ppo", "ppo_ptx")  # whose answers labelers rate
 
