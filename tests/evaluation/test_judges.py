@@ -171,7 +171,7 @@ def test_what_does_not_fit_is_cut_or_said(policy_dir: Path, tokenizer: PreTraine
     pair = [Output(name, "p7", "one two three " * 12 + "end", text) for name, text in (("a", "xyz"), ("b", "uvw"))]
     judge = LanguageModelJudge(model, tokenizer, "small", TEMPLATE)
     assert judge.judge(join_outputs(pair)).notes[1:] == ["1 prompts lost their beginning to fit into the model's context."]
-    long = [one._replace(text=f"{one.text} " * 20) for one in pair]
+    long = [dataclasses.replace(one, completion=f"{one.completion} " * 20) for one in pair]
     with pytest.raises(
         UserError, match=r"small: the outputs of prompt p7 need \d+ tokens more than the 64 that the model reads"
     ):

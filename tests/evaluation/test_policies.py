@@ -31,6 +31,7 @@ from utils.evaluation.policies import (
     overview,
     part_means,
     respond,
+    reward_win_rates,
     temperatures,
 )
 from utils.evaluation.summary import Summary
@@ -134,6 +135,16 @@ def test_ratings_and_metadata_of_simulated_labelers() -> None:
     closed = sum(WORLD.is_closed(p) for p in PROMPTS)
     assert found.metadata["good"]["hallucination_n"] == closed < found.metadata["good"]["fails_instruction_n"] == len(PROMPTS)
     assert Summary.of(found.flat()) == found, "summary.json holds them"
+
+
+def test_win_rates_by_rewards_where_nobody_else_can_judge() -> None:
+    texts = {"base": ["a", "b", "c"], "sft": ["x", "b", "y"], "ppo": ["p", "q", "r"]}
+    answers = {name: [Response(text, True) for text in said] for name, said in texts.items()}
+    rewards = {"base": [0.0, 1.0, 5.0], "sft": [1.0, 1.0 + 1e-6, 4.0], "ppo": [2.0, 2.0, 2.0]}
+    found = reward_win_rates(answers, rewards, PROMPTS[:3], "sft", 0.95)
+    assert found.judges["winrate"] == "the run's own reward model" == found.whose
+    rates = {(pair.a, pair.b): (pair.mean, pair.n) for pair in found.win_rates()}
+    assert rates == {("base", "sft"): (0.5, 3), ("ppo", "sft"): (pytest.approx(2 / 3), 3)}, "equal answers tie"
 
 
 def test_misconception_shares() -> None:

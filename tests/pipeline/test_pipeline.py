@@ -73,6 +73,9 @@ KEYS = {
         for pair in ("prompted_vs_base", "sft_vs_prompted", "ppo_vs_sft", "ppo_ptx_vs_sft")
         for k in ("mean", "low", "high", "n")
     ),
+    *(f"likert.{p}.{k}" for p in POLICIES for k in ("mean", "low", "high", "n")),
+    *(f"metadata.{p}.fails_instruction{k}" for p in POLICIES for k in ("", "_low", "_high", "_n")),
+    "judges.winrate", "judges.likert",
 }  # fmt: skip
 
 
@@ -80,12 +83,15 @@ def test_the_summary_has_every_figure(finished: Path) -> None:
     summary = read_json(finished / "summary.json")
     assert not KEYS - set(summary)
     maybe_empty = re.compile(r"truth\.|gold_wins\.|reward_model\.(accuracy_gold_sft|cv_)|winrate\..*decided")  # too few pairs
-    texts = {"machine", "versions", "profile", "world"}
+    texts = {"machine", "versions", "profile", "world", "judges.winrate", "judges.likert"}
     for key, value in summary.items():
         assert key in texts or maybe_empty.match(key) or (isinstance(value, int | float) and math.isfinite(value)), key
     assert summary["seed"] == 1 and summary["labelers.hired"] == 40 and summary["labelers.candidates"] == 90
     assert abs(summary["reward_model.demo_mean"]) < 1e-3
-    assert summary["winrate.ppo_vs_sft.n"] == 16
+    assert summary["winrate.ppo_vs_sft.n"] == 16 == summary["likert.ppo.n"]
+    assert summary["judges.winrate"] == "10 simulated held-out labelers" == summary["judges.likert"]
+    assert all(1 <= summary[f"likert.{p}.low"] <= summary[f"likert.{p}.mean"] <= summary[f"likert.{p}.high"] for p in POLICIES)
+    assert "10 simulated held-out labelers" in (finished / "report.html").read_text()
     assert summary["seconds.total"] == pytest.approx(sum(v for k, v in summary.items() if k.startswith("seconds.")) / 2)
 
 
@@ -265,11 +271,18 @@ def test_prompts_demonstrations_and_rankings_of_ones_own_on_a_plain_model(
     files += ["--comparisons", str(own["rankings"]), "--pretraining", str(own["pretraining"])]
     assert execute(capsys, tmp_path / "run", plain, *files) == NAMES
     summary = read_json(tmp_path / "run" / "summary.json")
-    assert not [key for key in summary if key.startswith(("gold", "winrate", "parts", "truth"))]
+    assert not [key for key in summary if key.startswith(("gold", "likert", "metadata", "parts", "truth"))]
+    assert summary["judges.winrate"] == "the run's own reward model"
+    rewards = [row["reward"] for row in read_jsonl(tmp_path / "run" / "evaluate" / "samples.jsonl") if row["policy"] == "sft"]
     for name in (*POLICIES, "init"):
+        own = [row for row in read_jsonl(tmp_path / "run" / "evaluate" / "samples.jsonl") if row["policy"] == name]
+        wins = [(row["reward"] > sft) + 0.5 * (row["reward"] == sft) for row, sft in zip(own, rewards, strict=True)]
+        if name != "sft":
+            assert summary[f"winrate.{name}_vs_sft.mean"] == pytest.approx(sum(wins) / len(wins), abs=0.02), "ties by text"
+            assert summary[f"winrate.{name}_vs_sft.low"] < summary[f"winrate.{name}_vs_sft.high"]
         assert {f"reward.{name}.mean", f"reward.{name}.se", f"kl.{name}", f"finished.{name}"} <= set(summary)
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "reward" in page
+    assert "reward" in page and "PPO learned from this reward model, so its win rates are too high." in page
     asked = {row["prompt"] for row in read_jsonl(own["prompts"])}
     for name in SETS:
         assert {row["prompt"] for row in read_jsonl(tmp_path / "run" / "prompts" / f"{name}.jsonl")} <= asked

@@ -56,6 +56,8 @@ def summary_of_a_run() -> dict[str, Any]:
         found |= {f"kl.{p}": (4.1, 3.2, 0.0, 1.1, 1.0)[index], f"pretraining_loss.{p}": (0.70, 0.70, 1.19, 1.27, 0.75)[index]}
         found |= {f"facts.{p}": 0.9 - 0.02 * index, f"finished.{p}": 0.4 + 0.12 * index, f"words.{p}": 9.0}
         found |= {f"parts.{p}.{part}{end}": 0.5 + 0.1 * index for part in PARTS for end in ("", "_greedy")}
+        found |= {f"likert.{p}.{k}": 3 + 0.5 * index + gap for k, gap in {"mean": 0, "low": -0.2, "high": 0.2}.items()}
+        found |= {f"metadata.{p}.fails_instruction{k}": x for k, x in {"": 0.2, "_low": 0.15, "_high": 0.25}.items()}
         found |= {f"truth.{p}.{said}": 0.25 for said in ("true", "misconception", "idk", "other")} | {f"truth.{p}.n": 29}
     for a, b, mean in (
         ("prompted", "base", 0.66),
@@ -65,6 +67,7 @@ def summary_of_a_run() -> dict[str, Any]:
     ):
         found |= {f"winrate.{a}_vs_{b}.{k}": v for k, v in {"mean": mean, "low": mean - 0.03, "high": mean + 0.03}.items()}
         found |= {f"winrate.{a}_vs_{b}.n": 900}
+    found |= {"judges.winrate": "3 simulated labelers of a test", "judges.likert": "3 simulated labelers of a test"}
     for pair, gain in (("ppo_vs_sft", 1.1), ("ppo_vs_sft_greedy", 0.5), ("ppo_ptx_vs_ppo", -0.1)):
         found |= {f"gold_gain.{pair}.mean": gain, f"gold_gain.{pair}.se": 0.05}
     found |= {
@@ -224,6 +227,10 @@ def test_numbers_shown_are_the_summarys(page_text: str) -> None:
         "0.650 to 0.710",
         "0.860",
         "7.70 ± 0.07",
+        "4.50 [4.30, 4.70]",
+        "20.0% [15.0%, 25.0%]",
+        "fails instruction",
+        "by 3 simulated labelers of a test",
     ):
         assert shown in words, shown
     assert "3.11" in words and "a laptop, 2 cores" in words
@@ -341,6 +348,10 @@ def test_terminal_table_of_parts_of_a_run() -> None:
     assert own.startswith("Rankings: hub:oasst2. ") and "simulated" not in own and max(map(len, own.splitlines())) <= 88
     text = terminal_table({"kl.ppo": 0.5, "facts.ppo": None, "seconds.ppo": 12.0, "winrate.a_vs_b.mean": 0.5})
     assert "facts" not in text and "0.50" in text and "ppo 12" in text and "? to ?" in text
+    assert "win rate, ties half (held-out simulated labelers)" in text, "who judged in older runs"
+    rewarded = {"winrate.a_vs_b.mean": 0.5, "judges.winrate": "the run's own reward model", "data.comparisons": "ranks.csv"}
+    own = terminal_table(rewarded)
+    assert "ties half (the run's own reward model)" in own and "PPO learned from this reward model" in " ".join(own.split())
 
 
 def test_stage_seconds_skips_the_total() -> None:

@@ -7,8 +7,9 @@ The policy is the NAME of NAME=FILE, the row's `policy`, or the name of the file
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from utils.core.errors import UserError
 from utils.data.records import Record, UnusableRow, read_records
@@ -16,16 +17,16 @@ from utils.data.rows import check_prompt, completion_of, id_of, prompt_of, use_c
 from utils.data.schemas import Comparison
 
 
-class Output(NamedTuple):
-    """What a policy said to a prompt. finished: it ended itself. place: file and row, for error sentences."""
+@dataclass(frozen=True)
+class Output:
+    """What a policy said to a prompt. finished: it ended itself."""
 
     policy: str
     prompt_id: str
     prompt: str
-    text: str
+    completion: str
     finished: bool = True
     use_case: str = "other"
-    place: str = ""
 
 
 def join_outputs(outputs: Iterable[Output]) -> list[Comparison]:
@@ -37,7 +38,7 @@ def join_outputs(outputs: Iterable[Output]) -> list[Comparison]:
         Comparison(
             prompt_id=made[0].prompt_id,
             prompt=prompt,
-            completions=tuple(one.text for one in made),
+            completions=tuple(one.completion for one in made),
             ranks=(),
             finished=tuple(one.finished for one in made),
             policies=tuple(one.policy for one in made),
@@ -80,7 +81,7 @@ def _output(record: Record, policy: str) -> Output:
     prompt = prompt_of(record)
     check_prompt(record, prompt)
     finished = record.value("finished", bool) if "finished" in record.values else True
-    return Output(policy, id_of(record, prompt), prompt, text, finished, use_case_of(record), record.place)
+    return Output(policy, id_of(record, prompt), prompt, text, finished, use_case_of(record))
 
 
 def _one_temperature(path: str, values: Sequence[Any]) -> None:

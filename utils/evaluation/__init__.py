@@ -27,6 +27,7 @@ from utils.evaluation.policies import (
     overview,
     part_means,
     respond,
+    reward_win_rates,
     temperatures,
 )
 from utils.evaluation.preference import bradley_terry, crossed_mean, crossed_win_rate
@@ -97,6 +98,7 @@ __all__ = [
     "reading",
     "reading_curve",
     "respond",
+    "reward_win_rates",
     "score_interval",
     "score_samples",
     "spread_over_seeds",

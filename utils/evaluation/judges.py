@@ -130,15 +130,16 @@ def by_scores(
 ) -> Judgements:
     """Judgements of one judge who gives each output a number: the higher one of two wins, a difference up to `tie` is a tie.
 
-    scores: one list for each row of outputs.
+    Outputs with one text that ended alike tie, whatever the rounding of their numbers. scores: one list for each row.
     """
     pairs = list(two_at_a_time(outputs))
+    two = [picked(outputs[row], (i, k)) for row, i, k in pairs]
     found = np.array([[scores[row][i], scores[row][k]] for row, i, k in pairs]).reshape(-1, 2)
+    for numbers, row in zip(found, two, strict=True):
+        if len(set(row.completions)) == 1 == len(set(row.finished)):
+            numbers[:] = numbers[0]
     ranks = dense_ranks(found, tie + EDGE).tolist()
-    rows = [
-        replace(picked(outputs[row], (i, k)), ranks=tuple(said), labeler_id=whose)
-        for (row, i, k), said in zip(pairs, ranks, strict=True)
-    ]
+    rows = [replace(row, ranks=tuple(said), labeler_id=whose) for row, said in zip(two, ranks, strict=True)]
     return Judgements(whose, rows, notes=notes)
 
 

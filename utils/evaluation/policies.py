@@ -16,9 +16,9 @@ from utils.config import Config
 from utils.core import processes
 from utils.core.runtime import choose_device
 from utils.data.encoding import encode_text, pad_left, pad_right
-from utils.data.schemas import Prompt
+from utils.data.schemas import Comparison, Prompt
 from utils.evaluation.judgements import Judgements, likert, metadata, win_rate, wins_of
-from utils.evaluation.judges import SimulatedLabelers
+from utils.evaluation.judges import SimulatedLabelers, by_scores
 from utils.evaluation.statistics import gold_comparison, mean_se, normal_quantile, paired_difference
 from utils.evaluation.summary import Pair, Section, Summary
 from utils.evaluation.tax import ChoiceItem, choice_accuracy, pretraining_loss
@@ -33,6 +33,7 @@ from utils.worlds.registry import known_world
 
 ROW_LENGTH = 128
 KL_ROWS = 256  # responses in one forward pass of the KL
+OWN_REWARD_MODEL = "the run's own reward model"
 EVALUATED = ("base", "prompted", "sft", "init", "ppo", "ppo_ptx")  # policies of every run
 RewardsOf = Callable[[Sequence[str], Sequence[Response]], list[float]]  # texts of prompts, responses
 
@@ -185,6 +186,24 @@ def labeler_ratings(
             ends = {"": share.mean, "_low": share.low, "_high": share.high, "_n": share.n}
             found.metadata[name].update({flag + end: value for end, value in ends.items()})
     return found
+
+
+def reward_win_rates(
+    answers: Mapping[str, Sequence[Response]],
+    rewards: Mapping[str, Sequence[float]],
+    prompts: Sequence[Prompt],
+    reference: str,
+    confidence: float,
+) -> Summary:
+    """Section winrate of every policy against the reference by the rewards of their answers, for prompts that nobody else can
+    judge. PPO learned from this reward model, so its win rates are too high: the section says whose opinion they are."""
+    names = tuple(answers)
+    outputs = [
+        Comparison(p.prompt_id, p.prompt, tuple(r.text for r in said), (), tuple(r.finished for r in said), names)
+        for p, said in zip(prompts, zip(*answers.values(), strict=True), strict=True)
+    ]
+    judged = by_scores(outputs, list(zip(*rewards.values(), strict=True)), OWN_REWARD_MODEL)
+    return win_rates(judged, [(name, reference) for name in names if name != reference], confidence)
 
 
 def win_rates(judged: Judgements, pairs: Sequence[tuple[str, str]], confidence: float) -> Summary:

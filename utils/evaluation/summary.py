@@ -20,6 +20,7 @@ RENAMED_KEYS = {
     for old, new in (("inside", "training"), ("outside", "heldout"))
     for end in ("", "_se")
 }
+HELD_OUT = "held-out simulated labelers"  # who judged the win rates of older runs, which do not say it
 _VERSUS, _GREEDY = "_vs_", "_greedy"
 
 
@@ -166,6 +167,11 @@ class Summary:
     def save(self, path: Path | str) -> None:
         """Write the flat keys as JSON, atomically."""
         write_json(path, self.flat())
+
+    @property
+    def whose(self) -> str:
+        """Whose opinion the win rates are."""
+        return str(self.judges.get("winrate", HELD_OUT))
 
     def win_rates(self) -> list[WinRate]:
         """Every pair whose win rate was measured, in the order of the summary."""

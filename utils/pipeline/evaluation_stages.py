@@ -21,8 +21,10 @@ from utils.evaluation.policies import (
     gold_summary,
     judged,
     kl_to,
+    labeler_ratings,
     labeler_win_rate,
     respond,
+    reward_win_rates,
     temperatures,
 )
 from utils.evaluation.statistics import mean_se
@@ -99,7 +101,7 @@ def _kl(run: Run, policy: Policy, prompts: list[Prompt], responses: list[Respons
 
 
 def _comparisons(run: Run, prompts: list[Prompt], answers: dict[str, dict[str, Judged]]) -> Summary:
-    """Gold differences (sampled and greedy) and win rates between policies."""
+    """Gold differences (sampled and greedy) and win rates between policies; ratings and metadata of each."""
     found = Summary()
     labelers = run.labelers("heldout")
     for a, b in COMPARISONS:
@@ -108,6 +110,7 @@ def _comparisons(run: Run, prompts: list[Prompt], answers: dict[str, dict[str, J
             found.add(compare(a, b, answers[a]["greedy"], answers[b]["greedy"], is_greedy=True))
     for a, b in WIN_RATES:
         found.add(labeler_win_rate(a, b, answers[a]["sampled"], answers[b]["sampled"], prompts, labelers, run.config))
+    found.add(labeler_ratings({name: kinds["sampled"] for name, kinds in answers.items()}, prompts, labelers, run.config))
     return found
 
 
@@ -126,14 +129,17 @@ def sample_rows(prompts: list[Prompt], answers: dict[str, dict[str, Judged]], as
 
 
 def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> None:
-    """For the user's own prompts: mean reward, share of finished answers and KL of each policy."""
+    """For the user's own prompts: mean reward, share of finished answers, KL of each policy, and its win rate against the SFT
+    model by the reward model's opinion."""
     summary = Summary()
     rows = []
     temperature = run.config.evaluation.temperature
     found, judge = policies(run, folder), run.reward_model()
+    answers: dict[str, list[Response]] = {}
+    scores: dict[str, list[float]] = {}
     for policy in progress(found, total=len(found), label="evaluate"):
-        responses = respond(policy, prompts, run.config, temperature)
-        rewards = judge.score_responses([p.prompt for p in prompts], responses)
+        answers[policy.name] = responses = respond(policy, prompts, run.config, temperature)
+        scores[policy.name] = rewards = judge.score_responses([p.prompt for p in prompts], responses)
         mean = mean_se(rewards)
         summary.reward[policy.name] = Section(mean=mean.mean, se=mean.se)
         summary.finished[policy.name] = mean_se([float(r.finished) for r in responses]).mean
@@ -145,6 +151,7 @@ def _evaluate_without_rubric(run: Run, folder: Path, prompts: list[Prompt]) -> N
             }
             for p, r, x in zip(prompts, responses, rewards, strict=True)
         ]  # fmt: skip
+    summary.add(reward_win_rates(answers, scores, prompts, "sft", run.config.evaluation.confidence))
     if processes.is_main():
         write_jsonl(folder / "samples.jsonl", rows)
         summary.save(folder / "evaluation.json")

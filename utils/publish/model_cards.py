@@ -284,7 +284,7 @@ def metrics(summary: Summary, name: str) -> list[tuple[str, str]]:
             rows.append((text, shown + (f" ± {spread:.3f} (standard error)" if spread is not None else "")))
     for pair in summary.win_rates():
         if pair.a == name and math.isfinite(pair.low + pair.high):
-            text = f"held-out simulated labelers prefer it over {pair.b}, ties half"
+            text = f"preferred over {pair.b} by {summary.whose}, ties half"
             rows.append((text, f"{pair.mean:.3f} (95 % interval {pair.low:.3f} to {pair.high:.3f})"))
     return rows
 

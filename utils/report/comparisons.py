@@ -62,10 +62,11 @@ def results_section(summary: Summary) -> Section:
         picture("gold", lambda: gold_by_policy(summary, gold_maximum(summary)), "Bars: 95 % intervals.")
         if has_gold
         else _reward_bars(summary),
-        picture("wins", lambda: win_rates(summary), "95 % intervals, final-evaluation rules.") if wins else None,
+        picture("wins", lambda: win_rates(summary), "95 % intervals; ties count half.") if wins else None,
     )
     lead = "Every policy on the same test prompts, not used for model selection. ± is one standard error over prompts."
-    return Section("results", "Results", lead, pictures, table(policy_table(summary)), table(_win_table(summary)))
+    tables = (table(found) for found in (policy_table(summary), _win_table(summary), _ratings_table(summary)))
+    return Section("results", "Results", lead, pictures, *tables)
 
 
 def _reward_bars(summary: Summary) -> Block | None:
@@ -93,6 +94,26 @@ def _win_table(summary: Summary) -> Table:
         for p in summary.win_rates()
     ]
     return Table.of(rows).without_blank_columns()
+
+
+def _ratings_table(summary: Summary) -> Table:
+    """Likert ratings and the fields of Table 3 with their intervals, one row per policy."""
+    rows = []
+    for policy in policies_of(summary):
+        row: dict[str, Any] = {"policy": policy_label(policy), "Likert 1-7": _between(summary.likert.get(policy, {}), "mean")}
+        found = summary.metadata.get(policy, {})
+        for name in found:
+            if f"{name}_low" in found:
+                row[name.replace("_", " ")] = _between(found, name, f"{name}_", "{:z.1%}")
+        rows.append(row)
+    caption = f"Sampled outputs as rated and flagged (Table 3) by {summary.judges.get('likert')}; brackets: 95 % intervals"
+    return Table.of(rows if summary.likert else [], caption).without_blank_columns()
+
+
+def _between(found: Mapping[str, Any], name: str, before: str = "", form: str = "{:z.2f}") -> str:
+    """A number with the ends of its interval, "" if it is not there."""
+    value, low, high = (shown(number(found, key), form) for key in (name, f"{before}low", f"{before}high"))
+    return f"{value} [{low}, {high}]" if value else ""
 
 
 # --- learning or sharpening ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from utils.evaluation.policies import OWN_REWARD_MODEL
 from utils.evaluation.summary import Summary
 from utils.report.figures.style import in_order, policy_label
 from utils.report.tables import Table
@@ -14,7 +15,8 @@ from utils.worlds.protocol import World
 from utils.worlds.registry import world_of
 
 SIMULATED = "Labelers and gold score are simulated; no number here comes from people."
-OWN_RANKINGS = "Rankings: {}. Rewards come from a reward model trained on them; nobody judged the outputs of this run."
+OWN_RANKINGS = "Rankings: {}. Rewards come from a reward model trained on them; nobody else judged the outputs of this run."
+FAVOURS_PPO = " PPO learned from this reward model, so its win rates are too high."
 
 
 Rows = Sequence[Mapping[str, Any]]
@@ -82,7 +84,8 @@ def origin(summary: Summary) -> str:
     given = summary.data.get("comparisons")
     if not given:
         return SIMULATED
-    return OWN_RANKINGS.format(given) + (" The gold score is simulated." if summary.gold else "")
+    by_rewards = FAVOURS_PPO if summary.whose == OWN_REWARD_MODEL else ""
+    return OWN_RANKINGS.format(given) + (" The gold score is simulated." if summary.gold else by_rewards)
 
 
 def policies_of(summary: Summary) -> list[str]:

@@ -12,7 +12,6 @@ from utils.report.results import left_out_line, origin, policy_table, shown, sta
 from utils.report.tables import Table
 
 WIDTH = 88  # columns
-JUDGES = "held-out simulated labelers"
 _LABELERS = (
     ("agreement_train", "{:.1%} agree in training (paper 72.6 %)"),
     ("agreement_heldout", "{:.1%} held-out (paper 77.3 %)"),
@@ -68,7 +67,7 @@ def _win_rates(summary: Summary) -> Table:
     """One row per comparison."""
     rows = [
         {
-            f"win rate, ties half ({JUDGES})": f"{policy_label(p.a)} over {policy_label(p.b)}",
+            f"win rate, ties half ({summary.whose})": f"{policy_label(p.a)} over {policy_label(p.b)}",
             "mean": f"{p.mean:.3f}",
             "95 % interval": f"{shown(p.low, '{:.3f}', '?')} to {shown(p.high, '{:.3f}', '?')}",
             "prompts": str(p.n or ""),

@@ -141,7 +141,7 @@ def outputs_of(files: Sequence[str]) -> list[Comparison]:
 
     Raises UserError if no prompt has two outputs.
     """
-    rows = join_outputs(one for one in read_outputs(files) if one.text)  # nobody can rank an empty output
+    rows = join_outputs(one for one in read_outputs(files) if one.completion)  # nobody can rank an empty output
     if not rows:
         raise UserError(f"{', '.join(files)}: no prompt has outputs in two of these files.")
     return rows

@@ -52,11 +52,12 @@ def gold_by_policy(summary: Summary | Mapping[str, Any], maximum: float | None =
 
 @styled
 def win_rates(summary: Summary | Mapping[str, Any]) -> Figure:
-    """Win rate of A against B with its interval, one row per comparison, as judged by held-out simulated labelers.
+    """Win rate of A against B with its interval, one row per comparison; the title says whose opinion it is.
 
     summary: its section `winrate`. Raises ValueError if there is no win rate.
     """
-    pairs = Summary.of(summary).win_rates()
+    summary = Summary.of(summary)
+    pairs = summary.win_rates()
     if not pairs:
         raise ValueError("figure: the summary has no winrate.<A>_vs_<B>.mean; run the evaluate stage.")
     figure = new_figure(5.6, 1.15 + 0.42 * len(pairs))
@@ -75,6 +76,6 @@ def win_rates(summary: Summary | Mapping[str, Any]) -> Figure:
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("win rate (%, ties count half; 50 % = no difference)")
     axes.set_ylabel("comparison")
-    axes.set_title("Held-out simulated labelers prefer ...")
+    axes.set_title(f"Judged by {summary.whose}")
     told = (f"{policy_label(p.a)} over {policy_label(p.b)} {p.mean:.0%} ({p.low:.0%} to {p.high:.0%})" for p in pairs)
-    return described(figure, "Win rates: " + ", ".join(told))
+    return described(figure, f"Win rates by {summary.whose}: " + ", ".join(told))
