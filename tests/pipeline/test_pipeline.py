@@ -275,8 +275,8 @@ def test_prompts_demonstrations_and_rankings_of_ones_own_on_a_plain_model(
     assert summary["judges.winrate"] == "the run's own reward model"
     rewards = [row["reward"] for row in read_jsonl(tmp_path / "run" / "evaluate" / "samples.jsonl") if row["policy"] == "sft"]
     for name in (*POLICIES, "init"):
-        own = [row for row in read_jsonl(tmp_path / "run" / "evaluate" / "samples.jsonl") if row["policy"] == name]
-        wins = [(row["reward"] > sft) + 0.5 * (row["reward"] == sft) for row, sft in zip(own, rewards, strict=True)]
+        said = [row for row in read_jsonl(tmp_path / "run" / "evaluate" / "samples.jsonl") if row["policy"] == name]
+        wins = [(row["reward"] > sft) + 0.5 * (row["reward"] == sft) for row, sft in zip(said, rewards, strict=True)]
         if name != "sft":
             assert summary[f"winrate.{name}_vs_sft.mean"] == pytest.approx(sum(wins) / len(wins), abs=0.02), "ties by text"
             assert summary[f"winrate.{name}_vs_sft.low"] < summary[f"winrate.{name}_vs_sft.high"]
