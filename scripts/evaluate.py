@@ -3,6 +3,7 @@
 scripts/evaluate.py --profile tiny --out runs/tiny            cross-validation, evaluation and report of a run
 scripts/evaluate.py score --task drop --samples FILE.csv      scores of outputs that exist already
 scripts/evaluate.py model --model DIR --tasks rte hellaswag   any causal language model on public benchmarks (App. D)
+scripts/evaluate.py prefer --outputs sft.jsonl ppo.jsonl --judge reward=DIR   whose outputs a judge prefers
 Each has its own --help, such as `scripts/evaluate.py score --help`.
 """
 
@@ -23,7 +24,7 @@ import _bootstrap  # noqa: F401  (first: makes `utils` ours)
 from utils.config import load_config
 from utils.core.cli import main
 from utils.core.errors import UserError
-from utils.core.io import digest_path, write_json, write_text
+from utils.core.io import digest_path, write_json, write_rows, write_text
 from utils.core.runtime import choose_device, locate, machine, versions
 from utils.data.hub import PREFIX, is_hub, parse_source
 from utils.evaluation import (
@@ -37,11 +38,21 @@ from utils.evaluation import (
     judge_kinds,
     judges_by_kind,
     load_public,
+    measures,
     read_samples,
     score_samples,
     unequal_groups,
 )
-from utils.pipeline import open_run, pipeline_command, settings_of
+from utils.pipeline import (
+    JUDGES,
+    Chosen,
+    judge_of,
+    open_run,
+    outputs_to_judge,
+    pipeline_command,
+    reference_of,
+    settings_of,
+)
 from utils.publish.chat import labelled_policies, named_folders
 from utils.report import Table, print_table
 
@@ -115,7 +126,7 @@ def _left_out(samples: Sequence[Any]) -> str:
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -221,6 +232,88 @@ def _hub(text: str) -> str:
     return text if is_hub(text) else PREFIX + text
 
 
+# --- prefer ----------------------------------------------------------------------------------------------------------
+
+
+def prefer(arguments: Sequence[str]) -> None:
+    """Compare outputs of policies by a judge's opinion: win rates with ties, ratings 1-7, metadata, Bradley-Terry strengths.
+
+    scripts/evaluate.py prefer --run runs/tiny --judge heldout                    simulated held-out labelers of a run
+    scripts/evaluate.py prefer --outputs sft=a.jsonl ppo=b.csv --judge reward=DIR a reward model
+    scripts/evaluate.py prefer --outputs a.jsonl b.jsonl --judge model=DIR        any causal language model, both orders
+    scripts/evaluate.py prefer --judge people=rankings.jsonl                      people's rankings of outputs
+
+    A file of outputs has a prompt and a completion in each row. Writes preferences.json, preferences.csv, preferences.md and
+    judgements.jsonl to OUT. Intervals are over prompts and judges, those of strengths over prompts.
+    """
+    args = _prefer_arguments(arguments)
+    start, run = perf_counter(), open_run(locate(args.run)) if args.run else None
+    outputs = outputs_to_judge(args.judge, args.outputs, run, args.greedy, args.policies, args.limit)
+    chosen = Chosen(args.each, args.template or "", args.profile, args.device, args.batch_size)
+    judged = judge_of(args.judge, run, chosen).judge(outputs)
+    reference = reference_of(judged.policies, args.reference)
+    rows = measures(judged, reference)
+    notes = list(judged.notes)
+    if not any(row["metric"] == "strength" for row in rows):
+        notes.append("No Bradley-Terry strengths: a policy or a group of policies wins or loses every comparison with others.")
+    record = {
+        "whose": judged.whose, "judge": args.judge, "reference": reference, "policies": judged.policies,
+        "outputs": [Path(name).name for name in args.outputs] or args.run, "greedy": args.greedy,
+        "judgements": len(judged.rankings), "notes": notes, "seconds": perf_counter() - start, "machine": machine(),
+        "versions": versions(), "measures": rows,
+    }  # fmt: skip
+    tables = _preference_tables(rows, reference)
+    said = f"Judged by {judged.whose}. Brackets: 95 % intervals over prompts and judges, of strengths over prompts."
+    write_json(args.out / "preferences.json", record)
+    write_text(args.out / "preferences.csv", _csv(rows))
+    write_text(args.out / "preferences.md", "\n\n".join([*(table.markdown() for table in tables), said, *notes]) + "\n")
+    write_rows(args.out / "judgements.jsonl", judged.rankings)
+    for table in tables:
+        print_table(table)
+        print()
+    print("\n".join([said, *notes, f"{args.out / 'preferences.json'}, .csv, .md; judgements.jsonl"]))
+
+
+def _preference_tables(rows: Sequence[dict[str, Any]], reference: str) -> list[Table]:
+    """One row per policy: preferences; metadata, if there are any."""
+    shown = {"win_rate": f"win rate over {reference}", "ties": "ties", "likert": "Likert 1-7", "strength": "strength"}
+    preferences: dict[str, dict[str, Any]] = {}
+    fields: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        policy, metric = row["policy"], row["metric"]
+        text = f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        cells = preferences.setdefault(policy, {"policy": policy, **dict.fromkeys(shown.values(), "")})
+        if metric in shown:
+            cells[shown[metric]] = text
+        else:
+            fields.setdefault(policy, {"policy": policy})[metric.replace("_", " ")] = text
+        if metric == "win_rate":
+            cells |= {"ties": f"{row['ties']:.3f}", "judgements": row["n"], "prompts": row["prompts"], "judges": row["judges"]}
+    found = (Table.of(list(part.values())).without_blank_columns() for part in (preferences, fields))
+    return [table for table in found if table.rows]
+
+
+def _prefer_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _parser(prefer)
+    parser.add_argument("--judge", required=True, metavar="JUDGE", help=f"{JUDGES}; the first four are of --run")
+    parser.add_argument("--outputs", nargs="+", default=[], metavar="[NAME=]FILE", help="one file per policy, or with `policy`")
+    parser.add_argument("--run", metavar="DIR", help="a run: its outputs if there are no files, its prompts and judges")
+    parser.add_argument("--greedy", action="store_true", help="the greedy outputs of the run instead of the sampled ones")
+    parser.add_argument("--policies", nargs="+", default=[], metavar="NAME", help="compare only these")
+    parser.add_argument("--reference", metavar="NAME", help="the policy of the win rates (default: sft, else the first)")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N prompts")
+    parser.add_argument("--each", type=int, default=1, help="simulated labelers per prompt (default: %(default)s)")
+    parser.add_argument("--template", metavar="FILE", help="question to a language model, with {prompt}, {first} and {second}")
+    parser.add_argument("--profile", help="settings of a reward model that no run made")
+    parser.add_argument("--out", type=Path, default=Path("runs/preferences"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--batch-size", type=int, default=32, help="sequences per pass (default: %(default)s)")
+    args = parser.parse_args(arguments)
+    if args.each < 1 or args.batch_size < 1 or (args.limit is not None and args.limit < 1):
+        raise UserError("--each, --batch-size and --limit must be 1 or more.")
+    return args
+
+
 def _parser(command: Any) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         prog=f"evaluate.py {command.__name__}",
@@ -229,7 +322,7 @@ def _parser(command: Any) -> argparse.ArgumentParser:
     )
 
 
-COMMANDS = {"score": score, "model": model}
+COMMANDS = {"score": score, "model": model, "prefer": prefer}
 
 
 if __name__ == "__main__":

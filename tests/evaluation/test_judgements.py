@@ -57,7 +57,7 @@ def test_measures_are_those_of_the_functions() -> None:
     share, strength = win_rate(judged(), "ppo", "sft"), strengths(judged())
     assert rows["ppo", "win_rate"] == {
         "policy": "ppo", "metric": "win_rate", "value": share.mean, "low": share.low, "high": share.high, "n": 5, "judges": 2,
-        "prompts": 5,
+        "prompts": 5, "ties": 0.4,
     }  # fmt: skip
     assert ("sft", "win_rate") not in rows and rows["base", "likert"]["value"] == np.mean([2, 4, 6, 4, 4])
     assert [rows[name, "strength"]["value"] for name in POLICIES] == pytest.approx(strength.values)

@@ -19,7 +19,7 @@ from utils.data.schemas import Comparison
 
 @dataclass(frozen=True)
 class Output:
-    """What a policy said to a prompt. finished: it ended itself."""
+    """What a policy said to a prompt. finished: it ended itself. place: file and row, for error sentences."""
 
     policy: str
     prompt_id: str
@@ -27,6 +27,7 @@ class Output:
     completion: str
     finished: bool = True
     use_case: str = "other"
+    place: str = ""
 
 
 def join_outputs(outputs: Iterable[Output]) -> list[Comparison]:
@@ -81,7 +82,7 @@ def _output(record: Record, policy: str) -> Output:
     prompt = prompt_of(record)
     check_prompt(record, prompt)
     finished = record.value("finished", bool) if "finished" in record.values else True
-    return Output(policy, id_of(record, prompt), prompt, text, finished, use_case_of(record))
+    return Output(policy, id_of(record, prompt), prompt, text, finished, use_case_of(record), record.place)
 
 
 def _one_temperature(path: str, values: Sequence[Any]) -> None:

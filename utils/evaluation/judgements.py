@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from functools import cached_property
+from itertools import combinations, permutations
 from typing import Any, NamedTuple
 
 from utils.data.schemas import PER_COMPLETION, Comparison
@@ -23,6 +24,20 @@ from utils.evaluation.preference import (
 
 LIKERT = (1.0, 7.0)  # the ends of the scale (Table 3)
 Row = dict[str, Any]
+
+
+class Values(NamedTuple):
+    """What judgements say as numbers, each with its judge and its prompt; all three lists have one length."""
+
+    numbers: list[float]
+    judge: list[str]
+    prompt: list[str]
+
+    def add(self, number: float, row: Comparison) -> None:
+        """One more number, from a judgement."""
+        self.numbers.append(number)
+        self.judge.append(row.labeler_id)
+        self.prompt.append(row.prompt_id)
 
 
 @dataclass(frozen=True)
@@ -43,19 +58,16 @@ class Judgements:
         """Names of the policies in the order of their first output."""
         return list(dict.fromkeys(name for row in self.rankings for name in row.policies))
 
-
-class Values(NamedTuple):
-    """What judgements say as numbers, each with its judge and its prompt; all three lists have one length."""
-
-    numbers: list[float]
-    judge: list[str]
-    prompt: list[str]
-
-    def add(self, number: float, row: Comparison) -> None:
-        """One more number, from a judgement."""
-        self.numbers.append(number)
-        self.judge.append(row.labeler_id)
-        self.prompt.append(row.prompt_id)
+    @cached_property
+    def wins(self) -> dict[tuple[str, str], Values]:
+        """Outcomes of every policy against every other one that it was compared with: 1 won, 0.5 tie, 0 lost."""
+        found: dict[tuple[str, str], Values] = {}
+        for row in self.rankings:
+            for i, k in permutations(range(len(row.ranks)), 2):
+                gap = row.ranks[k] - row.ranks[i]
+                pair = found.setdefault((row.policies[i], row.policies[k]), Values([], [], []))
+                pair.add(1.0 if gap > 0 else 0.0 if gap < 0 else 0.5, row)
+        return found
 
 
 def picked(row: Comparison, places: Sequence[int]) -> Comparison:
@@ -73,24 +85,12 @@ def two_at_a_time(outputs: Sequence[Comparison]) -> Iterator[tuple[int, int, int
                 yield number, i, k
 
 
-def wins_of(rankings: Sequence[Comparison], a: str, b: str) -> Values:
-    """Outcomes of policy a against policy b: 1 won, 0.5 tie, 0 lost."""
-    found = Values([], [], [])
-    for row in rankings:
-        for i, first in enumerate(row.policies):
-            for k, second in enumerate(row.policies):
-                if (first, second) == (a, b) and i != k:
-                    gap = row.ranks[k] - row.ranks[i]
-                    found.add(1.0 if gap > 0 else 0.0 if gap < 0 else 0.5, row)
-    return found
-
-
 def win_rate(judged: Judgements, a: str, b: str, confidence: float = 0.95) -> CrossedWinRate:
     """Win rate of policy a against policy b, ties counted half, with its interval over prompts and judges.
 
     Raises ValueError if nobody compared them.
     """
-    return crossed_win_rate(*wins_of(judged.rankings, a, b), confidence)
+    return crossed_win_rate(*judged.wins.get((a, b), Values([], [], [])), confidence)
 
 
 def likert(judged: Judgements, policy: str, confidence: float = 0.95) -> CrossedMean | None:
@@ -124,7 +124,7 @@ def strengths(judged: Judgements, confidence: float = 0.95) -> Strengths:
     """
     first, second, wins, prompt = list[int](), list[int](), list[float](), list[str]()
     for (a, name), (b, other) in combinations(enumerate(judged.policies), 2):
-        found = wins_of(judged.rankings, name, other)
+        found = judged.wins.get((name, other), Values([], [], []))
         first += [a] * len(found.numbers)
         second += [b] * len(found.numbers)
         wins += found.numbers
@@ -135,8 +135,8 @@ def strengths(judged: Judgements, confidence: float = 0.95) -> Strengths:
 def measures(judged: Judgements, reference: str, confidence: float = 0.95) -> list[Row]:
     """Every measure of every policy as a row: policy, metric, value, low, high, n, judges, prompts.
 
-    Metrics: "win_rate" against the reference, "strength" (Bradley-Terry; none where it is not finite), "likert", and the fields
-    of Table 3. n: judgements.
+    Metrics: "win_rate" against the reference (with the share of ties), "strength" (Bradley-Terry; none where it is not finite),
+    "likert", and the fields of Table 3. n: judgements.
     """
     names, rows = judged.policies, list[Row]()
     try:
@@ -144,10 +144,10 @@ def measures(judged: Judgements, reference: str, confidence: float = 0.95) -> li
     except ValueError:
         strength = None
     for number, policy in enumerate(names):
-        found: dict[str, CrossedMean | CrossedWinRate | None] = {}
-        if policy != reference and wins_of(judged.rankings, policy, reference).numbers:
-            found["win_rate"] = win_rate(judged, policy, reference, confidence)
-        found |= {"likert": likert(judged, policy, confidence), **metadata(judged, policy, confidence)}
+        if policy != reference and (policy, reference) in judged.wins:
+            share = win_rate(judged, policy, reference, confidence)
+            rows.append(_row(policy, "win_rate", share) | {"ties": share.ties / share.n})
+        found = {"likert": likert(judged, policy, confidence), **metadata(judged, policy, confidence)}
         rows += [_row(policy, metric, one) for metric, one in found.items() if one is not None]
         if strength is not None:
             ends = {name: float(getattr(strength, name)[number]) for name in ("low", "high")}

@@ -17,7 +17,7 @@ from utils.core import processes
 from utils.core.runtime import choose_device
 from utils.data.encoding import encode_text, pad_left, pad_right
 from utils.data.schemas import Comparison, Prompt
-from utils.evaluation.judgements import Judgements, likert, metadata, win_rate, wins_of
+from utils.evaluation.judgements import Judgements, likert, metadata, win_rate
 from utils.evaluation.judges import SimulatedLabelers, by_scores
 from utils.evaluation.statistics import gold_comparison, mean_se, normal_quantile, paired_difference
 from utils.evaluation.summary import Pair, Section, Summary
@@ -211,7 +211,7 @@ def win_rates(judged: Judgements, pairs: Sequence[tuple[str, str]], confidence: 
     found = Summary(judges=Section(winrate=judged.whose))
     for a, b in pairs:
         share = win_rate(judged, a, b, confidence)
-        won = [win for win in wins_of(judged.rankings, a, b).numbers if win != 0.5]
+        won = [win for win in judged.wins[a, b].numbers if win != 0.5]
         decided = sum(won) / len(won) if won else math.nan
         found.winrate[Pair(a, b)] = Section(mean=share.mean, low=share.low, high=share.high, n=share.n, decided=decided)
     return found

@@ -10,6 +10,7 @@ from utils.pipeline.base import prepared
 from utils.pipeline.command import pipeline_command
 from utils.pipeline.data_stages import SETS, assign_prompts, pretraining_texts, screened
 from utils.pipeline.evaluation_stages import sample_rows, summarise
+from utils.pipeline.judging import JUDGES, Chosen, judge_of, outputs_to_judge, reference_of
 from utils.pipeline.run import Run, Stage, lock, open_run, settings_of
 from utils.pipeline.smoke import smoke_settings
 from utils.pipeline.stages import STAGES, check_inputs, run_pipeline
@@ -21,6 +22,8 @@ from utils.pipeline.training_stages import (
 )
 
 __all__ = [
+    "Chosen",
+    "JUDGES",
     "MODELS",
     "POLICIES",
     "SETS",
@@ -30,13 +33,16 @@ __all__ = [
     "Stage",
     "assign_prompts",
     "check_inputs",
+    "judge_of",
     "judge_reward",
     "lock",
     "open_run",
+    "outputs_to_judge",
     "pipeline_command",
     "prepared",
     "pretraining_rows",
     "pretraining_texts",
+    "reference_of",
     "run_pipeline",
     "sample_rows",
     "score_checkpoints",
