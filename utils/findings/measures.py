@@ -15,7 +15,7 @@ from utils.core.runtime import choose_device, stream_seed
 from utils.data.encoding import encode_prompt
 from utils.data.schemas import Prompt
 from utils.evaluation.bases import measure_tax
-from utils.evaluation.judgements import wins_of
+from utils.evaluation.judgements import Judgements, win_rate
 from utils.evaluation.judges import SimulatedLabelers
 from utils.evaluation.policies import (
     Judged,
@@ -206,7 +206,7 @@ def measure_preferences(run: Run, folder: Path) -> None:
         judges = SimulatedLabelers(known_world(cfg), prompts, people, group, cfg.seed, min(JUDGES, len(people)))
         for name in ("prompted", "ppo", "ppo_ptx"):
             rows = judges.label(completions_of((name, "sft"), (answers[name], answers["sft"]), prompts))
-            metrics[f"wins.{name}.{group}"] = _mean(wins_of(rows, name, "sft").numbers)
+            metrics[f"wins.{name}.{group}"] = win_rate(Judgements(judges.whose, rows), name, "sft").mean
     rated = labeler_ratings(answers, prompts, groups["paper"], cfg)
     for name in COMPARED:
         metrics[f"likert.{name}"] = rated.likert[name]["mean"]
