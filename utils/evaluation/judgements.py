@@ -94,7 +94,7 @@ def win_rate(judged: Judgements, a: str, b: str, confidence: float = 0.95) -> Cr
 
 
 def likert(judged: Judgements, policy: str, confidence: float = 0.95) -> CrossedMean | None:
-    """Mean rating of a policy's outputs, 1 (worst) to 7 (best), with its interval over prompts and judges (Table 3, Fig. 3);
+    """Mean rating of a policy's outputs, 1 (worst) to 7 (best), with its interval over prompts and judges (Table 3, Fig. 5);
     None if nobody rated them."""
     found = Values([], [], [])
     for row in judged.ratings:

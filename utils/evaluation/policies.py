@@ -172,7 +172,7 @@ def labeler_win_rate(
 def labeler_ratings(
     answers: Mapping[str, Judged], prompts: Sequence[Prompt], labelers: Sequence[SimulatedLabeler], cfg: Config
 ) -> Summary:
-    """Sections likert and metadata (Table 3, Figs. 3, 4) of every policy, as judged by the labelers of `labeler_win_rate`."""
+    """Sections likert and metadata (Table 3, Figs. 4, 5) of every policy, as judged by the labelers of `labeler_win_rate`."""
     judges = SimulatedLabelers(known_world(cfg), prompts, labelers, seed=cfg.seed)
     rows = judges.rate(completions_of(list(answers), list(answers.values()), prompts))
     found, level = Summary(judges=Section(likert=judges.whose)), cfg.evaluation.confidence
