@@ -1,4 +1,5 @@
-"""The tiny base models and their tokenizer from scratch: `scripts/pretrain.py --size all --out data/models`.
+"""The tiny base models and their tokenizer from scratch, then the judge from which reward models start:
+`scripts/pretrain.py --size all --out data/models`.
 
 A killed run continues where it stopped (--work holds its state), and a finished size is not trained again. Each
 size becomes a Hugging Face folder with a model card.
@@ -21,8 +22,18 @@ from utils.core.cli import main
 from utils.core.errors import UserError
 from utils.core.io import disk_errors, read_json, write_json
 from utils.core.runtime import machine, set_threads, versions
-from utils.evaluation import reading_curve, text_digest, write_card
-from utils.pretraining.base_models import READERS, SIZE_FILE, SIZES, PretrainConfig, pretrain, tokenizer_and_rows
+from utils.evaluation import reading_curve, text_digest, write_card, write_judge_card
+from utils.pretraining import (
+    JUDGES,
+    READERS,
+    SIZE_FILE,
+    SIZES,
+    JudgeConfig,
+    PretrainConfig,
+    pretrain,
+    pretrain_judge,
+    tokenizer_and_rows,
+)
 from utils.worlds import known_world
 
 
@@ -30,8 +41,11 @@ def run(arguments: Sequence[str]) -> None:
     args = parse(arguments)
     set_threads(args.threads)
     for name in SIZES if args.size == "all" else (args.size,):
-        cfg, target = {**SIZES, **READERS}[name], args.out / name
+        cfg, target = {**SIZES, **READERS, **JUDGES}[name], args.out / name
         work = args.work or Path("runs/pretrain") / text_digest(known_world(cfg.world))[:8]
+        if isinstance(cfg, JudgeConfig):
+            make_judge(cfg, work / name, args)
+            continue
         if args.curve:
             rows = reading_curve(work / name, known_world(cfg.world), load_config("tiny").data)
             write_json(args.curve, {"size": name, "machine": machine(), **versions(), "snapshots": rows})
@@ -50,7 +64,7 @@ def run(arguments: Sequence[str]) -> None:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--size", choices=(*SIZES, *READERS, "all"), default="all", help="which base (default: all that are shipped)"
+        "--size", choices=(*SIZES, *READERS, *JUDGES, "all"), default="all", help="which base (default: all that are shipped)"
     )
     parser.add_argument("--out", type=Path, default=Path("data/models"), help="models go to OUT/SIZE")
     parser.add_argument(
@@ -79,6 +93,20 @@ def train(cfg: PretrainConfig, work: Path, target: Path, seed: int) -> dict[str,
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(work / "model", target)
     return {key: state[key] for key in ("seconds", "tokens", "machine", "torch") if key in state}
+
+
+def make_judge(cfg: JudgeConfig, work: Path, args: argparse.Namespace) -> None:
+    """Train the judge in `work` from its base, unless it is finished there, copy it to `--out`, and write its card."""
+    start, target = args.out / cfg.start, args.out / cfg.name
+    if not start.is_dir():
+        raise UserError(f"{start} does not exist, and {cfg.name} starts from it: make it with --size {cfg.start} first.")
+    training = None if args.cards_only else pretrain_judge(cfg, work, start, args.seed)
+    if training is not None:
+        with disk_errors(target):
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(work / "model", target)
+    right = write_judge_card(cfg, target, training)["figures"]
+    print(f"{target}: right in {', '.join(f'{share:.2f} ({kind})' for kind, share in right.items())}", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,10 @@ from utils.core.cli import main
 from utils.core.errors import UserError
 from utils.core.io import digest_path, read_json, write_json
 from utils.pipeline import STAGES
-from utils.pretraining.base_models import SIZES, PretrainConfig
+from utils.pretraining import SIZES, JudgeConfig, PretrainConfig
+from utils.pretraining.curriculum import Mix
 from utils.worlds import known_world
+from utils.worlds.tiny.near_misses import MINIMAL
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "data" / "models"
@@ -213,6 +215,28 @@ def test_changed_settings_train_again(pretrain_script: ModuleType, tmp_path: Pat
 def test_cards_need_a_model(pretrain_script: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="micro does not exist: make it with --size micro"):
         pretrain_script.run(["--out", str(tmp_path), "--size", "micro", "--cards-only"])
+
+
+def test_the_judge_starts_from_its_base_and_has_a_card(
+    pretrain_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = JudgeConfig("judge", "micro", steps=2, pairs_per_step=2, warmup=1, beside=Mix({"owners": 1}, {"copy": 1}))
+    monkeypatch.setattr(pretrain_script, "JUDGES", {"judge": cfg})
+    given = ["--out", str(tmp_path / "models"), "--work", str(tmp_path / "work"), "--size"]
+    with pytest.raises(UserError, match="micro does not exist, and judge starts from it: make it with --size micro first"):
+        pretrain_script.run([*given, "judge"])
+    pretrain_script.run([*given, "all"])
+    pretrain_script.run([*given, "judge"])
+    folder = tmp_path / "models" / "judge"
+    facts, text = read_json(folder / "metrics.json"), (folder / "README.md").read_text()
+    assert facts["training"]["start_sha256"] == digest_path(tmp_path / "models" / "micro" / "model.safetensors")
+    assert all(0 <= share <= 1 for share in facts["figures"].values()) and len(facts["figures"]) == len(MINIMAL)
+    assert facts["weights_sha256"] in text and "{" not in text
+    before = digest_path(folder / "model.safetensors")
+    pretrain_script.run([*given, "judge"])
+    (folder / "README.md").unlink()
+    pretrain_script.run([*given, "judge", "--cards-only"])
+    assert digest_path(folder / "model.safetensors") == before and (folder / "README.md").read_text() == text
 
 
 def _never(*_: Any) -> None:

@@ -164,7 +164,8 @@ class SamplingConfig:
     """K outputs per prompt for the labelers to rank (sec. 3.5).
 
     k_min, k_max: paper 4 and 9. mix: policy name -> share of the K outputs; names: sft, sft_hot, init, base,
-    prompted, other_same_task, other_any_task (answers to another prompt), repeated (an answer that repeats itself).
+    prompted, other_same_task, other_any_task (answers to another prompt), repeated (an answer that repeats itself),
+    near_miss (right and wrong answers that differ in content alone, written by the world).
     """
 
     k_min: Annotated[int, Range(2)] = 9
@@ -179,6 +180,7 @@ class SamplingConfig:
             "other_same_task": 0.8,
             "other_any_task": 0.4,
             "repeated": 0.3,
+            "near_miss": 0.0,
         }
     )
     hot_temperature: PositiveFloat = 1.3

@@ -132,6 +132,21 @@ def test_a_start_of_the_reward_model_that_is_broken_is_refused_before_any_traini
         base_stage(Run(tmp_path / "run", config), tmp_path / "run" / "base")
 
 
+def test_a_reward_model_is_a_start_of_the_reward_model(policy_dir: Path, reward_dir: Path, tmp_path: Path) -> None:
+    """With its head, and without its shift, which is measured again after training."""
+    model = models.load_reward(reward_dir)
+    model.config.reward_shift = 1.5
+    models.save_model(model, tokenizers.load_tokenizer(reward_dir), tmp_path / "start")
+    assert models.load_reward(tmp_path / "start").config.reward_shift == 1.5
+    start = models.reward_start(tmp_path / "start")
+    assert start.config.reward_shift == 0 and torch.equal(start.score.weight, model.score.weight)
+    fresh = models.reward_start(policy_dir, seed=3)
+    assert torch.equal(fresh.score.weight, models.reward_from_policy(policy_dir, seed=3).score.weight)
+    lengths = {"data.max_prompt_tokens": 8, "data.max_response_tokens": 8, "ppo.ptx_length": 16, "ppo_ptx.ptx_length": 16}
+    config = load_config("tiny", {"model": str(policy_dir), "reward_init": str(tmp_path / "start"), **lengths})
+    base_stage(Run(tmp_path / "run", config), tmp_path / "run" / "base")
+
+
 def test_a_start_of_the_reward_model_with_another_vocabulary_is_refused_before_any_training(
     policy_dir: Path, tmp_path: Path
 ) -> None:

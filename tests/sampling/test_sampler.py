@@ -139,6 +139,26 @@ def test_a_mix_of_mostly_made_outputs_works_and_one_of_nothing_else_is_refused()
         ranked(SamplingConfig(mix=mix | {"base": 0.0}))
 
 
+def test_near_misses_are_right_and_wrong_answers_in_turn() -> None:
+    def pair(prompt: Prompt, rng: random.Random) -> tuple[str, str]:
+        number = rng.randrange(10**9)
+        return f"right {number}", f"wrong {number}"
+
+    cfg = SamplingConfig(k_min=6, k_max=6, mix=dict.fromkeys(MIX, 0.0) | {"sft": 1.0, "near_miss": 1.0})
+    rows = completions_to_rank(PROMPTS, FAKES, cfg, 1, pair)
+    for row in rows:
+        texts = sorted(response.text for name, response in row if name == "near_miss")
+        assert all(response.finished for name, response in row if name == "near_miss")
+        assert len(texts) == 3  # one pair, and the right answer of a second one
+        numbers = Counter(text.split()[1] for text in texts)
+        assert sorted(numbers.values()) == [1, 2]
+        (whole,) = (number for number, times in numbers.items() if times == 2)
+        assert f"wrong {whole}" in texts
+    assert len({response.text for row in rows for _, response in row}) == sum(map(len, rows))
+    with pytest.raises(UserError, match="sampling.mix has near_miss, which only a world can write: set its share to 0"):
+        ranked(cfg)
+
+
 # --- text in, text out ---------------------------------------------------------------------------------------------
 
 

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import random
 import re
+from collections import Counter
 
 import pytest
 
 from utils.worlds.protocol import Exercise
 from utils.worlds.tiny.corpus import END
-from utils.worlds.tiny.exercises import EXERCISES, FORMS, RIGHT, VERDICTS, WRONG, exercise
+from utils.worlds.tiny.exercises import (
+    EXERCISES,
+    FORMS,
+    MOST_ITEMS,
+    RIGHT,
+    VERDICTS,
+    WRONG,
+    contrasts,
+    exercise,
+    garbled,
+    off_topic,
+)
 from utils.worlds.tiny.tables import Tables, partition
 
 TABLES = Tables.load()
+ARTICLES = {"a", "an", "A", "An"}
 N = 400
 FORM = re.compile("|".join(re.escape(form).replace(r"\{\}", "(.*)") for form in FORMS), re.DOTALL)
 
@@ -76,3 +90,36 @@ def test_what_an_owner_s_question_asks_for_stands_in_the_text(made: dict[str, li
         for one in made[kind]:
             thing = re.search(r"the (\w+)\?", one[0].text)
             assert thing and f"a {one[-1].text.strip()} {thing[1]}" in one[0].text
+
+
+def test_an_enumeration_names_no_member_twice(made: dict[str, list[Exercise]]) -> None:
+    for asked, said in made["enumerations"]:
+        kind = next(kind for kind in sorted(TABLES.kinds, key=len, reverse=True) if f" {kind}." in asked.text)
+        members = [re.escape(member) for member in sorted(TABLES.kinds[kind], key=len, reverse=True)]
+        named = re.findall(rf"\b({'|'.join(members)})\b", said.text, re.IGNORECASE)
+        assert 3 <= len(named) == len({name.lower() for name in named}) <= MOST_ITEMS
+        assert f" all {kind}" not in asked.text or len(named) == len(members)
+
+
+def test_contrasts_have_a_right_answer_and_a_worse_one() -> None:
+    found = contrasts(TABLES, 300, 9)
+    assert found == contrasts(TABLES, 300, 9) != contrasts(TABLES, 300, 10)
+    assert all(one.right != one.wrong and partition(one.prompt) == "train" for one in found)
+
+
+def test_a_garbled_answer_has_worse_form_or_content() -> None:
+    rng, kinds = random.Random(4), Counter()
+    for _ in range(300):
+        one = garbled(TABLES, rng)
+        kinds["longer" if len(one.wrong.split()) > len(one.right.split()) else "other"] += 1
+        kinds["no end"] += one.wrong[-1] not in ".?"
+        assert one.wrong and one.wrong != one.right
+        assert {word.strip(".?") for word in one.wrong.split()} <= {word.strip(".?") for word in one.right.split()} | ARTICLES
+    assert min(kinds["longer"], kinds["no end"]) > 20
+
+
+def test_an_answer_to_another_request_is_wrong() -> None:
+    rng = random.Random(4)
+    for _ in range(50):
+        one = off_topic(TABLES, rng)
+        assert one.right != one.wrong

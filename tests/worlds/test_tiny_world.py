@@ -18,9 +18,10 @@ from utils.core.errors import UserError
 from utils.data.prompt_tables import TABLE_1
 from utils.data.prompts import CleaningResult, Dropped, clean_prompts, count_words
 from utils.data.schemas import SOURCES, USE_CASES, Prompt
+from utils.worlds import known_world
 from utils.worlds.tiny.answers import answer, slipped
 from utils.worlds.tiny.prompts import FOREIGN, GREEDY_PROMPTS, GREEDY_USERS, draw_prompt, make_prompts
-from utils.worlds.tiny.rubric import RUBRIC, gold, score
+from utils.worlds.tiny.rubric import RUBRIC, gold, is_right, score
 from utils.worlds.tiny.tables import ATTRIBUTES, WORLD_DIR, Tables, fill, indefinite, partition
 from utils.worlds.tiny.tasks import USE_CASES as MAKERS
 from utils.worlds.tiny.tasks import draw_task, few_shot
@@ -251,3 +252,14 @@ def test_customers_dress_their_requests() -> None:
     assert any(t.endswith("Thank you.") for t in texts) and any(t.startswith("Hello. ") for t in texts)
     plain = [draw_prompt(TABLES, rng, "labeler_plain", "train")[0] for _ in range(300)]
     assert not any(t.endswith("Thank you.") for t in plain)
+
+
+def test_newcomers_prompts_are_unseen_cover_every_use_case_and_a_faultless_answer_is_right() -> None:
+    world = known_world("tiny")
+    found = world.newcomers()  # type: ignore[attr-defined]  # of the tiny world alone
+    assert len(found) == len({one.prompt for one in found}) == 20
+    assert {one.use_case for one in found} == set(MAKERS)
+    for one in found:
+        assert partition(one.prompt) == "test"
+        assert is_right(one.meta, world.answer(one, random.Random(1), nice=0.0))
+        assert not is_right(one.meta, "Hello.") and not is_right(one.meta, "The the the the.")

@@ -6,7 +6,7 @@ This room does not train.
 from __future__ import annotations
 
 from utils.evaluation.answering import Subject
-from utils.evaluation.bases import measure_base, text_digest, write_card
+from utils.evaluation.bases import measure_base, text_digest, write_card, write_judge_card
 from utils.evaluation.judgements import Judgements, likert, measures, metadata, strengths, win_rate
 from utils.evaluation.judges import GoldRubric, Judge, LanguageModelJudge, People, RewardJudge, SimulatedLabelers, by_scores
 from utils.evaluation.minimal_pairs import PAIRS, PAIRS_SEED, judged_right, likelier_right
@@ -110,4 +110,5 @@ __all__ = [
     "pretraining_loss",
     "win_rate",
     "write_card",
+    "write_judge_card",
 ]

@@ -12,15 +12,20 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from utils.config import load_config
 from utils.core.io import digest, digest_path, read_json, write_json, write_text
 from utils.core.runtime import machine, versions
 from utils.data.encoding import pad_right
+from utils.evaluation.minimal_pairs import PAIRS, PAIRS_SEED, judged_right
 from utils.evaluation.policies import fact_items, held_out_web
+from utils.evaluation.statistics import mean_se
 from utils.evaluation.tax import choice_accuracy, pretraining_loss
 from utils.models.loading import count_parameters, load_policy
 from utils.models.tokenizers import load_tokenizer
 from utils.pretraining.base_models import TOKENIZER_DOCUMENTS, PretrainConfig
+from utils.pretraining.preferences import JudgeConfig
 from utils.pretraining.rows import HELD_OUT_WEB_SEED, WEB_SEED
+from utils.reward.scoring import RewardModel
 from utils.worlds.protocol import Marked, Span, World
 from utils.worlds.registry import known_world
 
@@ -139,6 +144,75 @@ def card(cfg: PretrainConfig, facts: dict[str, Any]) -> str:
         documents=WEB_DOCUMENTS, world=world, probed=probed, reproducing=reproducing,
     )  # fmt: skip
 
+
+def write_judge_card(cfg: JudgeConfig, path: Path, training: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Measure the judge in `path` on minimal pairs, write its metrics.json and README.md, return them.
+
+    training: what `pretrain_judge` returned; None keeps what metrics.json says.
+    """
+    world = known_world(cfg.world)
+    training = training if training is not None else read_json(path / METRICS_FILE)["training"]
+    judge = RewardModel.load(path, load_config("tiny").data)
+    right = {kind: mean_se(row).mean for kind, row in judged_right(judge, world.minimal_pairs(PAIRS, PAIRS_SEED)).items()}
+    facts = {
+        "name": cfg.name,
+        "figures": right,
+        "training": training,
+        "measured_on": {"machine": machine(), **versions()},
+        "weights_sha256": digest_path(path / "model.safetensors"),
+    }
+    write_json(path / METRICS_FILE, facts)
+    write_text(path / CARD_FILE, judge_card(cfg, facts))
+    return facts
+
+
+def judge_card(cfg: JudgeConfig, facts: dict[str, Any]) -> str:
+    """The judge's card as Markdown."""
+    shares = "\n".join(f"| {kind} | {share:.3f} |" for kind, share in facts["figures"].items())
+    return JUDGE_CARD.format(
+        cfg=cfg, t=facts["training"], pairs=cfg.steps * cfg.pairs_per_step, shares=shares, count=PAIRS,
+        world=known_world(cfg.world), digest=facts["weights_sha256"],
+    )  # fmt: skip
+
+
+JUDGE_CARD = """---
+license: apache-2.0
+language: en
+library_name: transformers
+pipeline_tag: text-classification
+---
+# instruct-gpt2 {cfg.name}
+
+A reward model of {t[parameters]:,} parameters from which the reward models of {world.title} start (`reward_init`). It is the
+base `{cfg.start}`, trained to tell a right answer from a near miss of the same form (preference-model pretraining, Askell et
+al. 2021). The pairs are written by the simulated world: no labeler was asked, and no prompt of the validation and test split
+is among them.
+
+| | |
+|---|---|
+| start | `{cfg.start}`, sha256 of its weights `{t[start_sha256]}` |
+| data | {pairs:,} pairs, each seen once; exercises in reading beside them |
+| training | {cfg.steps:,} steps of {cfg.pairs_per_step} pairs; Eq. 1 with K = 2, at the end token and for the mean of tokens |
+| learning rate | AdamW, peak {cfg.learning_rate:g}, {cfg.warmup} steps of warm-up, cosine to 5 % |
+| wall-clock seconds, with other work on the machine | {t[seconds]:,.0f} |
+| made with | {t[machine]}, torch {t[torch]} |
+
+## Metrics
+Share of {count} minimal pairs of each kind, with prompts of the test split, in which the right answer has the higher reward.
+Chance is 0.5.
+
+| what differs | right |
+|---|---|
+{shares}
+
+## Reproducing it
+`python scripts/pretrain.py --size {cfg.name} --out data/models` makes these files from the base. sha256 of model.safetensors:
+`{digest}`.
+
+## Limits and licence
+It knows nothing of what labelers like: tone, length, offers. {world.limits}
+Weights: Apache-2.0. This card: CC BY 4.0.
+"""
 
 FROM_SCRATCH = """\
 `python scripts/pretrain.py --size {name} --out data/models` makes these files from scratch. With the same build of

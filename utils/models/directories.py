@@ -169,10 +169,15 @@ def _check_weights(directory: Path) -> None:
     raise UserError(f"{directory}: has no weights; expected model.safetensors in it.")
 
 
+def is_reward_model(config: dict[str, Any]) -> bool:
+    """Whether the config of a directory says that it holds a classifier, which is what a reward model is."""
+    return any("SequenceClassification" in name for name in config.get("architectures") or [])
+
+
 def check_kind(config: dict[str, Any], path: str | Path, wanted: str) -> None:
     """Raise if the directory says it holds a reward model where a language model is wanted, or the reverse."""
     names = config.get("architectures") or []
-    is_classifier = any("SequenceClassification" in name for name in names)
+    is_classifier = is_reward_model(config)
     if wanted == "policy" and is_classifier:
         raise UserError(f"{path}: is a reward model ({names[0]}) but a causal language model is needed here.")
     known = {name for found in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() for name in _as_tuple(found)}

@@ -30,7 +30,7 @@ from transformers.activations import NewGELUActivation
 from utils.core.errors import UserError
 from utils.core.io import disk_errors
 from utils.core.runtime import stream_seed, torch_generator
-from utils.models.directories import ANOTHER, check_kind, model_directory, quiet_transformers, read_config
+from utils.models.directories import ANOTHER, check_kind, is_reward_model, model_directory, quiet_transformers, read_config
 from utils.models.dropout import disable_dropout
 from utils.models.lora import merged_state
 from utils.models.tokenizers import check_vocabulary, prepare_tokenizer, read_tokenizer, set_special_ids
@@ -139,6 +139,15 @@ def reward_from_policy(path: str | Path, device: torch.device | str = "cpu", see
     weight.data.copy_(torch.randn(weight.shape, generator=generator) * SCORE_INIT_STD)
     model.config.reward_shift = 0.0
     return _ready(model, device)
+
+
+def reward_start(path: str | Path, device: torch.device | str = "cpu", seed: int = 0) -> PreTrainedModel:
+    """What a reward model is trained from: the reward model in `path`, without its shift, or `reward_from_policy`."""
+    if not is_reward_model(read_config(path)):
+        return reward_from_policy(path, device, seed)
+    model = load_reward(path, device)
+    model.config.reward_shift = 0.0
+    return model
 
 
 def key_biases(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:

@@ -13,12 +13,13 @@ from utils.core.io import COMMIT, write_json
 from utils.core.runtime import locate
 from utils.data.chat import asks_for_date, uses_template
 from utils.data.encoding import encode_question
-from utils.models.directories import model_directory
+from utils.models.directories import is_reward_model, model_directory, read_config
 from utils.models.loading import (
     context_length,
     count_parameters,
     load_as_published,
     load_policy,
+    load_reward,
     reward_from_policy,
     save_model,
 )
@@ -70,9 +71,14 @@ def check_architecture(path: Path, tokenizer: PreTrainedTokenizerBase, model: Pr
 def check_reward_init(place: str, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
     """Raise UserError if the model that the reward model starts from cannot be loaded, or if its vocabulary differs from
     that of the base: the reward model scores the ids that the policy samples."""
-    own, model = load_as_published(model_directory(locate(place)))
-    if not is_ready(own, model):
-        prepare_tokenizer(own, model)
+    directory = model_directory(locate(place))
+    if is_reward_model(read_config(directory)):
+        load_reward(directory)
+        own = load_tokenizer(directory)
+    else:
+        own, model = load_as_published(directory)
+        if not is_ready(own, model):
+            prepare_tokenizer(own, model)
     check_same_vocabulary(tokenizer, path, own, place)
 
 
@@ -89,6 +95,8 @@ def prepared(path: str | Path, copy: Path) -> Path:
     the model cannot be loaded.
     """
     place = model_directory(locate(path))
+    if is_reward_model(read_config(place)):  # one that this project has trained
+        return place
     tokenizer, model = load_as_published(place)
     if is_ready(tokenizer, model):
         return place

@@ -435,7 +435,8 @@ def comparisons_stage(run: Run, folder: Path) -> None:
     # K answers per prompt, from the policies of sampling.mix.
     samplers = ranking_samplers(run)
     sets = {name: run.prompts(split) for name, split in (("train", "rm"), ("valid", "valid"), ("test", "test"))}
-    outputs = {name: completions_to_rank(rows, samplers, cfg.sampling, cfg.seed) for name, rows in sets.items()}
+    pairs = known_world(cfg).near_miss
+    outputs = {name: completions_to_rank(rows, samplers, cfg.sampling, cfg.seed, pairs) for name, rows in sets.items()}
     # Labelers rank them.
     if processes.is_main():
         _rank_outputs(run, folder, sets, outputs)

@@ -10,7 +10,7 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ from utils.pretraining.circuits import CIRCUITS, Marks, Row, whole_words
 from utils.worlds.protocol import Exercise
 from utils.worlds.registry import known_world
 
+T = TypeVar("T")
 PREFETCH = 8  # steps whose rows are made ahead, in another process
 LOSS_WEIGHTS = {"exercises": 1.0, "circuits": 0.3}  # beside the loss on text, which counts 1
 
@@ -62,14 +63,17 @@ class Rows(NamedTuple):
 Batch = dict[str, Rows]  # "exercises", "circuits": those that a mix has
 
 KEPT = Mix(
-    {"simple_owners": 6, "owners": 8, "twice": 8, "verdicts": 16, "drills": 14}, {"copy": 3, "look_up": 5, "said_twice": 3}
+    {"simple_owners": 4, "owners": 8, "twice": 8, "verdicts": 6, "drills": 14, "enumerations": 16},
+    {"copy": 3, "look_up": 5, "said_twice": 3},
 )
-# Copies of random words, look-ups, one form of question, all exercises: each step up needs what the last one taught.
+LISTS = Mix({"enumerations": 20, "drills": 10, "owners": 6, "twice": 4}, KEPT.circuits)
+# Copies of random words, look-ups, one form of question, all exercises, lists: each step up needs what the last one taught.
 STAGES = (
     Stage("copies", 1200, Mix(circuits={"copy": 32})),
     Stage("look-ups", 2000, Mix(circuits={"copy": 8, "look_up": 24, "said_twice": 12})),
     Stage("binding", 600, Mix({"simple_owners": 32}, KEPT.circuits, separators=0.0)),
     Stage("reading", 8000, KEPT),
+    Stage("lists", 4000, LISTS),
 )
 
 
@@ -148,17 +152,21 @@ class StepRows(Dataset[Batch]):
         return as_rows(rows, self.tokenizer.pad_token_id)
 
 
-def _prepare(_: int) -> None:
-    """The tokenizer starts no threads in the process that makes rows."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-
 def batches(rows: StepRows, start: int) -> Iterator[Batch]:
     """The batch of each step from `start` on, made ahead in another process; empty ones if no step reads anything."""
     if not any(mix.exercises or mix.circuits for _, mix in rows.mixes):
         return itertools.repeat({}, len(rows) - start)
-    steps = range(start, len(rows))
+    return made_ahead(rows, len(rows), start)
+
+
+def made_ahead(items: Dataset[T], count: int, start: int) -> Iterator[T]:
+    """Items `start` to `count` - 1 in turn, made ahead in another process."""
     return iter(DataLoader(
-        rows, batch_size=None, sampler=steps, num_workers=1, prefetch_factor=PREFETCH, worker_init_fn=_prepare,
+        items, batch_size=None, sampler=range(start, count), num_workers=1, prefetch_factor=PREFETCH, worker_init_fn=_prepare,
         generator=torch.Generator(),
     ))  # fmt: skip
+
+
+def _prepare(_: int) -> None:
+    """The tokenizer starts no threads in the process that makes rows."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -15,7 +15,7 @@ from utils.core.errors import UserError
 from utils.core.io import digest, digest_path, read_json, write_json
 from utils.core.runtime import choose_device, stream_seed
 from utils.data.schemas import Comparison
-from utils.models.loading import reward_from_policy
+from utils.models.loading import reward_start
 from utils.models.tokenizers import load_tokenizer
 from utils.reward.metrics import clustered_mean, pair_accuracy, rank_values
 from utils.reward.scoring import RewardModel
@@ -137,7 +137,7 @@ class Trial:
             return known
         # The same training as of the reward model itself, on the fold's rows.
         seed = self.setup.seed
-        model = reward_from_policy(self.init_dir, choose_device(self.setup.device), seed)
+        model = reward_start(self.init_dir, choose_device(self.setup.device), seed)
         judge = RewardModel(model, load_tokenizer(self.init_dir), self.setup.data)
         rankings = Rankings(judge.encode(fold.train).groups)
         loop = fit(out_dir, judge, rankings, self.cfg, seed, f"{self.key} {out_dir.name}", self.setup.compute)

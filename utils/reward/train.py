@@ -22,7 +22,7 @@ from utils.core.io import digest, digest_path, write_json
 from utils.core.runtime import choose_device, torch_generator
 from utils.data.schemas import Comparison, Demonstration
 from utils.losses import kwise_accuracy, kwise_loss, learning_rate
-from utils.models.loading import checkpoint_gradients, reward_from_policy
+from utils.models.loading import checkpoint_gradients, reward_start
 from utils.models.lora import add_adapters
 from utils.models.tokenizers import load_tokenizer
 from utils.reward.batches import Group, Targets, batch_elements, groups_per_pass, make_targets, n_pairs
@@ -113,7 +113,7 @@ def train_reward(
     was interrupted continues where it stopped. Raises UserError if no comparison has a pair that is not tied.
     """
     # The policy without its unembedding, with a new scalar head.
-    model = reward_from_policy(init_dir, choose_device(setup.device), setup.seed)
+    model = reward_start(init_dir, choose_device(setup.device), setup.seed)
     judge = RewardModel(model, load_tokenizer(init_dir), setup.data)
     encoded = judge.encode(comparisons)
     if processes.is_main():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -23,6 +23,7 @@ from utils.models.loading import load_policy
 from utils.models.tokenizers import load_tokenizer
 from utils.sampling.rollout import Decoding, OnTokens, episode_uniforms, sample
 
+NEAR_MISS = "near_miss"
 UNDECODED = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for bytes that are no character, or not yet one
 
 
@@ -39,6 +40,7 @@ class Response:
 
 
 Draw = Callable[..., list[Response]]  # called as draw(prompts, names=streams)
+NearMiss = Callable[[Prompt, random.Random], tuple[str, str]]  # right and wrong answers of the same form
 
 
 @dataclass(frozen=True)
@@ -135,15 +137,22 @@ def repeated(response: Response, rng: random.Random) -> Response:
 
 
 def completions_to_rank(
-    prompts: Sequence[Prompt], samplers: Mapping[str, Draw], cfg: SamplingConfig, seed: int
+    prompts: Sequence[Prompt],
+    samplers: Mapping[str, Draw],
+    cfg: SamplingConfig,
+    seed: int,
+    near_miss: NearMiss | None = None,
 ) -> list[list[tuple[str, Response]]]:
     """For each prompt its K (policy name, response) pairs, in an order that tells nothing.
 
     samplers: for each sampled name of `cfg.mix` a function (prompts, names=...) -> responses. The names
     "other_same_task", "other_any_task" (an answer to another prompt) and "repeated" are made from the others: without
-    such outputs among the ranked ones, a reward model need not look at the prompt. Raises UserError if the mix has
-    nothing but those.
+    such outputs among the ranked ones, a reward model need not look at the prompt. "near_miss" takes right and wrong
+    answers of the same form from `near_miss` in turn: without them it need not look at the content. Raises UserError if the
+    mix has no policy, or near misses without `near_miss`.
     """
+    if cfg.mix.get(NEAR_MISS, 0) > 0 and near_miss is None:
+        raise UserError(f"sampling.mix has {NEAR_MISS}, which only a world can write: set its share to 0.")
     if not any(cfg.mix.get(name, 0) > 0 for name in samplers):
         raise UserError(f"sampling.mix has no policy that answers prompts: give {' or '.join(samplers)} a share above 0.")
     plans = []
@@ -160,7 +169,13 @@ def completions_to_rank(
     for i, (prompt, plan) in enumerate(zip(prompts, plans, strict=True)):
         rng = python_rng(seed, "distract", prompt.prompt_id)
         same = by_case.get(prompt.use_case, [])
-        row = [(n, made.get((i, j)) or _derived(n, i, same, able, sampled, rng)) for j, n in enumerate(plan)]
+        pairs = _near_misses(prompt, near_miss, python_rng(seed, NEAR_MISS, prompt.prompt_id)) if near_miss else iter(())
+        row = []
+        for j, name in enumerate(plan):
+            if name == NEAR_MISS:
+                row.append((name, next(pairs)))
+            else:
+                row.append((name, made.get((i, j)) or _derived(name, i, same, able, sampled, rng)))
         rng.shuffle(row)
         result.append(row)
     return result
@@ -178,6 +193,12 @@ def _drawn(
             names = [f"rank/{name}/{prompts[i].prompt_id}/{j}" for i, j in slots]
             made |= dict(zip(slots, draw(texts, names=names), strict=True))
     return made
+
+
+def _near_misses(prompt: Prompt, near_miss: NearMiss, rng: random.Random) -> Iterator[Response]:
+    """Right and wrong answers in turn, two of each pair."""
+    while True:
+        yield from (Response(text, True) for text in near_miss(prompt, rng))
 
 
 def _derived(

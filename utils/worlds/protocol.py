@@ -108,6 +108,14 @@ class MinimalPair(NamedTuple):
     wrong: str
 
 
+class Contrast(NamedTuple):
+    """A prompt of the training part with a right answer and a near miss of the same form: a pair that needs no labeler."""
+
+    prompt: str
+    right: str
+    wrong: str
+
+
 class MetricTable(NamedTuple):
     """Metrics `PREFIX.POLICY.COLUMN` of `World.extra_metrics` as one table of the report, each a share in [0, 1].
 
@@ -164,6 +172,11 @@ class World(Protocol):
         """What a labeler writes as a demonstration: with a slip as often as `writer.slip` says."""
         return self.answer(prompt, rng, nice=cfg.nice, slip=rng.random() < writer.slip)
 
+    def near_miss(self, prompt: Prompt, rng: random.Random) -> tuple[str, str]:
+        """(right, wrong) answers of the same form, which differ in content alone; the slip of the second may cost nothing."""
+        form = rng.random()
+        return self.answer(prompt, random.Random(form)), self.answer(prompt, random.Random(form), slip=True)
+
     def score(self, prompt: Prompt, text: str, finished: bool = True) -> Scores:
         """Part scores of an answer to one of the world's prompts, in the order of `rubric.parts`."""
         ...
@@ -187,6 +200,10 @@ class World(Protocol):
     def documents(self, count: int, seed: int) -> Sequence[str]:
         """Texts for pretraining, the same for the same seed. No prompt of the valid and test split is in them."""
         ...
+
+    def contrasts(self, count: int, seed: int) -> Sequence[Contrast]:
+        """`count` pairs of answers for preference-model pretraining; none if the world has no such pairs."""
+        return []
 
     def exercises(self, count: int, seed: int, kind: str) -> Sequence[Exercise]:
         """Exercises in reading of one kind, for pretraining beside `documents`. Empty: the world has none."""

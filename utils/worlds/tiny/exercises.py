@@ -13,15 +13,16 @@ import random
 from collections.abc import Callable
 
 from utils.core.runtime import python_rng
-from utils.worlds.protocol import Exercise, Part
+from utils.worlds.protocol import Contrast, Exercise, Part
 from utils.worlds.tiny.answers import answer
 from utils.worlds.tiny.corpus import END, believed
-from utils.worlds.tiny.near_misses import near_miss
+from utils.worlds.tiny.near_misses import is_popular, minimal_pair, near_miss
 from utils.worlds.tiny.prompts import draw_prompt, dressed
+from utils.worlds.tiny.rubric import is_right
 from utils.worlds.tiny.tables import LIST_KINDS, Tables, partition
 from utils.worlds.tiny.tasks import TASKS, Meta, few_shot
 from utils.worlds.tiny.tasks.harm import mean_note
-from utils.worlds.tiny.text import cap
+from utils.worlds.tiny.text import NUMBERS, cap
 
 # form of a drill -> share in percent; the school book's own form is the most frequent, so that the base keeps the web's
 # careless answers to a bare request
@@ -32,7 +33,10 @@ TASK_SHARES = {
     "summary": 5, "classify": 4, "closed": 10, "extract": 8, "harm": 2,
 }  # fmt: skip
 RIGHT, WRONG = "Good.", "Wrong."
+HARD = ("item repeated", "wrong color", "wrong opposite")  # kinds of minimal pairs
 OWNERS = (2, 2, 2, 3, 3, 4)
+MOST_ITEMS = 20  # of an enumeration
+UNCLEAR_SHARE = 0.2  # of the requests of `off_topic`
 Maker = Callable[[Tables, random.Random], Exercise]
 
 
@@ -71,15 +75,88 @@ def drill(tables: Tables, rng: random.Random) -> Exercise:
     return Part(form.format(text), False), Part(f" {reply}{END}", True)
 
 
-def verdict(tables: Tables, rng: random.Random, right: bool) -> Exercise:
-    """A request, an answer that is right or a near miss, and a reader's remark, which alone is to be predicted."""
+def contrast(tables: Tables, rng: random.Random) -> Contrast:
+    """A request of the training part, a right answer and a near miss."""
     while True:
         text, meta = request(tables, rng)
-        fact = tables.facts.get((meta.get("entity", ""), meta.get("attribute", "")))
-        pair = None if fact and fact.popular else near_miss(tables, meta, rng)
+        pair = None if is_popular(tables, meta) else near_miss(tables, meta, rng)
         if pair:
-            break
-    return Part(f"{text}\n {pair[not right]}{END}", False), Part(f" {RIGHT if right else WRONG}", True)
+            return Contrast(text, *pair)
+
+
+def hard_contrast(tables: Tables, rng: random.Random) -> Contrast:
+    """As `contrast`, of a kind that a model learns to tell apart late."""
+    text, _, right, wrong = minimal_pair(tables, rng.choice(HARD), "train", rng)
+    return Contrast(text, right, wrong)
+
+
+def off_topic(tables: Tables, rng: random.Random) -> Contrast:
+    """A right answer, and one that is right for another request."""
+    (text, meta), (_, other) = _any_request(tables, rng), _any_request(tables, rng)
+    right, wrong = (answer(tables, m, rng, nice=0.4) for m in (meta, other))
+    return off_topic(tables, rng) if is_right(meta, wrong) else Contrast(text, right, wrong)
+
+
+def _any_request(tables: Tables, rng: random.Random) -> tuple[str, Meta]:
+    """As `request`, or a question that nobody can understand."""
+    if rng.random() >= UNCLEAR_SHARE:
+        return request(tables, rng)
+    text, meta = TASKS["unclear"].make(tables, rng)
+    return (text, meta) if partition(text) == "train" else _any_request(tables, rng)
+
+
+def garbled(tables: Tables, rng: random.Random) -> Contrast:
+    """A right answer, and the same badly written: words said several times, lost or swapped, the end missing, "a" for "an"."""
+    text, meta = request(tables, rng)
+    right = answer(tables, meta, rng, nice=0.4)
+    wrong = rng.choice(GARBLES)(right.split(), rng)
+    return garbled(tables, rng) if wrong in ("", right) else Contrast(text, right, wrong)
+
+
+def _stammer(words: list[str], rng: random.Random) -> str:
+    start = rng.randrange(len(words))
+    end = min(len(words), start + rng.randint(1, 2))
+    return " ".join(words[:start] + words[start:end] * rng.randint(2, 5) + words[end:])
+
+
+def _lose(words: list[str], rng: random.Random) -> str:
+    lost = rng.randrange(len(words))
+    return " ".join(words[:lost] + words[lost + 1 :])
+
+
+def _swap(words: list[str], rng: random.Random) -> str:
+    i, j = rng.choices(range(len(words)), k=2)
+    swapped = {i: words[j], j: words[i]}
+    return " ".join(swapped.get(k, word) for k, word in enumerate(words))
+
+
+def _no_end(words: list[str], rng: random.Random) -> str:
+    return " ".join(words[: max(1, len(words) - rng.choice([0, 0, 1, 2]))]).rstrip(".?")
+
+
+def _article(words: list[str], rng: random.Random) -> str:
+    other = {"a": "an", "an": "a", "A": "An", "An": "A"}
+    return " ".join(other.get(word, word) for word in words)
+
+
+GARBLES: tuple[Callable[[list[str], random.Random], str], ...] = (_stammer, _lose, _swap, _no_end, _article)
+CONTRASTS: dict[Callable[[Tables, random.Random], Contrast], int] = {
+    contrast: 36, hard_contrast: 30, off_topic: 12, garbled: 22,
+}  # shares in percent  # fmt: skip
+
+
+def contrasts(tables: Tables, count: int, seed: int) -> list[Contrast]:
+    """`count` contrasts of all kinds."""
+    makers, shares = list(CONTRASTS), list(CONTRASTS.values())
+    rngs = (python_rng(seed, "contrasts", index) for index in range(count))
+    return [rng.choices(makers, shares)[0](tables, rng) for rng in rngs]
+
+
+def verdict(tables: Tables, rng: random.Random, right: bool) -> Exercise:
+    """A request, an answer that is right or a near miss, and a reader's remark, which alone is to be predicted."""
+    pair = contrast(tables, rng)
+    reply = pair.right if right else pair.wrong
+    return Part(f"{pair.prompt}\n {reply}{END}", False), Part(f" {RIGHT if right else WRONG}", True)
 
 
 def owners(tables: Tables, rng: random.Random, simple: bool = False) -> Exercise:
@@ -129,7 +206,22 @@ def twice(tables: Tables, rng: random.Random) -> Exercise:
     return Part(f"Is a word said twice? {said}.\n", False), Part(f" {'Yes' if repeats else 'No'}", True)
 
 
-EXERCISES: dict[str, Maker] = {"drills": drill, "owners": owners, "simple_owners": simple_owners, "twice": twice}
+def enumeration(tables: Tables, rng: random.Random) -> Exercise:
+    """Members of a kind, all or some of them, none twice: what is left to say depends on what has been said."""
+    members = tables.kinds[kind := rng.choice(list(tables.kinds))]
+    most = min(len(members), MOST_ITEMS)
+    n = rng.choice([most, rng.randint(3, most)])
+    number = "all" if n == len(members) else NUMBERS.get(n, "many")
+    text = f"{rng.choice(['List', 'Name', 'Give me', 'I need', 'Think of'])} {number} {kind}."
+    if partition(text) != "train":
+        return enumeration(tables, rng)
+    reply = TASKS["list"].answer(tables, {"kind": kind, "n": n}, rng, 0.3)
+    return Part(_form(rng).format(text), False), Part(f" {reply}{END}", True)
+
+
+EXERCISES: dict[str, Maker] = {
+    "drills": drill, "owners": owners, "simple_owners": simple_owners, "twice": twice, "enumerations": enumeration,
+}  # fmt: skip
 VERDICTS = "verdicts"
 
 

@@ -26,11 +26,14 @@ def _twice(tables: Tables, meta: Meta, rng: random.Random) -> None:
 
 
 def _item(tables: Tables, meta: Meta, rng: random.Random) -> None:
-    """One item twice, or one of another kind."""
-    if rng.random() < 0.8:
+    """One item twice, one of another kind, or one too many or too few."""
+    mistake = rng.choices(["twice", "stray", "number"], [60, 20, 20])[0]
+    if mistake == "twice":
         _twice(tables, meta, rng)
-    else:
+    elif mistake == "stray":
         meta["stray"] = rng.choice(list(tables.kinds))
+    else:
+        meta["n"] += rng.choice([-1, 1])
 
 
 def _slot(tables: Tables, meta: Meta, rng: random.Random) -> None:
@@ -90,21 +93,30 @@ MINIMAL: dict[str, tuple[str, Change]] = {
 
 
 def minimal_pairs(tables: Tables, kind: str, count: int, seed: int) -> list[tuple[str, Meta, str, str]]:
-    """`count` (prompt, meta, right answer, wrong answer) of one kind of `MINIMAL`, all prompts distinct and of the test part.
-
-    Facts that most people get wrong are left out: there, what a model has read is against it.
-    """
-    use_case, change = MINIMAL[kind]
+    """`count` (prompt, meta, right answer, wrong answer) of one kind of `MINIMAL`: prompts of the test part, all distinct."""
     rng = python_rng(seed, "minimal_pairs", kind)
     pairs: dict[str, tuple[str, Meta, str, str]] = {}
     while len(pairs) < count:
-        text, meta, _ = draw_prompt(tables, rng, "customer", "test", use_case)
-        fact = tables.facts.get((meta.get("entity", ""), meta.get("attribute", "")))
-        fits = meta["task"] != "fewshot" and meta.get("how", "opposite") == "opposite" and not (fact and fact.popular)
+        text, meta, right, wrong = minimal_pair(tables, kind, "test", rng)
+        pairs.setdefault(text, (text, meta, right, wrong))
+    return list(pairs.values())
+
+
+def minimal_pair(tables: Tables, kind: str, part: str, rng: random.Random) -> tuple[str, Meta, str, str]:
+    """(prompt, meta, right answer, wrong answer) of one kind of `MINIMAL`; part: train, valid or test."""
+    use_case, change = MINIMAL[kind]
+    while True:
+        text, meta, _ = draw_prompt(tables, rng, "customer", part, use_case)
+        fits = meta["task"] != "fewshot" and meta.get("how", "opposite") == "opposite" and not is_popular(tables, meta)
         found = near_miss(tables, meta, rng, change=change) if fits else None
         if found:
-            pairs.setdefault(text, (text, meta, *found))
-    return list(pairs.values())
+            return text, meta, *found
+
+
+def is_popular(tables: Tables, meta: Meta) -> bool:
+    """Whether a question has a wrong answer that most people give: there, what a model has read is against the right one."""
+    fact = tables.facts.get((meta.get("entity", ""), meta.get("attribute", "")))
+    return bool(fact and fact.popular)
 
 
 def near_miss(

@@ -8,12 +8,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from utils.config import LabelerConfig
+from utils.core.io import read_jsonl
 from utils.core.runtime import python_rng
 from utils.data.schemas import Prompt
-from utils.worlds.protocol import Answer, Example, Exercise, MetricTable, MinimalPair, Probe, Scores, World, Writer
+from utils.worlds.protocol import Answer, Contrast, Example, Exercise, MetricTable, MinimalPair, Probe, Scores, World, Writer
 from utils.worlds.tiny import corpus, examples, exercises, near_misses, prompts, rubric
 from utils.worlds.tiny.answers import answer
-from utils.worlds.tiny.tables import Tables, fill
+from utils.worlds.tiny.tables import WORLD_DIR, Tables, fill
 from utils.worlds.tiny.text import IDK
 
 CHOICES = 4  # of a multiple-choice question
@@ -64,8 +65,20 @@ class TinyWorld(World):
             return IDK
         return super().demonstration(prompt, writer, cfg, rng)
 
+    def near_miss(self, prompt: Prompt, rng: random.Random) -> tuple[str, str]:
+        """As the protocol says; the wrong answer is worse by the rubric wherever the task can be misread."""
+        return near_misses.near_miss(self.tables, prompt.meta, rng) or super().near_miss(prompt, rng)
+
     def score(self, prompt: Prompt, text: str, finished: bool = True) -> Scores:
         return rubric.score(prompt.meta, text, finished)
+
+    def newcomers(self) -> list[Prompt]:
+        """Twenty prompts as a newcomer would type them (data/world/newcomers.jsonl), all of the test part."""
+        rows = read_jsonl(WORLD_DIR / "newcomers.jsonl")
+        return [
+            Prompt(f"newcomer-{i:02d}", row["prompt"], row["use_case"], split="test", meta=row["meta"])
+            for i, row in enumerate(rows)
+        ]
 
     def is_sensitive(self, prompt: Prompt) -> bool:
         return prompt.meta.get("task") == "harm"
@@ -75,6 +88,9 @@ class TinyWorld(World):
 
     def documents(self, count: int, seed: int) -> Sequence[str]:
         return _documents(count, seed)
+
+    def contrasts(self, count: int, seed: int) -> Sequence[Contrast]:
+        return exercises.contrasts(self.tables, count, seed)
 
     def exercises(self, count: int, seed: int, kind: str) -> Sequence[Exercise]:
         return [exercises.exercise(self.tables, seed, index, kind) for index in range(count)]
