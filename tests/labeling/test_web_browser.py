@@ -239,11 +239,13 @@ def test_a_demonstration_survives_a_reload_and_a_lost_connection(serve: Any, pag
     picture(page, "demonstration")
     page.reload()
     assert page.input_value("#text") == "Rain fell. Mina read a book."
+    page.context.route("**/*", lambda route: route.abort())  # no request gets through, not even on an open connection
     page.context.set_offline(True)
     page.fill("#text", "Rain fell. Mina slept.")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("text=The server cannot be reached")
     assert answer(served, token) == {}
+    page.context.unroute("**/*")
     page.context.set_offline(False)
     page.wait_for_url(lambda url: token not in url)
     assert answer(served, token) == {"text": "Rain fell. Mina slept."} and progress(served.store, 1).done == 1
