@@ -2,7 +2,7 @@
 
 The same function as `GPT2Model.forward` (tests compare the two), without work that is not needed here: linear layers see
 no padding tokens, the last layer runs only at the requested positions, and sampling makes no module calls per token and
-keeps keys and values in buffers of fixed size. Measured by benchmarks/ppo_update.py.
+keeps keys and values in buffers of fixed size. Measured by benchmarks/ppo_update.py, sampling.py and decoding.py.
 """
 
 from __future__ import annotations
@@ -108,43 +108,110 @@ def _affine(block: GPT2Block) -> list[tuple[Tensor, Tensor]]:
     return [(effective_weight(part), part.bias) for part in parts]
 
 
+class _Cache:
+    """Keys and values of the tokens so far, (layers, 2, B, heads, tokens, head size), and which of them are padding."""
+
+    def __init__(self, like: Tensor, layers: int, heads: int, size: int, mask: Tensor, more: int) -> None:
+        batch, width = mask.shape
+        self.heads, self.size, self.length = heads, size, width
+        self.buffer = like.new_empty(layers, 2, batch, heads, width + more, size)
+        # None: nothing is padded. Otherwise added to the attention scores: 0 at real tokens, -inf at padding.
+        self.bias: Tensor | None = None  # (B, 1, 1, P + more)
+        if not bool(mask.all()):
+            self.bias = like.new_zeros(batch, 1, 1, width + more)
+            self.bias[..., :width].masked_fill_(~mask.bool()[:, None, None], -math.inf)
+
+    def fill(self, layer: int, keys_values: Tensor) -> None:
+        """Store those of the prompts, (2, B, heads, P, head size)."""
+        self.buffer[layer, :, :, :, : self.length] = keys_values
+
+    def attend(self, layer: int, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Store those of one more token per row, x (B, C); its attention over all of them (B, C)."""
+        qkv = torch.addmm(bias, x, weight).view(len(x), 3, self.heads, 1, self.size)
+        self.buffer[layer, :, :, :, self.length] = qkv[:, 1:, :, 0].transpose(0, 1)
+        keys, values = self.buffer[layer, :, :, :, : self.length + 1]
+        mask = None if self.bias is None else self.bias[..., : self.length + 1]
+        return F.scaled_dot_product_attention(qkv[:, 0], keys, values, attn_mask=mask).reshape(len(x), -1)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only `rows` of the batch."""
+        old = self.buffer
+        self.buffer = old.new_empty(*old.shape[:2], len(rows), *old.shape[3:])
+        self.buffer[:, :, :, :, : self.length] = old[:, :, :, :, : self.length].index_select(2, rows)
+        if self.bias is not None:
+            self.bias = self.bias[rows]
+
+
+class _SmallHeadsCache(_Cache):
+    """The same as (layers, 2, tokens, heads, head size, B).
+
+    With the rows innermost, the attention of one token per row is two elementwise products over all rows at once. On a CPU
+    this takes half of the time of a matrix product per row and head if heads are small, and twice the time if they have
+    GPT-2's size of 64 (benchmarks/decoding.py).
+    """
+
+    def __init__(self, like: Tensor, layers: int, heads: int, size: int, mask: Tensor, more: int) -> None:
+        super().__init__(like, layers, heads, size, mask, more)
+        self.buffer = like.new_empty(layers, 2, mask.shape[1] + more, heads, size, len(mask))
+        if self.bias is not None:
+            self.bias = self.bias[:, 0].permute(2, 1, 0).contiguous()  # (P + more, 1, B)
+
+    def fill(self, layer: int, keys_values: Tensor) -> None:
+        self.buffer[layer, :, : self.length] = keys_values.permute(0, 3, 2, 4, 1)
+
+    def attend(self, layer: int, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        # The product is made transposed, (3 C, B), so that keys and values are as the buffer has them.
+        qkv = torch.addmm(bias.unsqueeze(1), weight.t(), x.t()).view(3, self.heads, self.size, -1)
+        self.buffer[layer, :, self.length] = qkv[1:]
+        keys, values = self.buffer[layer, :, : self.length + 1]
+        scores = (keys * (qkv[0] * self.size**-0.5)).sum(2)  # (tokens, heads, B)
+        if self.bias is not None:
+            scores.add_(self.bias[: len(keys)])
+        return (values * scores.softmax(0).unsqueeze(2)).sum(0).view(-1, len(x)).t()
+
+    def select(self, rows: Tensor) -> None:
+        # `gather` takes a quarter of the time of `index_select` in the innermost dimension.
+        old = self.buffer
+        self.buffer = old.new_empty(*old.shape[:-1], len(rows))
+        written = old[:, :, : self.length]
+        torch.gather(written, -1, rows.expand(*written.shape[:-1], -1), out=self.buffer[:, :, : self.length])
+        if self.bias is not None:
+            self.bias = self.bias[..., rows]
+
+
+SMALL_HEAD = 32  # largest head size for which `_SmallHeadsCache` is used
+
+
 class Decoder:
     """Left-padded prompts (B, P) and their growing continuations, one token per step, without gradients.
 
     `prefill()` gives the next-token logits (B, V), `step(tokens (B,))` those after one more token, `select(rows)` keeps
-    some rows only. Keys and values live in one buffer (layers, 2, P + max_new_tokens, heads, head size, B). With the rows
-    innermost, the attention of one token per row is two elementwise products over all rows at once. On CPU and with small
-    heads this takes a quarter of the time of a matrix product for each row and head (benchmarks/sampling.py).
+    some rows only. Keys and values live in one buffer of fixed size, `cache`.
     """
 
     def __init__(self, model: GPT2LMHeadModel, prompt_ids: Tensor, prompt_mask: Tensor, max_new_tokens: int) -> None:
         trunk, config = model.transformer, model.config
-        self.prompt_ids, self.length = prompt_ids, 0
-        batch, width = prompt_ids.shape
+        self.prompt_ids, self.prompt_mask = prompt_ids, prompt_mask
         self.width, self.heads, self.size = config.n_embd, config.n_head, config.n_embd // config.n_head
         self.eps = config.layer_norm_epsilon
         self.wte, self.wpe, self.head = trunk.wte.weight, trunk.wpe.weight, model.lm_head.weight.t()
         self.final = (trunk.ln_f.weight, trunk.ln_f.bias)
         self.layers = [_affine(block) for block in _blocks(trunk)]
-        total = width + max_new_tokens
-        self.cache = self.wte.new_empty(len(self.layers), 2, total, self.heads, self.size, batch)
-        # None: nothing is padded. Otherwise added to the attention scores: 0 at real tokens, -inf at padding.
-        self.bias: Tensor | None = None  # (P + max_new_tokens, 1, B)
-        if not bool(prompt_mask.all()):
-            self.bias = self.cache.new_zeros(total, 1, batch)
-            self.bias[:width].masked_fill_(~prompt_mask.t().unsqueeze(1), -math.inf)
+        is_small = self.size <= SMALL_HEAD and self.wte.device.type == "cpu"
+        make = _SmallHeadsCache if is_small else _Cache
+        self.cache = make(self.wte, len(self.layers), self.heads, self.size, prompt_mask, max_new_tokens)
         self.positions = (prompt_mask.long().cumsum(1) - 1).clamp(min=0)  # (B, P); of the next token (B,) after prefill
 
     def prefill(self) -> Tensor:
         """Next-token logits (B, V) after the prompts."""
         batch, width = self.prompt_ids.shape
-        mask = self._prompt_mask(width)
+        mask = self._prompt_mask()
         x = (F.embedding(self.prompt_ids, self.wte) + F.embedding(self.positions, self.wpe)).view(batch * width, -1)
-        for index, (layer, cache) in enumerate(zip(self.layers, self.cache, strict=True)):
+        for index, layer in enumerate(self.layers):
             (w1, b1), (wa, ba) = layer[:2]
             qkv = torch.addmm(ba, self._norm(x, w1, b1), wa).view(batch, width, 3, self.heads, self.size)
-            cache[:, :width] = qkv[:, :, 1:].permute(2, 1, 3, 4, 0)
-            query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, P, head size) each
+            query, key, value = qkv = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, P, head size) each
+            self.cache.fill(index, qkv[1:])
             # Of the last layer only the last position is read.
             is_last = index + 1 == len(self.layers)
             if is_last:
@@ -153,49 +220,31 @@ class Decoder:
             causal = mask is None and not is_last
             out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
             x = self._after_attention(layer, x, out.transpose(1, 2).reshape(len(x), -1))
-        self.length, self.positions = width, self.positions[:, -1] + 1
+        self.positions = self.positions[:, -1] + 1
         return self._logits(x)
 
     def step(self, tokens: Tensor) -> Tensor:
         """Next-token logits (B, V) after one more token per row, tokens (B,)."""
         x = F.embedding(tokens, self.wte).add_(F.embedding(self.positions, self.wpe))  # (B, C)
-        for layer, cache in zip(self.layers, self.cache, strict=True):
+        for index, layer in enumerate(self.layers):
             (w1, b1), (wa, ba) = layer[:2]
-            # The product is made transposed, (3 C, B), so that keys and values are as the buffer has them.
-            qkv = torch.addmm(ba.unsqueeze(1), wa.t(), self._norm(x, w1, b1).t())
-            qkv = qkv.view(3, self.heads, self.size, -1)
-            cache[:, self.length] = qkv[1:]
-            x = self._after_attention(layer, x, self._attend(qkv[0], cache[:, : self.length + 1]).t())
-        self.length, self.positions = self.length + 1, self.positions + 1
+            x = self._after_attention(layer, x, self.cache.attend(index, self._norm(x, w1, b1), wa, ba))
+        self.cache.length, self.positions = self.cache.length + 1, self.positions + 1
         return self._logits(x)
 
     def select(self, rows: Tensor) -> None:
         """Keep only `rows` (long) of the batch, in that order."""
-        old = self.cache
-        self.cache = old.new_empty(*old.shape[:-1], len(rows))
-        # `gather` takes a quarter of the time of `index_select` in the innermost dimension.
-        written = old[:, :, : self.length]
-        torch.gather(written, -1, rows.expand(*written.shape[:-1], -1), out=self.cache[:, :, : self.length])
+        self.cache.select(rows)
         self.positions = self.positions[rows]
-        if self.bias is not None:
-            self.bias = self.bias[..., rows]
 
-    def _prompt_mask(self, width: int) -> Tensor | None:
-        """(B, 1, width, width) bool for the prompts' attention, None if nothing is padded."""
-        if self.bias is None:
+    def _prompt_mask(self) -> Tensor | None:
+        """(B, 1, P, P) bool for the prompts' attention, None if nothing is padded."""
+        if bool(self.prompt_mask.all()):
             return None
-        causal = torch.ones(width, width, dtype=torch.bool, device=self.bias.device).tril()
-        real = (self.bias[:width] == 0).permute(2, 1, 0).unsqueeze(1)  # (B, 1, 1, width)
+        width = self.prompt_mask.shape[1]
+        causal = torch.ones(width, width, dtype=torch.bool, device=self.prompt_mask.device).tril()
         # A padded query sees at least itself: a row without any key would be NaN.
-        return (causal & real) | torch.eye(width, dtype=torch.bool, device=causal.device)
-
-    def _attend(self, query: Tensor, cache: Tensor) -> Tensor:
-        """(C, B) attention of one query per row, (heads, head size, B), over keys and values (2, tokens, *, *, B)."""
-        keys, values = cache
-        scores = (keys * (query * self.size**-0.5)).sum(2)  # (tokens, heads, B)
-        if self.bias is not None:
-            scores.add_(self.bias[: len(keys)])
-        return (values * scores.softmax(0).unsqueeze(2)).sum(0).view(self.width, -1)
+        return (causal & self.prompt_mask.bool()[:, None, None]) | torch.eye(width, dtype=torch.bool, device=causal.device)
 
     def _norm(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.layer_norm(x, (self.width,), weight, bias, self.eps)
