@@ -207,7 +207,7 @@ def test_the_rest_is_estimated_from_stages_of_the_same_name(fake: Fake) -> None:
     executor.run([])
     executor.progress.known = {"ppo": [(60.0, 10.0), (120.0, 20.0)]}
     waiting = [node for node in batch.nodes if node.stage == "ppo"]
-    assert [executor.progress.expected(node) for node in waiting] == [54.0] * 10, "six seconds a round"
+    assert [executor.progress.expected(node) for node in waiting] == [54.0] * 10, "six seconds per round"
     assert executor.progress.left(waiting) == "about 9 min left"
     executor.progress.known["reward"] = [(1.0, 16_000.0)]
     assert executor.progress.left(batch.nodes) == "about 9 min left and 10 stages of unknown time"

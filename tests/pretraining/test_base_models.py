@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from stopped import stopped_in_step
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
@@ -15,7 +16,7 @@ from utils.models.loading import load_policy
 from utils.models.tokenizers import BOS, EOS, PAD
 from utils.pretraining.base_models import SIZE_FILE, SNAPSHOTS, PretrainConfig, pretrain, row_order, tokenizer_and_rows
 from utils.pretraining.curriculum import Mix, Stage
-from utils.training.loop import METRICS, TrainingLoop
+from utils.training.loop import METRICS
 
 CFG = PretrainConfig(
     "micro", n_embd=16, n_layer=1, n_positions=32, steps=6, rows_per_step=2, warmup=2, documents=40, vocabulary=500
@@ -80,16 +81,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
     cfg: PretrainConfig, made: tuple[PreTrainedTokenizerFast, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretrain(cfg, tmp_path / "whole", *made, seed=1)
-    real, calls = TrainingLoop.optimizer_step, []
-
-    def stop(self: TrainingLoop, *args: object, **named: object) -> float:
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return real(self, *args, **named)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(TrainingLoop, "optimizer_step", stop)
+    with stopped_in_step(monkeypatch, 4):
         pretrain(cfg, tmp_path / "stopped", *made, seed=1)
     assert not (tmp_path / "stopped" / SIZE_FILE).exists()
     pretrain(cfg, tmp_path / "stopped", *made, seed=1)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from stopped import stopped_in_step
 from tiny_run import make_base
 from torch import nn
 
@@ -24,7 +25,7 @@ from utils.pretraining.curriculum import Mix
 from utils.pretraining.preferences import JUDGES, Pairs, encode_pairs, pair_loss, pair_scores, pretrain_judge
 from utils.reward.scoring import RewardModel
 from utils.sampling.sampler import Response
-from utils.training.loop import METRICS, TrainingLoop
+from utils.training.loop import METRICS
 from utils.worlds import known_world
 from utils.worlds.protocol import Contrast
 
@@ -73,18 +74,10 @@ def test_the_loss_is_the_kwise_loss_of_two() -> None:
 
 def test_a_stopped_judge_goes_on_to_the_same_weights(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretrain_judge(CFG, tmp_path / "whole", base, seed=1)
-    real, calls = TrainingLoop.optimizer_step, []
-
-    def stop(self: TrainingLoop, *args: object, **named: object) -> float:
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return real(self, *args, **named)  # type: ignore[arg-type]
-
     monkeypatch.setattr(preferences, "CHECKPOINT_EVERY", 2)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(TrainingLoop, "optimizer_step", stop)
+    with stopped_in_step(monkeypatch, 4):
         pretrain_judge(CFG, tmp_path / "stopped", base, seed=1)
+    assert [path.name for path in (tmp_path / "stopped" / "checkpoint").iterdir()] == ["step-000000002"], "it goes on from here"
     pretrain_judge(CFG, tmp_path / "stopped", base, seed=1)
     left, right = (read_tensors(tmp_path / name / "model" / "model.safetensors")[0] for name in ("whole", "stopped"))
     assert left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)

@@ -146,8 +146,8 @@ class _SmallHeadsCache(_Cache):
     """The same as (layers, 2, tokens, heads, head size, B).
 
     With the rows innermost, the attention of one token per row is two elementwise products over all rows at once. On a CPU
-    this takes half of the time of a matrix product per row and head if heads are small, and twice the time if they have
-    GPT-2's size of 64 (benchmarks/decoding.py).
+    this is faster than a matrix product per row and head if heads are small, and slower if they have GPT-2's size of 64
+    (benchmarks/decoding.py).
     """
 
     def __init__(self, like: Tensor, layers: int, heads: int, size: int, mask: Tensor, more: int) -> None:

@@ -106,13 +106,14 @@ def train_reward(
     cfg: RewardConfig,
     setup: StageSetup,
 ) -> None:
-    """Train a reward model from the policy in `init_dir`; write it to `out_dir/model`, with metrics and data.json.
+    """Train a reward model from the policy or the reward model in `init_dir`; write it to `out_dir/model`, with metrics and
+    data.json.
 
     The shift makes the mean reward of `demonstrations` (those of training prompts) `cfg.demonstration_mean`; without any it
-    stays 0. A run that
-    was interrupted continues where it stopped. Raises UserError if no comparison has a pair that is not tied.
+    stays 0. A run that was interrupted continues where it stopped. Raises UserError if no comparison has a pair that is not
+    tied.
     """
-    # The policy without its unembedding, with a new scalar head.
+    # The policy without its unembedding, with a new scalar head, or a reward model with its own.
     model = reward_start(init_dir, choose_device(setup.device), setup.seed)
     judge = RewardModel(model, load_tokenizer(init_dir), setup.data)
     encoded = judge.encode(comparisons)
